@@ -1,0 +1,64 @@
+//! What can go wrong between a caller and a coordinator, and whether asking again can help.
+//!
+//! A refusal that the model knows (full, paused, gone) is an answer, not an error.
+
+/// The result of asking a coordinator.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why there is no answer. Each fits after "cannot …: ".
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// It was certainly not carried out: the coordinator could not be reached, or said so itself.
+    #[error("{why}")]
+    NotApplied {
+        /// Whether it may work later.
+        retry: bool,
+        /// What happened.
+        why: String,
+    },
+    /// Nobody can tell whether it was carried out: it was sent, and no answer came. Ask the same again.
+    #[error("no answer, so nobody knows whether it was done: {why}")]
+    Unknown {
+        /// What happened.
+        why: String,
+    },
+    /// The request itself is wrong: asking the same again gives the same.
+    #[error("{value} ({kind}, {status})")]
+    Refused {
+        /// Which reason.
+        kind: String,
+        /// The reason in a sentence.
+        value: String,
+        /// The status of the answer.
+        status: u16,
+    },
+    /// An answer came that makes no sense: another server, or another version.
+    #[error("the answer makes no sense: {0}")]
+    Corrupt(String),
+}
+
+impl Error {
+    /// Whether asking the same again can help.
+    pub fn retryable(&self) -> bool {
+        match self {
+            Error::NotApplied { retry, .. } => *retry,
+            Error::Unknown { .. } => true,
+            Error::Refused { .. } | Error::Corrupt(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_says_whether_a_retry_can_help() {
+        let why = || "why".to_owned();
+        assert!(Error::NotApplied { retry: true, why: why() }.retryable());
+        assert!(!Error::NotApplied { retry: false, why: why() }.retryable());
+        assert!(Error::Unknown { why: why() }.retryable());
+        assert!(!Error::Refused { kind: why(), value: why(), status: 400 }.retryable());
+        assert!(!Error::Corrupt(why()).retryable());
+    }
+}

@@ -1,0 +1,183 @@
+//! The one place where anything about leases and rollouts is decided: `apply(view, request, now) → decision`.
+//!
+//! Pure: the same view, request and time give the same decision, and nothing is changed until its changes are replayed.
+//! One file per request. First what time alone has changed, then the request.
+
+mod admin;
+mod announce;
+mod ask;
+mod begin;
+mod due;
+mod grant;
+mod join;
+mod renew;
+mod settle;
+
+pub use grant::PASSES_MAX;
+pub(crate) use grant::{HOLDERS_NAMED_MAX, hindrance, listens, older_in_set};
+
+use crate::change::Change;
+use crate::history::{Entry, EntryKind};
+use crate::member::Pause;
+use crate::names::{Holder, Host, Pool, Scope, Service};
+use crate::request::{Reply, Request};
+use crate::rollout::{Halted, Rollout};
+use crate::state::State;
+use crate::time::Now;
+use crate::view::View;
+use std::collections::BTreeSet;
+
+/// What a request comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// What is answered, once the changes are kept.
+    pub reply: Reply,
+    /// What becomes different.
+    pub changes: Vec<Change>,
+    /// Who should ask again.
+    pub nudges: Nudges,
+}
+
+/// Whom a decision may help: a hint, which may be lost.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Nudges {
+    /// Pools in which the next in line may be granted now; [`State::next_in_line`] says who that is.
+    pub pools: BTreeSet<Pool>,
+    /// Everyone who waits or holds should look again: a pause, a setting or a rollout changed.
+    pub everyone: bool,
+    /// Hosts for whose worker there is news.
+    pub hosts: BTreeSet<Host>,
+    /// Services for all of whose workers there is news.
+    pub services: BTreeSet<Service>,
+}
+
+impl Nudges {
+    /// Adds another's.
+    pub fn merge(&mut self, other: Nudges) {
+        self.pools.extend(other.pools);
+        self.everyone |= other.everyone;
+        self.hosts.extend(other.hosts);
+        self.services.extend(other.services);
+    }
+}
+
+/// Decides a request.
+///
+/// # Panics
+/// In debug builds, when the view was not loaded for what the request reads.
+pub fn apply(view: &View<'_>, request: &Request, now: Now) -> Decision {
+    let Some(first) = due::next(view, now) else {
+        return decide(view, request, now);
+    };
+    let mut state = view.to_state();
+    let (mut changes, mut nudges) = (Vec::new(), Nudges::default());
+    let mut due = Some(first);
+    while let Some(step) = due {
+        state.replay(&step.changes);
+        changes.extend(step.changes);
+        nudges.merge(step.nudges);
+        due = due::next(&View::of(&state, view.reads().clone()), now);
+    }
+    let decision = decide(&View::of(&state, view.reads().clone()), request, now);
+    changes.extend(decision.changes);
+    nudges.merge(decision.nudges);
+    Decision { reply: decision.reply, changes, nudges }
+}
+
+fn decide(view: &View<'_>, request: &Request, now: Now) -> Decision {
+    let mut draft = Draft::new(view, now);
+    let reply = match request {
+        Request::Join(join) => Reply::Joined(Box::new(join::join(&mut draft, join))),
+        Request::Quiet(quiet) => {
+            join::quiet(&mut draft, quiet);
+            Reply::Noted
+        }
+        Request::Ask(ask) => Reply::Asked(ask::ask(&mut draft, ask)),
+        Request::Begin(begin) => Reply::Begun(begin::begin(&mut draft, begin)),
+        Request::Renew(renew) => Reply::Owned(renew::renew(&mut draft, renew)),
+        Request::Settle(settle) => Reply::Settled(settle::settle(&mut draft, settle)),
+        Request::Admin(admin) => Reply::Did(admin::admin(&mut draft, admin)),
+        Request::Tick => {
+            due::forget(&mut draft);
+            Reply::Noted
+        }
+        Request::Restarted => {
+            due::grace(&mut draft);
+            Reply::Noted
+        }
+    };
+    Decision { reply, changes: draft.changes, nudges: draft.nudges }
+}
+
+/// A decision in the making: what it reads, and what it has decided so far.
+#[derive(Debug)]
+pub(crate) struct Draft<'a> {
+    pub(crate) view: &'a View<'a>,
+    pub(crate) now: Now,
+    pub(crate) changes: Vec<Change>,
+    pub(crate) nudges: Nudges,
+    next_entry: u64,
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn new(view: &'a View<'a>, now: Now) -> Draft<'a> {
+        let next_entry = view.next_entry();
+        Draft { view, now, changes: Vec::new(), nudges: Nudges::default(), next_entry }
+    }
+
+    pub(crate) fn push(&mut self, change: Change) {
+        self.changes.push(change);
+    }
+
+    /// Writes a line of history.
+    pub(crate) fn note(&mut self, by: &str, kind: EntryKind, scopes: Vec<Scope>, text: String) {
+        let number = self.next_entry;
+        self.next_entry += 1;
+        self.push(Change::Noted(Entry { number, at: self.now.wall, by: by.to_owned(), kind, scopes, text }));
+    }
+
+    /// Halts a rollout that still moves.
+    pub(crate) fn halt(&mut self, mut rollout: Rollout, cause: String, host: Option<Host>) -> Rollout {
+        if rollout.halted.is_some() || rollout.ended.is_some() {
+            return rollout;
+        }
+        let scopes = [Some(Scope::Rollout(rollout.name.clone())), host.clone().map(Scope::Host)];
+        self.note(
+            "stagger",
+            EntryKind::Halted,
+            scopes.into_iter().flatten().collect(),
+            format!("{}: {cause}", rollout.name),
+        );
+        self.nudges.everyone = true;
+        rollout.halted = Some(Halted { cause, host, at: self.now.wall });
+        rollout
+    }
+}
+
+/// The pause that stops this holder, when there is one.
+pub(crate) fn pause_of<'a>(
+    view: &View<'a>,
+    holder: &Holder,
+    pools: impl IntoIterator<Item = &'a Pool>,
+    purpose: &crate::lease::Purpose,
+) -> Option<&'a Pause> {
+    let mut scopes = vec![Scope::All, Scope::Host(holder.as_host())];
+    scopes.extend(pools.into_iter().cloned().map(Scope::Pool));
+    scopes.extend(purpose.service().cloned().map(Scope::Service));
+    if let crate::lease::Purpose::Rollout(name) = purpose {
+        scopes.push(Scope::Rollout(name.clone()));
+    }
+    scopes.iter().find_map(|scope| view.pause(scope))
+}
+
+impl State {
+    /// The waiter whose turn it is in these pools: its own `ask` would be granted. `None` when nobody's would.
+    pub fn next_in_line(&self, pools: &BTreeSet<Pool>, now: Now) -> Option<Holder> {
+        grant::next_in_line(&self.view(), pools, now)
+    }
+
+    /// The next moment at which time alone changes something, if any: then a [`Request::Tick`] is worth it.
+    pub fn next_due(&self, now: crate::time::Time) -> Option<crate::time::Time> {
+        due::next_moment(&self.view(), now)
+    }
+}

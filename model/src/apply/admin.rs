@@ -1,0 +1,247 @@
+//! What a person changes. Each change has a random name: sent again, it happens once and answers the same.
+
+use crate::apply::Draft;
+use crate::apply::announce::announce;
+use crate::change::{Change, Operation};
+use crate::history::EntryKind;
+use crate::lease::{LeaseState, TEXT_BYTES_MAX};
+use crate::member::Pause;
+use crate::names::{Holder, RolloutName, Scope};
+use crate::request::{Act, Admin, Done};
+use crate::rollout::{Ended, Progress, Rollout};
+use crate::settings::{Override, SPAN_MS_MAX, Setting, SettingKind, span};
+use std::time::Duration;
+
+pub(crate) fn admin(draft: &mut Draft<'_>, admin: &Admin) -> Done {
+    if let Some(before) = draft.view.operation(&admin.operation) {
+        return before.answer.clone();
+    }
+    let answer = match invalid(admin) {
+        Some(refused) => refused,
+        None => act(draft, admin),
+    };
+    if matches!(answer, Done::Announced { .. } | Done::Did { .. }) {
+        draft.push(Change::OperationDone(Operation {
+            id: admin.operation.clone(),
+            answer: answer.clone(),
+            at: draft.now.time,
+        }));
+    }
+    answer
+}
+
+fn act(draft: &mut Draft<'_>, admin: &Admin) -> Done {
+    match &admin.act {
+        Act::Announce(what) => announce(draft, admin, what),
+        Act::Abort { rollout, reason } => abort(draft, admin, rollout, reason),
+        Act::Pause { scope, reason, for_ms } => pause(draft, admin, scope, reason, *for_ms),
+        Act::Resume { scope } => resume(draft, admin, scope),
+        Act::Release { holder, reason, live, forget } => release(draft, admin, holder, reason, *live, *forget),
+        Act::Set { scope, setting, reason, for_ms } => set(draft, admin, scope, *setting, reason, *for_ms),
+        Act::Unset { scope, kind, reason } => unset(draft, admin, scope, *kind, reason),
+    }
+}
+
+fn refused(why: impl Into<String>, hint: impl Into<String>) -> Done {
+    Done::Refused { why: why.into(), hint: hint.into() }
+}
+
+fn did(what: impl Into<String>) -> Done {
+    Done::Did { what: what.into() }
+}
+
+/// Texts and spans out of bounds. Every change but an announcement and a resume needs a reason.
+fn invalid(admin: &Admin) -> Option<Done> {
+    let (text, for_ms) = match &admin.act {
+        Act::Announce(what) => (Some(&what.message), None),
+        Act::Resume { .. } => (None, None),
+        Act::Pause { reason, for_ms, .. } => (Some(reason), Some(*for_ms)),
+        Act::Set { reason, for_ms, .. } => (Some(reason), *for_ms),
+        Act::Abort { reason, .. } | Act::Release { reason, .. } | Act::Unset { reason, .. } => (Some(reason), None),
+    };
+    if text.is_some_and(|text| text.trim().is_empty()) {
+        return Some(refused("a reason is missing", "say why, for those who will wonder"));
+    }
+    if text.is_some_and(|text| text.len() > TEXT_BYTES_MAX) || admin.by.len() > TEXT_BYTES_MAX {
+        return Some(refused(format!("a text is longer than {TEXT_BYTES_MAX} bytes"), "say it in fewer words"));
+    }
+    if for_ms.is_some_and(|ms| ms == 0 || ms > SPAN_MS_MAX) {
+        return Some(refused("it would last no time, or more than a year", "choose a span such as 2h"));
+    }
+    None
+}
+
+fn abort(draft: &mut Draft<'_>, admin: &Admin, name: &RolloutName, reason: &str) -> Done {
+    let Some(rollout) = draft.view.rollout(name) else {
+        return refused(format!("there is no {name}"), "stagger rollouts");
+    };
+    let tally = rollout.tally;
+    let left = tally.owes + tally.begun;
+    if rollout.ended.is_some() || left == 0 {
+        return refused(format!("{name} has ended already"), format!("stagger rollouts {name}"));
+    }
+    let ended = Ended { superseded: false, by: admin.by.clone(), reason: reason.to_owned(), at: draft.now.wall };
+    draft.push(Change::RolloutMoved(Rollout { ended: Some(ended), ..rollout.clone() }));
+    draft.note(&admin.by, EntryKind::Aborted, vec![Scope::Rollout(name.clone())], format!("{name}: {reason}"));
+    draft.nudges.everyone = true;
+    did(format!(
+        "{name} aborted: {} done, {} in flight will finish, {} left as they are",
+        tally.ok + tally.skipped + tally.failed,
+        tally.begun,
+        tally.owes
+    ))
+}
+
+fn pause(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope, reason: &str, for_ms: u64) -> Done {
+    let now = draft.now;
+    let pause = Pause {
+        scope: scope.clone(),
+        by: admin.by.clone(),
+        reason: reason.to_owned(),
+        since: draft.view.pause(scope).map_or(now, |before| before.since),
+        until: now.time.plus(Duration::from_millis(for_ms)),
+    };
+    draft.push(Change::Paused(pause));
+    draft.note(&admin.by, EntryKind::Paused, vec![scope.clone()], format!("{scope} for {}: {reason}", span(for_ms)));
+    draft.nudges.everyone = true;
+    let begun = draft.view.leases().filter(|lease| lease.has_begun && lease.state == LeaseState::Held).count();
+    did(format!("{scope} is paused for {}; nothing new begins, {begun} that have begun finish", span(for_ms)))
+}
+
+fn resume(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope) -> Done {
+    let mut what = Vec::new();
+    if draft.view.pause(scope).is_some() {
+        draft.push(Change::Resumed(scope.clone()));
+        what.push(format!("{scope} is no longer paused"));
+    }
+    if let Scope::Rollout(name) = scope
+        && let Some(rollout) = draft.view.rollout(name).filter(|rollout| rollout.halted.is_some())
+    {
+        let forgiven = rollout.tally.failed;
+        what.push(format!(
+            "{name} goes on; {forgiven} failed hosts are forgiven, {} more halt it again",
+            rollout.max_failures
+        ));
+        draft.push(Change::RolloutMoved(Rollout { halted: None, forgiven, ..rollout.clone() }));
+    }
+    if what.is_empty() {
+        return refused(format!("{scope} is neither paused nor halted"), "stagger pools; stagger rollouts");
+    }
+    let what = what.join("; ");
+    draft.note(&admin.by, EntryKind::Resumed, vec![scope.clone()], what.clone());
+    draft.nudges.everyone = true;
+    did(what)
+}
+
+fn release(draft: &mut Draft<'_>, admin: &Admin, holder: &Holder, reason: &str, live: bool, forget: bool) -> Done {
+    let view = draft.view;
+    let host = holder.as_host();
+    let (lease, ticket, member) = (view.lease(holder), view.ticket(holder), view.member(&host));
+    if forget && member.is_some_and(|member| member.is_live(draft.now.time)) {
+        return refused(
+            format!("{host} is alive"),
+            format!("stop its worker first; stagger release {holder} without --forget ends its lease only"),
+        );
+    }
+    if let Some(lease) = lease
+        && lease.state == LeaseState::Held
+        && !live
+    {
+        let why = format!("{holder} still renews its lease, for {}", lease.purpose);
+        return refused(why, "wait for it; or release it with --live, and it may be out of service uncounted");
+    }
+    if lease.is_none() && ticket.is_none() && !(forget && member.is_some()) {
+        return refused(format!("{holder} has no lease"), "stagger leases");
+    }
+    let mut freed = Vec::new();
+    if let Some(lease) = lease {
+        freed.extend(lease.pools.keys().map(ToString::to_string));
+        draft.push(Change::LeaseEnded(holder.clone()));
+        draft.nudges.pools.extend(lease.pools.keys().cloned());
+    }
+    if let Some(ticket) = ticket {
+        draft.push(Change::TicketDropped(holder.clone()));
+        draft.nudges.pools.extend(ticket.pools.clone());
+    }
+    let scopes = vec![Scope::Host(host.clone())];
+    if forget {
+        forget_host(draft, &host);
+        draft.note(&admin.by, EntryKind::Forgotten, scopes, format!("{host}: {reason}"));
+    } else {
+        draft.note(&admin.by, EntryKind::Released, scopes, format!("{holder}: {reason}"));
+    }
+    let slots = if freed.is_empty() { "no slots".to_owned() } else { format!("a slot each of {}", freed.join(", ")) };
+    did(format!("{holder} released: {slots} freed{}", if forget { ", and the host is forgotten" } else { "" }))
+}
+
+/// Removes a host for good: it is no member, and no rollout waits for it.
+fn forget_host(draft: &mut Draft<'_>, host: &crate::names::Host) {
+    draft.push(Change::MemberForgotten(host.clone()));
+    for rollout in draft.view.rollouts() {
+        let target = draft.view.target(&rollout.name, host);
+        let Some(target) = target.filter(|target| matches!(target.progress, Progress::Owes | Progress::Begun)) else {
+            continue;
+        };
+        let mut rollout = rollout.clone();
+        let count = rollout.tally.of(target.progress);
+        *count = count.saturating_sub(1);
+        draft.push(Change::TargetForgotten { rollout: rollout.name.clone(), host: host.clone() });
+        draft.push(Change::RolloutMoved(rollout));
+    }
+}
+
+fn set(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope, to: Setting, reason: &str, for_ms: Option<u64>) -> Done {
+    if let Err(wrong) = to.check(scope) {
+        return refused(wrong.to_string(), "stagger pools shows what holds now");
+    }
+    let word = to.kind().word();
+    let was = value(draft, scope, to.kind());
+    let before = draft.view.setting(scope, to.kind()).cloned().map(Box::new);
+    let lasting_before = before.and_then(|before| if before.until.is_none() { Some(before) } else { before.before });
+    draft.push(Change::Configured(Override {
+        scope: scope.clone(),
+        setting: to,
+        by: admin.by.clone(),
+        reason: reason.to_owned(),
+        at: draft.now.wall,
+        until: for_ms.map(|ms| draft.now.time.plus(Duration::from_millis(ms))),
+        before: lasting_before.filter(|_| for_ms.is_some()),
+    }));
+    let lasting = for_ms.map(|ms| format!(" for {}", span(ms))).unwrap_or_default();
+    let what = format!("{scope} {word}: {was} → {to}{lasting}");
+    draft.note(&admin.by, EntryKind::Set, vec![scope.clone()], format!("{what}: {reason}"));
+    draft.nudges.everyone = true;
+    did(what)
+}
+
+fn unset(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope, kind: SettingKind, reason: &str) -> Done {
+    let Some(was) = draft.view.setting(scope, kind) else {
+        return refused(format!("{} of {scope} was not changed", kind.word()), "stagger pools");
+    };
+    draft.push(Change::Reverted { scope: scope.clone(), kind });
+    let what = format!("{scope} {}: {} → as before", kind.word(), was.setting);
+    draft.note(&admin.by, EntryKind::Set, vec![scope.clone()], format!("{what}: {reason}"));
+    draft.nudges.everyone = true;
+    did(what)
+}
+
+/// The value that holds now, as people type it.
+fn value(draft: &Draft<'_>, scope: &Scope, kind: SettingKind) -> String {
+    let view = draft.view;
+    let from = view.setting(scope, kind).or_else(|| view.setting(&Scope::All, kind));
+    if let Some(from) = from {
+        return from.setting.to_string();
+    }
+    let (pool, service) = (crate::settings::PoolRules::default(), crate::settings::ServiceRules::default());
+    match kind {
+        SettingKind::Slots => Setting::Slots(pool.slots),
+        SettingKind::MaxQueue => Setting::MaxQueue(pool.max_queue),
+        SettingKind::Wait => Setting::Wait(pool.wait_ms),
+        SettingKind::Ttl => Setting::Ttl(pool.ttl_ms),
+        SettingKind::LostAfter => Setting::LostAfter(pool.lost_after_ms),
+        SettingKind::MaxFailures => Setting::MaxFailures(service.max_failures),
+        SettingKind::Strict => Setting::Strict(service.strict),
+        SettingKind::Expires => Setting::Expires(service.expires_ms),
+    }
+    .to_string()
+}

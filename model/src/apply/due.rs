@@ -1,0 +1,219 @@
+//! What time alone changes: leases are lost, lost ones stop counting, pauses and settings end, what is old is forgotten.
+
+use crate::apply::begin::move_target;
+use crate::apply::settle::{filled_by_failures, halt_if_spent};
+use crate::apply::{Draft, Nudges};
+use crate::change::Change;
+use crate::history::{ENTRIES_MAX, EntryKind};
+use crate::lease::{Failure, Lease, LeaseState, Purpose, Ticket};
+use crate::member::Member;
+use crate::names::{RolloutName, Scope};
+use crate::rollout::{Outcome, Progress, Report};
+use crate::time::{Now, Time};
+use crate::view::View;
+use std::time::Duration;
+
+/// How long a finished rollout and its reports are kept, in milliseconds: 7 days.
+pub(crate) const REPORTS_KEPT_MS: u64 = 7 * 24 * 3600 * 1000;
+/// How long, and how many at most, operations are remembered.
+const OPERATIONS_KEPT_MS: u64 = 24 * 3600 * 1000;
+const OPERATIONS_MAX: usize = 1000;
+/// How long waiters and members count as alive after the coordinator started again, in milliseconds.
+const GRACE_MS: u64 = 10_000;
+
+/// The changes of one thing that has become due.
+#[derive(Debug)]
+pub(crate) struct Due {
+    pub(crate) changes: Vec<Change>,
+    pub(crate) nudges: Nudges,
+}
+
+/// The next thing in the view that has become due, decided; to be replayed before the one after it is looked for.
+pub(crate) fn next(view: &View<'_>, now: Now) -> Option<Due> {
+    let mut draft = Draft::new(view, now);
+    let is_due = pause(&mut draft) || setting(&mut draft) || lease(&mut draft) || ticket(&mut draft);
+    is_due.then_some(Due { changes: draft.changes, nudges: draft.nudges })
+}
+
+/// When the next thing will be due, or the next waiter counts as silent.
+pub(crate) fn next_moment(view: &View<'_>, now: Time) -> Option<Time> {
+    let leases = view.leases().filter_map(lease_moment);
+    let silent = |ticket: &Ticket| Some(ticket.live_until).filter(|until| *until > now);
+    let tickets = view.tickets().flat_map(|ticket| silent(ticket).into_iter().chain([ticket_moment(ticket)]));
+    let pauses = view.pauses().map(|pause| pause.until);
+    let settings = view.settings().filter_map(|from| from.until);
+    leases.chain(tickets).chain(pauses).chain(settings).min()
+}
+
+fn pause(draft: &mut Draft<'_>) -> bool {
+    let now = draft.now.time;
+    let Some(pause) = draft.view.pauses().find(|pause| pause.until <= now) else { return false };
+    draft.push(Change::Resumed(pause.scope.clone()));
+    draft.note(
+        "stagger",
+        EntryKind::Resumed,
+        vec![pause.scope.clone()],
+        format!("the pause of {} is over", pause.scope),
+    );
+    draft.nudges.everyone = true;
+    true
+}
+
+fn setting(draft: &mut Draft<'_>) -> bool {
+    let now = draft.now.time;
+    let Some(from) = draft.view.settings().find(|from| from.until.is_some_and(|until| until <= now)) else {
+        return false;
+    };
+    let (scope, kind) = (from.scope.clone(), from.setting.kind());
+    let back = match &from.before {
+        Some(before) => {
+            draft.push(Change::Configured((**before).clone()));
+            before.setting.to_string()
+        }
+        None => {
+            draft.push(Change::Reverted { scope: scope.clone(), kind });
+            "as before".to_owned()
+        }
+    };
+    let text = format!("{scope} {}: {} → {back}, its time is over", kind.word(), from.setting);
+    draft.note("stagger", EntryKind::Set, vec![scope], text);
+    draft.nudges.everyone = true;
+    true
+}
+
+/// When a lease is next due, if ever.
+fn lease_moment(lease: &Lease) -> Option<Time> {
+    match lease.state {
+        LeaseState::Held => Some(lease.renewed.plus(Duration::from_millis(lease.ttl_ms))),
+        LeaseState::Lost => lease.lost_after_ms.map(|ms| lease.since.time.plus(Duration::from_millis(ms))),
+        LeaseState::Failed => None,
+    }
+}
+
+fn lease(draft: &mut Draft<'_>) -> bool {
+    let (view, now) = (draft.view, draft.now);
+    let whole = |lease: &Lease| {
+        let reads = view.reads();
+        reads.everything || lease.pools.keys().all(|pool| reads.pools.contains(pool))
+    };
+    let is_due = |lease: &&Lease| whole(lease) && lease_moment(lease).is_some_and(|moment| moment <= now.time);
+    let Some(lease) = view.leases().find(is_due).cloned() else { return false };
+    match lease.state {
+        LeaseState::Held if lease.has_begun => lost_after_begin(draft, lease),
+        LeaseState::Held => lost(draft, lease),
+        _ => freed(draft, lease),
+    }
+    true
+}
+
+fn scopes_of(lease: &Lease) -> Vec<Scope> {
+    let rollout = match &lease.purpose {
+        Purpose::Rollout(name) => Some(Scope::Rollout(name.clone())),
+        _ => None,
+    };
+    [Some(Scope::Host(lease.holder.as_host())), rollout].into_iter().flatten().collect()
+}
+
+/// It fell silent before it began: it still counts, and may come back.
+fn lost(draft: &mut Draft<'_>, mut lease: Lease) {
+    let step = lease.step.map(|step| format!(" at {step}")).unwrap_or_default();
+    let text = format!("{} stopped renewing{step}, for {}", lease.holder, lease.purpose);
+    draft.note("stagger", EntryKind::Lost, scopes_of(&lease), text);
+    lease.state = LeaseState::Lost;
+    lease.since = draft.now;
+    draft.push(Change::LeaseLost(lease));
+}
+
+/// It fell silent after it began: that is a failure, of the rollout too, and time never frees it.
+fn lost_after_begin(draft: &mut Draft<'_>, mut lease: Lease) {
+    let host = lease.holder.as_host();
+    let cause = "stopped renewing after its restart had begun".to_owned();
+    draft.note("stagger", EntryKind::Failed, scopes_of(&lease), format!("{host} {cause}"));
+    if let Some(service) = lease.purpose.service().cloned() {
+        let failure = Failure { step: lease.step, cause: cause.clone(), stuck: false, at: draft.now.wall };
+        lease.failed.insert(service.clone(), failure);
+        if let (Purpose::Rollout(_), Some(generation)) = (&lease.purpose, lease.begun) {
+            let report =
+                Report { step: lease.step, cause: cause.clone(), at: draft.now.wall, ..Report::plain(Outcome::Failed) };
+            let name = RolloutName { service, generation };
+            if let Some(rollout) = move_target(draft, &name, &host, Progress::Failed, Some(report)) {
+                let filled = filled_by_failures(draft.view, &lease, true);
+                halt_if_spent(draft, rollout, filled, host.clone(), &format!("{host} {cause}"));
+            }
+        }
+    }
+    lease.state = LeaseState::Failed;
+    lease.since = draft.now;
+    draft.push(Change::LeaseFailed(lease));
+}
+
+/// A lost one's time is over: it no longer counts, but for the failures that it still holds the slot for.
+fn freed(draft: &mut Draft<'_>, mut lease: Lease) {
+    let text = format!("{} did not come back: its lease no longer counts", lease.holder);
+    draft.note("stagger", EntryKind::Freed, scopes_of(&lease), text);
+    draft.nudges.pools.extend(lease.pools.keys().cloned());
+    if lease.failed.is_empty() {
+        draft.push(Change::LeaseEnded(lease.holder));
+    } else {
+        lease.state = LeaseState::Failed;
+        lease.since = draft.now;
+        draft.push(Change::LeaseFailed(lease));
+    }
+}
+
+/// A ticket is dropped when its waiter has been silent for as long as it would have waited.
+fn ticket_moment(ticket: &Ticket) -> Time {
+    ticket.live_until.plus(Duration::from_millis(ticket.wait_ms))
+}
+
+fn ticket(draft: &mut Draft<'_>) -> bool {
+    let now = draft.now.time;
+    let Some(ticket) = draft.view.tickets().find(|ticket| ticket_moment(ticket) <= now) else { return false };
+    draft.push(Change::TicketDropped(ticket.holder.clone()));
+    draft.nudges.pools.extend(ticket.pools.clone());
+    true
+}
+
+/// The coordinator started again: its downtime makes nobody lost.
+pub(crate) fn grace(draft: &mut Draft<'_>) {
+    let now = draft.now.time;
+    let until = now.plus(Duration::from_millis(GRACE_MS));
+    for lease in draft.view.leases().filter(|lease| lease.state == LeaseState::Held) {
+        draft.push(Change::LeaseRenewed(Lease { renewed: now, ..lease.clone() }));
+    }
+    for ticket in draft.view.tickets() {
+        draft.push(Change::TicketHeard(Ticket { live_until: until, counted: now, ..ticket.clone() }));
+    }
+    for member in draft.view.members() {
+        draft.push(Change::MemberHeard(Member { live_until: until, ..member.clone() }));
+    }
+}
+
+/// Forgets what is too old to be kept, and lets whoever is next in line ask again: a silent one may stand before it.
+pub(crate) fn forget(draft: &mut Draft<'_>) {
+    let (view, now) = (draft.view, draft.now.time);
+    draft.nudges.pools.extend(view.tickets().flat_map(|ticket| ticket.pools.iter().cloned()));
+    for number in view.entries_too_many(ENTRIES_MAX) {
+        draft.push(Change::EntryForgotten(number));
+    }
+    let mut operations: Vec<_> = view.operations().collect();
+    operations.sort_by_key(|operation| operation.at);
+    let over = operations.len().saturating_sub(OPERATIONS_MAX);
+    for (place, operation) in operations.into_iter().enumerate() {
+        if place < over || now.since(operation.at) >= Duration::from_millis(OPERATIONS_KEPT_MS) {
+            draft.push(Change::OperationForgotten(operation.id.clone()));
+        }
+    }
+    for rollout in view.rollouts() {
+        let is_old =
+            now.since(rollout.announced.time) >= Duration::from_millis(REPORTS_KEPT_MS) && now >= rollout.expires;
+        let is_used = view.leases().any(|lease| lease.purpose == Purpose::Rollout(rollout.name.clone()));
+        if is_old && !is_used {
+            for target in view.targets(&rollout.name) {
+                let (rollout, host) = (target.rollout.clone(), target.host.clone());
+                draft.push(Change::TargetForgotten { rollout, host });
+            }
+            draft.push(Change::RolloutForgotten(rollout.name.clone()));
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! A holder is still at work.
+
+use crate::apply::Draft;
+use crate::change::Change;
+use crate::lease::{LeaseState, TEXT_BYTES_MAX};
+use crate::request::{Own, Renew};
+use crate::rollout::head;
+
+pub(crate) fn renew(draft: &mut Draft<'_>, renew: &Renew) -> Own {
+    let now = draft.now;
+    let Some(lease) = draft.view.lease(&renew.holder).filter(|lease| lease.claim == renew.claim) else {
+        return Own::Gone;
+    };
+    if lease.state == LeaseState::Failed && !lease.has_begun {
+        return Own::Gone;
+    }
+    let mut lease = lease.clone();
+    lease.renewed = now.time;
+    lease.step = renew.step.or(lease.step);
+    lease.note = head(&renew.note, TEXT_BYTES_MAX).to_owned();
+    let ttl_ms = lease.ttl_ms;
+    if lease.state == LeaseState::Held {
+        draft.push(Change::LeaseRenewed(lease));
+    } else {
+        lease.state = LeaseState::Held;
+        lease.since = now;
+        draft.push(Change::LeaseReturned(lease));
+    }
+    Own::Held { ttl_ms }
+}

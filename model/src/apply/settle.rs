@@ -1,0 +1,174 @@
+//! A sequence ended: its report, and what becomes of its lease.
+
+use crate::apply::Draft;
+use crate::apply::begin::move_target;
+use crate::change::Change;
+use crate::history::EntryKind;
+use crate::lease::{Failure, Lease, LeaseState, Purpose, TEXT_BYTES_MAX, Ticket};
+use crate::names::{RolloutName, Scope};
+use crate::request::{Ending, Settle, Settled};
+use crate::rollout::{Outcome, Progress, Report, Rollout, head};
+use crate::time::Now;
+use crate::view::View;
+use std::time::Duration;
+
+/// How long a waiter that gave way counts as listening before it has asked again, in milliseconds.
+const GIVE_WAY_PATIENCE_MS: u64 = 2_000;
+
+pub(crate) fn settle(draft: &mut Draft<'_>, settle: &Settle) -> Settled {
+    let view = draft.view;
+    let own = view.lease(&settle.holder).filter(|lease| lease.claim == settle.claim);
+    let ticket = view.ticket(&settle.holder).filter(|ticket| ticket.claim == settle.claim);
+    if ticket.is_some_and(|_| settle.ending != Ending::GaveWay) {
+        draft.push(Change::TicketDropped(settle.holder.clone()));
+        draft.nudges.pools.extend(ticket.iter().flat_map(|ticket| ticket.pools.clone()));
+    }
+    let report = settle.report.clone().map(|report| Report { at: draft.now.wall, ..report.bounded() });
+    // A failed lease whose sequence has settled before: the same settle again changes nothing.
+    let again = own.is_some_and(|lease| lease.state == LeaseState::Failed && !lease.has_begun && has_failed(lease));
+    if let Some(report) = report.filter(|_| !again) {
+        record(draft, settle, own, report);
+    }
+    match own {
+        Some(_) if again => Settled::Done,
+        Some(lease) => {
+            end(draft, settle, lease.clone());
+            Settled::Done
+        }
+        None if ticket.is_some() => Settled::Done,
+        None => Settled::Gone,
+    }
+}
+
+fn has_failed(lease: &Lease) -> bool {
+    lease.purpose.service().is_none_or(|service| lease.failed.contains_key(service))
+}
+
+fn end(draft: &mut Draft<'_>, settle: &Settle, mut lease: Lease) {
+    let now = draft.now;
+    if let Some(service) = lease.purpose.service().cloned() {
+        match settle.ending {
+            Ending::Released => {
+                lease.failed.remove(&service);
+            }
+            Ending::Kept => {
+                lease.failed.insert(service, failure(settle.report.as_ref(), now));
+                lease.step = settle.report.as_ref().and_then(|report| report.step);
+            }
+            Ending::FailedReleased | Ending::Cancelled | Ending::GaveWay => {}
+        }
+    }
+    let (pools, ticket) = (lease.pools.keys().cloned().collect(), lease.ticket);
+    let purpose = lease.purpose.clone();
+    if lease.failed.is_empty() {
+        draft.push(Change::LeaseEnded(lease.holder.clone()));
+    } else {
+        lease.state = LeaseState::Failed;
+        lease.since = now;
+        lease.has_begun = false;
+        lease.begun = None;
+        draft.push(Change::LeaseFailed(lease.clone()));
+    }
+    if settle.ending == Ending::GaveWay {
+        let wait_ms = lease.pools.keys().map(|pool| draft.view.pool_rules(pool).wait_ms).min().unwrap_or(0);
+        draft.push(Change::TicketTaken(Ticket {
+            number: ticket,
+            holder: lease.holder,
+            claim: lease.claim,
+            pools,
+            purpose,
+            taken: now,
+            live_until: now.time.plus(Duration::from_millis(GIVE_WAY_PATIENCE_MS)),
+            waited_ms: 0,
+            counted: now.time,
+            wait_ms,
+            passed: 0,
+        }));
+    }
+    draft.nudges.pools.extend(lease.pools.into_keys());
+}
+
+fn failure(report: Option<&Report>, now: Now) -> Failure {
+    match report {
+        Some(report) => Failure {
+            step: report.step,
+            cause: head(&report.cause, TEXT_BYTES_MAX).to_owned(),
+            stuck: report.stuck,
+            at: now.wall,
+        },
+        None => Failure { step: None, cause: "no report".to_owned(), stuck: true, at: now.wall },
+    }
+}
+
+/// Which rollout the report counts in.
+fn counts_in(settle: &Settle, own: Option<&Lease>) -> Option<RolloutName> {
+    let by_lease = own.and_then(|lease| {
+        let service = lease.purpose.service()?.clone();
+        lease.begun.map(|generation| RolloutName { service, generation })
+    });
+    by_lease.or_else(|| settle.rollout.clone())
+}
+
+/// Counts the report in its rollout, and halts that when it is one failure too many.
+fn record(draft: &mut Draft<'_>, settle: &Settle, own: Option<&Lease>, report: Report) {
+    let host = settle.holder.as_host();
+    let by_hand = own.is_some_and(|lease| matches!(lease.purpose, Purpose::Restart(_)));
+    let failed = report.outcome == Outcome::Failed;
+    if failed {
+        let step = report.step.map(|step| format!(" at {step}")).unwrap_or_default();
+        let text = format!("{host} failed{step}: {}", report.cause);
+        let scopes = [Some(Scope::Host(host.clone())), settle.rollout.clone().map(Scope::Rollout)];
+        draft.note(host.as_str(), EntryKind::Failed, scopes.into_iter().flatten().collect(), text);
+    }
+    let Some(name) = counts_in(settle, own) else { return };
+    let Some(target) = draft.view.target(&name, &host) else { return };
+    let progress = match report.outcome {
+        Outcome::Restarted => Progress::Ok,
+        // A restart by hand that failed is not the rollout's failure.
+        _ if by_hand => return,
+        Outcome::Skipped => Progress::Skipped,
+        Outcome::Failed => Progress::Failed,
+        Outcome::Cancelled => Progress::Owes,
+    };
+    // A late word about a host that is known to be well, or to have failed, does not undo that.
+    let is_late = own.is_none() && matches!(target.progress, Progress::Ok | Progress::Skipped | Progress::Failed);
+    if is_late && progress != Progress::Ok {
+        return;
+    }
+    let cause = format!("{host} failed: {}", report.cause);
+    let Some(rollout) = move_target(draft, &name, &host, progress, Some(report)) else { return };
+    if failed {
+        let pools_failed = own.and_then(|lease| filled_by_failures(draft.view, lease, settle.ending == Ending::Kept));
+        halt_if_spent(draft, rollout, pools_failed, host, &cause);
+    }
+}
+
+/// The pool that failed leases fill, this one counted when its slot is kept.
+pub(crate) fn filled_by_failures(view: &View<'_>, lease: &Lease, kept: bool) -> Option<String> {
+    let failed_others = |pool| {
+        view.leases_in(pool).filter(|other| other.state == LeaseState::Failed && other.holder != lease.holder).count()
+    };
+    let full = lease.pools.keys().find(|pool| {
+        let failed = u32::try_from(failed_others(pool)).unwrap_or(u32::MAX).saturating_add(u32::from(kept));
+        kept && failed >= view.slots(pool)
+    })?;
+    Some(format!("failed hosts keep all {} slots of {full}", view.slots(full)))
+}
+
+/// Halts a rollout whose failures have used up its budget, or fill a pool.
+pub(crate) fn halt_if_spent(
+    draft: &mut Draft<'_>,
+    rollout: Rollout,
+    pool_filled: Option<String>,
+    host: crate::names::Host,
+    last: &str,
+) {
+    let spent = (rollout.budget_left() == 0)
+        .then(|| format!("{} hosts failed, and max_failures is {}", rollout.tally.failed, rollout.max_failures));
+    let left = rollout.tally.owes + rollout.tally.begun > 0;
+    let is_newest = draft.view.newest(&rollout.name.service).is_some_and(|newest| newest.name == rollout.name);
+    if let Some(cause) = spent.or(pool_filled).filter(|_| left && is_newest) {
+        let halted = draft.halt(rollout, format!("{cause}; last {last}"), Some(host));
+        draft.push(Change::RolloutMoved(halted));
+    }
+}

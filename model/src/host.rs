@@ -1,0 +1,241 @@
+//! The host: what its worker does next.
+//!
+//! Owns every decision of a worker, the daemon's and the one-shot command's alike: [`Host::on`] takes what happened and
+//! returns what is to be done. Pure: no I/O, no clock, no randomness but its seed. The driver carries the effects out, one
+//! *main* effect at a time: a new one takes the place of one that is still under way.
+//!
+//! Reading order: [`event`] (what happens, what is done), this file (who the host is, and its phases), `idle` (what it takes
+//! up next), `work` (a sequence under way), `answers` (what the coordinator says), `pace` (how long to wait).
+
+mod answers;
+pub mod event;
+mod idle;
+mod pace;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+pub use event::{Checked, Effect, Errand, Event, Finish, Prepared};
+
+use crate::lease::Lease;
+use crate::names::{Holder, Id, Pool, Service};
+use crate::request::{Owed, Settle};
+use crate::sequence::Sequence;
+use crate::sequence::record::Balancers;
+use crate::time::Time;
+use pace::Pace;
+use std::collections::{BTreeMap, BTreeSet};
+use work::Work;
+
+/// Who the host is, and what it has.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The name under which it holds leases.
+    pub holder: Holder,
+    /// Its services.
+    pub duties: BTreeMap<Service, Duty>,
+    /// The one thing that a one-shot command is for; a daemon has none.
+    pub errand: Option<Errand>,
+    /// Where its jitter starts; different on every host.
+    pub seed: u64,
+}
+
+/// One service of a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Duty {
+    /// The pools that it restarts under.
+    pub pools: BTreeSet<Pool>,
+    /// Whether the host keeps its slot when it fails.
+    pub keep: bool,
+}
+
+/// What an unfinished sequence, or the lack of one, looks like when the host's lock was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Locked {
+    /// A fresh random name, for a sequence to come.
+    pub fresh: Id,
+    /// What the journal holds of a sequence that was not closed.
+    pub unfinished: Option<Vec<crate::sequence::Record>>,
+    /// Where the newest sequence of each service left the host out.
+    pub left_out: BTreeMap<Service, Balancers>,
+}
+
+/// What a worker decides.
+#[derive(Debug)]
+pub struct Host {
+    setup: Setup,
+    phase: Phase,
+    owed: Vec<Owed>,
+    /// A lease of this host that no journal here tells of.
+    stray: Option<Lease>,
+    is_stopping: bool,
+    has_told_stuck: bool,
+    /// Whether the journal is still to be looked at for something unfinished.
+    is_unchecked: bool,
+    /// Not to take the lock before this: somebody else had it.
+    busy_until: Time,
+    /// Per service: not before this, and how often in a row it came to nothing.
+    rests: BTreeMap<Service, (Time, u32)>,
+    /// When the errand was first taken up.
+    errand_since: Option<Time>,
+    pace: Pace,
+}
+
+/// What a host is at.
+#[derive(Debug)]
+enum Phase {
+    /// Nothing; or something that must wait.
+    Idle,
+    /// Taking the lock that guards the host.
+    Locking,
+    /// Asking whether the service needs a restart.
+    Checking(Box<idle::Job>),
+    /// A sequence is under way.
+    Working(Box<Work>),
+    /// Telling the coordinator something that needs no sequence.
+    Telling(Box<Telling>),
+    /// Finding out about a lease that no journal tells of.
+    Stray(Box<Lease>),
+    /// A person is needed: the journal is damaged.
+    Stuck(String),
+    /// The driver was told to end.
+    Over,
+}
+
+/// A settle without a journal.
+#[derive(Debug)]
+struct Telling {
+    settle: Settle,
+    tries: u32,
+    retry_at: Option<Time>,
+}
+
+impl Host {
+    /// A worker that has just started. Its first event is [`Event::Started`].
+    pub fn new(setup: Setup) -> Host {
+        Host {
+            pace: Pace::new(setup.seed),
+            setup,
+            phase: Phase::Idle,
+            owed: Vec::new(),
+            stray: None,
+            is_stopping: false,
+            has_told_stuck: false,
+            is_unchecked: true,
+            busy_until: Time(0),
+            rests: BTreeMap::new(),
+            errand_since: None,
+        }
+    }
+
+    /// The sequence under way.
+    pub fn sequence(&self) -> Option<&Sequence> {
+        match &self.phase {
+            Phase::Working(work) => Some(&work.sequence),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing is under way.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.phase, Phase::Idle)
+    }
+
+    /// Why a person is needed before this worker does anything more.
+    pub fn stuck(&self) -> Option<&str> {
+        match &self.phase {
+            Phase::Stuck(why) => Some(why),
+            _ => None,
+        }
+    }
+
+    /// The restarts owed that this host knows of: with these a join need not be answered at once.
+    pub fn owed(&self) -> &[Owed] {
+        &self.owed
+    }
+
+    /// When [`Event::Woke`] is due; `None` when only something from outside moves the host.
+    pub fn wake_at(&self) -> Option<Time> {
+        match &self.phase {
+            Phase::Idle => self.idle_until(),
+            Phase::Working(work) => work.wake_at(),
+            Phase::Telling(telling) => telling.retry_at,
+            _ => None,
+        }
+    }
+
+    /// Takes in what happened, and returns what is to be done, in this order. `now` is the worker's own clock.
+    pub fn on<R>(&mut self, event: Event<R>, now: Time) -> Vec<Effect<R>> {
+        let mut out = Vec::new();
+        match event {
+            Event::Started => self.lock(&mut out),
+            Event::Joined(welcome) => self.joined(*welcome, now, &mut out),
+            Event::Noticed => self.noticed(now, &mut out),
+            Event::Locked(locked) => self.locked(*locked, now, &mut out),
+            Event::Busy(who) => self.busy(&who, now, &mut out),
+            Event::Damaged(why) => self.damaged(why, &mut out),
+            Event::Checked(checked) => self.checked(checked, &mut out),
+            Event::StopRequested => self.stop(now, &mut out),
+            Event::Woke => self.woke(now, &mut out),
+            Event::Owned { claim, sent, own } => self.owned(&claim, sent, own, now, &mut out),
+            Event::Looked(looks) => self.looked(&looks, &mut out),
+            Event::Settled(settled) => self.settled(settled, now, &mut out),
+            other => {
+                if let Phase::Working(work) = &mut self.phase {
+                    work.on(other, now, &mut self.pace, &mut out);
+                }
+            }
+        }
+        self.close(now, &mut out);
+        out
+    }
+
+    fn woke<R>(&mut self, now: Time, out: &mut Vec<Effect<R>>) {
+        match &mut self.phase {
+            Phase::Idle => self.take_up(now, out),
+            Phase::Working(work) => work.woke(now, out),
+            Phase::Telling(telling) if telling.retry_at.is_some_and(|at| now >= at) => {
+                telling.retry_at = None;
+                out.push(Effect::Settle(telling.settle.clone()));
+            }
+            _ => {}
+        }
+    }
+
+    fn stop<R>(&mut self, now: Time, out: &mut Vec<Effect<R>>) {
+        self.is_stopping = true;
+        match &mut self.phase {
+            Phase::Working(work) => work.stop(now, out),
+            Phase::Locking | Phase::Checking(_) | Phase::Stray(_) => {
+                out.push(Effect::Unlock);
+                self.exit(Finish::Interrupted, out);
+            }
+            Phase::Idle | Phase::Telling(_) | Phase::Stuck(_) => self.exit(Finish::Interrupted, out),
+            Phase::Over => {}
+        }
+    }
+
+    /// Ends the driver; a daemon has no outcome of its own.
+    fn exit<R>(&mut self, finish: Finish, out: &mut Vec<Effect<R>>) {
+        self.phase = Phase::Over;
+        out.push(Effect::Exit(if self.setup.errand.is_some() { finish } else { Finish::Stopped }));
+    }
+
+    /// Whether this event ended the sequence that is under way, and what follows.
+    fn close<R>(&mut self, now: Time, out: &mut Vec<Effect<R>>) {
+        let Phase::Working(work) = &self.phase else { return };
+        if let Some(why) = work.broken() {
+            let why = why.to_owned();
+            self.damaged(why, out);
+            return;
+        }
+        if !work.is_over() {
+            return;
+        }
+        out.push(Effect::Unlock);
+        if let Phase::Working(work) = std::mem::replace(&mut self.phase, Phase::Idle) {
+            self.worked(*work, now, out);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What the coordinator says to a sequence under way.
+//!
+//! Owns the reading of its answers: what grants, what cuts short, how long a lease is known to be its own. Silence is never
+//! read as an answer. Called by `work`.
+
+use crate::host::Effect;
+use crate::host::pace::Pace;
+use crate::host::work::{Doing, Own, Work};
+use crate::request::{Answer, Begin};
+use crate::sequence::{Record, Unwind};
+use crate::time::{Time, millis};
+use std::time::Duration;
+
+/// The least time between two asks, in milliseconds, when the coordinator does not keep them open.
+const ASK_PAUSE_MS: u64 = 500;
+/// How long a one-shot command tries to reach its coordinator, in milliseconds.
+const UNREACHABLE_MS: u64 = 10_000;
+/// How often a settle is tried when the worker is about to end: the next start goes on with it.
+const SETTLE_TRIES_MAX: u32 = 3;
+/// Of the time to live, the part after which a lease that was not renewed is no longer taken for its own: 3 of 4.
+const KNOWN_PARTS: (u64, u64) = (3, 4);
+/// A lease is renewed so many times in its time to live.
+const RENEWALS: u64 = 3;
+/// The wait before a renewal that nobody answered is sent again: this part of the time to live, within these bounds.
+const RENEW_RETRY_PART: u64 = 10;
+const RENEW_RETRY_MS: (u64, u64) = (50, 2_000);
+
+impl Own {
+    /// It was its own when a request sent at `sent` was answered.
+    fn heard(&mut self, sent: Time) {
+        let known = sent.plus(Duration::from_millis(self.ttl_ms * KNOWN_PARTS.0 / KNOWN_PARTS.1));
+        self.deadline = self.deadline.max(Some(known));
+        self.renew_at = self.renew_at.max(Some(sent.plus(Duration::from_millis(self.ttl_ms / RENEWALS))));
+    }
+
+    /// The wait before the next renewal, when this one is not answered.
+    pub(super) fn pause(&self) -> Duration {
+        let part = (self.ttl_ms / RENEW_RETRY_PART).clamp(RENEW_RETRY_MS.0, RENEW_RETRY_MS.1);
+        Duration::from_millis(if self.ttl_ms == 0 { RENEW_RETRY_MS.1 } else { part })
+    }
+}
+
+impl Work {
+    pub(super) fn answered<R>(
+        &mut self,
+        sent: Time,
+        answer: Result<Answer, String>,
+        now: Time,
+        pace: &mut Pace,
+        out: &mut Vec<Effect<R>>,
+    ) {
+        if self.doing != Doing::Asking {
+            return;
+        }
+        match answer {
+            Ok(Answer::Granted(granted)) if granted.lease.claim == self.sequence.plan().sequence => {
+                self.lease.ttl_ms = granted.lease.ttl_ms;
+                let ms = millis(now.since(self.opened));
+                self.write(Record::Granted { tokens: granted.lease.pools, ms }, out);
+            }
+            Ok(Answer::Granted(granted)) => {
+                self.unheard(&format!("it answered for {}", granted.lease.claim), now, pace, out);
+            }
+            Ok(Answer::Queued(_)) => {
+                (self.tries, self.silent_since) = (0, None);
+                let next = sent.plus(Duration::from_millis(ASK_PAUSE_MS));
+                if now >= next {
+                    return self.advance_from(now, out);
+                }
+                self.doing = Doing::Pausing(next);
+            }
+            Ok(Answer::Refused(refusal)) => self.cut_short(Unwind::Cancelled(refusal.value), now, out),
+            Err(why) => self.unheard(&why, now, pace, out),
+        }
+    }
+
+    /// Nobody answered an ask. Only a person's command gives up, or goes on without.
+    fn unheard<R>(&mut self, why: &str, now: Time, pace: &mut Pace, out: &mut Vec<Effect<R>>) {
+        let silent_since = *self.silent_since.get_or_insert(self.since);
+        let is_enough = self.is_errand && millis(now.since(silent_since)) >= UNREACHABLE_MS;
+        if is_enough && self.may_go_without {
+            self.write(Record::Unleased, out);
+        } else if is_enough {
+            self.cut_short(Unwind::Cancelled(format!("the coordinator cannot be reached: {why}")), now, out);
+        } else {
+            self.retry(now, pace);
+        }
+    }
+
+    fn retry(&mut self, now: Time, pace: &mut Pace) {
+        self.doing = Doing::Pausing(now.plus(pace.retry(self.tries)));
+        self.tries += 1;
+    }
+
+    fn cut_short<R>(&mut self, why: Unwind, now: Time, out: &mut Vec<Effect<R>>) {
+        self.cut = Some(why);
+        self.advance_from(now, out);
+    }
+
+    pub(super) fn owned<R>(
+        &mut self,
+        sent: Time,
+        own: &Result<crate::request::Own, String>,
+        now: Time,
+        out: &mut Vec<Effect<R>>,
+    ) {
+        use crate::request::Own::{Gone, Held};
+        match own {
+            Ok(Held { ttl_ms }) if !self.lease.is_gone => {
+                self.lease.ttl_ms = *ttl_ms;
+                self.lease.heard(sent);
+                if self.doing == Doing::Claiming {
+                    self.advance_from(now, out);
+                }
+            }
+            Ok(Gone) => {
+                self.lease.is_gone = true;
+                self.lease.renew_at = None;
+                self.abandon(now, out);
+            }
+            Ok(Held { .. }) | Err(_) => {}
+        }
+    }
+
+    pub(super) fn begun<R>(
+        &mut self,
+        sent: Time,
+        begin: Result<Begin, String>,
+        now: Time,
+        pace: &mut Pace,
+        out: &mut Vec<Effect<R>>,
+    ) {
+        if self.doing != Doing::Beginning {
+            return;
+        }
+        match begin {
+            Ok(Begin::Go { generation }) => {
+                self.lease.heard(sent);
+                self.write(Record::Begun { generation, ms: millis(now.since(self.since)) }, out);
+            }
+            Ok(Begin::Paused(why)) => self.cut_short(Unwind::GaveWay(why), now, out),
+            Ok(Begin::Halted(why) | Begin::Superseded(why)) => self.cut_short(Unwind::Cancelled(why), now, out),
+            Ok(Begin::Gone) => {
+                self.lease.is_gone = true;
+                self.cut_short(Unwind::Cancelled("the lease is gone".to_owned()), now, out);
+            }
+            Err(_) => self.retry(now, pace),
+        }
+    }
+
+    pub(super) fn settled<R>(&mut self, is_answered: bool, now: Time, pace: &mut Pace, out: &mut Vec<Effect<R>>) {
+        if self.doing != Doing::Settling {
+            return;
+        }
+        // Without a lease there is nothing that must be given back.
+        if is_answered || self.sequence.plan().leaseless {
+            return self.write(Record::Settled, out);
+        }
+        if (self.is_stopping || self.is_once) && self.tries + 1 >= SETTLE_TRIES_MAX {
+            return self.leave();
+        }
+        self.retry(now, pace);
+    }
+}

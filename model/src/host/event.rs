@@ -1,0 +1,187 @@
+//! What happens to a host, and what it has done.
+//!
+//! Owns the vocabulary between the pure host and its driver. Decides nothing.
+
+use crate::host::Locked;
+use crate::names::{Id, Service};
+use crate::request::{Answer, Ask, Begin, BeginAsk, Own, Renew, Settle, Settled, Welcome};
+use crate::rollout::Report;
+use crate::sequence::{Act, Fault, Look, Record, Seen, Step};
+use crate::time::Time;
+
+/// What happened. `R` is the journal's receipt, which only a journal makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event<R> {
+    /// The worker started.
+    Started,
+    /// The coordinator said what there is for this host.
+    Joined(Box<Welcome>),
+    /// The journal holds something unfinished, and nobody is at it.
+    Noticed,
+    /// The host's lock is taken.
+    Locked(Box<Locked>),
+    /// Somebody else has the host's lock: who, for people.
+    Busy(String),
+    /// The journal cannot be read: why.
+    Damaged(String),
+    /// The service's check answered.
+    Checked(Checked),
+    /// A record is on disk.
+    Recorded(R),
+    /// A record could not be written: why.
+    NotRecorded(String),
+    /// The coordinator answered an ask, or did not: why.
+    Answered {
+        /// When the request was sent.
+        sent: Time,
+        /// What it said.
+        answer: Result<Answer, String>,
+    },
+    /// The coordinator answered a renewal, or did not: why.
+    Owned {
+        /// Whose renewal.
+        claim: Id,
+        /// When the request was sent.
+        sent: Time,
+        /// What it said.
+        own: Result<Own, String>,
+    },
+    /// What must be known before an act is known.
+    Prepared(Prepared),
+    /// The coordinator gave the last word, or did not: why.
+    Begun {
+        /// When the request was sent.
+        sent: Time,
+        /// What it said.
+        begin: Result<Begin, String>,
+    },
+    /// A step was acted.
+    Acted(Act),
+    /// The depool was undone, or not.
+    Undone(Act),
+    /// The balancers were asked.
+    Looked(Vec<Look>),
+    /// Whether the interrupted restart act was done.
+    Inspected(Seen),
+    /// There is something new to say about the act under way.
+    Noted(String),
+    /// The coordinator took a settle, or did not answer: why.
+    Settled(Result<Settled, String>),
+    /// [`crate::host::Host::wake_at`] has come.
+    Woke,
+    /// Somebody asked the worker to stop.
+    StopRequested,
+}
+
+/// What a service's check answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// How long it took, in milliseconds.
+    pub ms: u64,
+    /// The figures, for people.
+    pub note: String,
+    /// Whether the service needs a restart; or why nobody can tell.
+    pub restart: Result<bool, Fault>,
+}
+
+/// What must be known before an act.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prepared {
+    /// Before the depool: what each balancer says. Empty only when the service has none.
+    Looks(Vec<Look>),
+    /// Before the restart: which incarnation of the service runs, when that can be told.
+    Identity(Option<String>),
+}
+
+/// What is to be done. All but [`Effect::Renew`], [`Effect::Join`], [`Effect::Unlock`] and [`Effect::Exit`] are main effects,
+/// each answered by one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect<R> {
+    /// Take the host's lock, and look at the journal.
+    Lock,
+    /// Give the host's lock back.
+    Unlock,
+    /// Join afresh, now; what the coordinator said before is old.
+    Join,
+    /// Ask whether the service needs a restart.
+    Check(Service),
+    /// Write this, and sync it.
+    Record(Record),
+    /// Ask for a lease; the coordinator may keep the call open for so long.
+    Ask {
+        /// The request.
+        ask: Ask,
+        /// In milliseconds.
+        hold_ms: u64,
+    },
+    /// Say that the holder is at work.
+    Renew(Renew),
+    /// Find out what must be known before this step.
+    Prepare(Step),
+    /// Ask for the last word.
+    Begin(BeginAsk),
+    /// Act this step of the sequence under way. The receipt says that it was recorded.
+    Act(R, Step),
+    /// Put the host back where the sequence under way took it out. The receipt says that it was recorded.
+    Undo(R),
+    /// Ask the balancers of this service whether the host is in rotation.
+    Look(Service),
+    /// Find out whether the interrupted restart act was done.
+    Inspect,
+    /// Tell the coordinator how it ended.
+    Settle(Settle),
+    /// End the driver.
+    Exit(Finish),
+}
+
+/// What a one-shot command is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Errand {
+    /// What restarts.
+    pub service: Service,
+    /// Whether it restarts whatever the check says.
+    pub always: bool,
+    /// Whether it stays in its balancers.
+    pub force: bool,
+    /// Whether it restarts without a lease.
+    pub emergency: bool,
+    /// Whether it restarts without a lease when the coordinator cannot be reached.
+    pub unreachable_restart: bool,
+    /// How long it waits for a lease at most, in milliseconds; the pools' own bound when not said.
+    pub wait_ms: Option<u64>,
+}
+
+/// How the driver ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finish {
+    /// A daemon that was asked to stop.
+    Stopped,
+    /// Restarted, well, and back where it was.
+    Restarted(Box<Report>),
+    /// The check asked for no restart: its figures.
+    NothingToDo(String),
+    /// A step failed; all is undone, or kept out as designed.
+    Failed(Box<Report>),
+    /// No lease, and nothing was done: why.
+    NoLease(String),
+    /// Ran without a lease.
+    Leaseless(Box<Report>),
+    /// A person is needed.
+    Stuck(Box<Report>),
+    /// Asked to stop before the restart act; nothing is left of it.
+    Interrupted,
+}
+
+impl Finish {
+    /// The exit code that says so.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Finish::Stopped | Finish::Restarted(_) | Finish::NothingToDo(_) => 0,
+            Finish::Failed(_) => 1,
+            Finish::NoLease(_) => 2,
+            Finish::Leaseless(_) => 3,
+            Finish::Stuck(_) => 4,
+            Finish::Interrupted => 143,
+        }
+    }
+}

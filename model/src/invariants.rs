@@ -1,0 +1,287 @@
+//! What must always hold, each a named function: of a state alone, or of one decision.
+//!
+//! Called by the tests after every step that they drive; decides nothing.
+
+use crate::apply::Decision;
+use crate::change::Change;
+use crate::history::ENTRIES_MAX;
+use crate::lease::{Lease, LeaseState, Purpose};
+use crate::member::Pause;
+use crate::names::{RolloutName, Scope};
+use crate::request::{Answer, Begin, Reply, Request};
+use crate::rollout::{Progress, Tally};
+use crate::state::{Index, State};
+use crate::time::Now;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What is wrong, when something is.
+pub type Verdict = Result<(), String>;
+
+/// A rule that every state obeys, with its name.
+pub type OfState = (&'static str, fn(&State) -> Verdict);
+
+/// A rule that every decision obeys, with its name.
+pub type OfDecision = (&'static str, fn(&Taken<'_>) -> Verdict);
+
+/// One decision: the state before, what was asked and decided, and the state after.
+#[derive(Debug)]
+pub struct Taken<'a> {
+    /// Before.
+    pub before: &'a State,
+    /// What was asked.
+    pub request: &'a Request,
+    /// What was decided.
+    pub decision: &'a Decision,
+    /// After.
+    pub after: &'a State,
+    /// When.
+    pub now: Now,
+}
+
+/// The rules of a state.
+pub const OF_STATE: [OfState; 7] = [
+    ("the index is what the records say", the_index_is_what_the_records_say),
+    ("no two grants share a token", no_two_grants_share_a_token),
+    ("nobody waits for what it holds", nobody_waits_for_what_it_holds),
+    ("a failed lease says for what", a_failed_lease_says_for_what),
+    ("the tally counts the targets", the_tally_counts_the_targets),
+    ("only the newest rollout moves", only_the_newest_rollout_moves),
+    ("everything is bounded", everything_is_bounded),
+];
+
+/// The rules of a decision.
+pub const OF_DECISION: [OfDecision; 8] = [
+    ("nothing is granted beyond the slots", nothing_is_granted_beyond_the_slots),
+    ("tokens grow", tokens_grow),
+    ("grants happen only inside the waiter's own ask", grants_happen_only_inside_the_own_ask),
+    ("a pause stops grants and begins", a_pause_stops_grants_and_begins),
+    ("only the newest generation authorises", only_the_newest_generation_authorises),
+    ("no host restarts twice for a rollout", no_host_restarts_twice_for_a_rollout),
+    ("time frees nothing that began or failed", time_frees_nothing_that_began_or_failed),
+    ("failures stay within the budget", failures_stay_within_the_budget),
+];
+
+fn hold(is: bool, otherwise: impl FnOnce() -> String) -> Verdict {
+    if is { Ok(()) } else { Err(otherwise()) }
+}
+
+/// The indexes can be made anew from the records at any time.
+pub fn the_index_is_what_the_records_say(state: &State) -> Verdict {
+    let mut anew = State::default();
+    state.records().into_iter().for_each(|record| anew.put(record));
+    hold(anew.index == state.index, || format!("{:?} is not {:?}", state.index, Index::default()))?;
+    hold(anew == *state, || "a record is lost on its way through a store".to_owned())
+}
+
+/// In a pool no two leases have the same token, and none is above the highest that was granted.
+pub fn no_two_grants_share_a_token(state: &State) -> Verdict {
+    let mut seen = BTreeSet::new();
+    for lease in state.leases.values() {
+        hold(!lease.pools.is_empty(), || format!("{} has a lease of nothing", lease.holder))?;
+        for (pool, token) in &lease.pools {
+            hold(seen.insert((pool, token)), || format!("{pool}:{token} was granted twice"))?;
+            let highest = state.tokens.get(pool).copied().unwrap_or(0);
+            hold(*token <= highest, || format!("{pool}:{token} is above the highest, {highest}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// A holder waits only when its lease is a failed one: it wants to try again.
+pub fn nobody_waits_for_what_it_holds(state: &State) -> Verdict {
+    let mut numbers = BTreeSet::new();
+    for ticket in state.tickets.values() {
+        let lease = state.leases.get(&ticket.holder);
+        hold(lease.is_none_or(|lease| lease.state == LeaseState::Failed), || {
+            format!("{} holds and waits", ticket.holder)
+        })?;
+        hold(!ticket.pools.is_empty(), || format!("{} waits for nothing", ticket.holder))?;
+        hold(numbers.insert(ticket.number), || format!("two tickets have the number {}", ticket.number))?;
+    }
+    Ok(())
+}
+
+/// A failed lease names the services that failed; a lost one has not begun.
+pub fn a_failed_lease_says_for_what(state: &State) -> Verdict {
+    state.leases.values().try_for_each(|lease| match lease.state {
+        LeaseState::Failed => {
+            let is_run = matches!(lease.purpose, Purpose::Run(_));
+            hold(is_run || !lease.failed.is_empty(), || format!("{} failed for nothing", lease.holder))
+        }
+        LeaseState::Lost => hold(!lease.has_begun, || format!("{} is lost, though it began", lease.holder)),
+        LeaseState::Held => Ok(()),
+    })
+}
+
+/// Reports are counted as they come, and the count is right.
+pub fn the_tally_counts_the_targets(state: &State) -> Verdict {
+    state.rollouts.values().try_for_each(|rollout| {
+        let mut tally = Tally::default();
+        for target in state.targets.get(&rollout.name).into_iter().flat_map(BTreeMap::values) {
+            *tally.of(target.progress) += 1;
+        }
+        hold(tally == rollout.tally, || format!("{} counts {:?}, and there are {tally:?}", rollout.name, rollout.tally))
+    })
+}
+
+/// Every rollout but a service's newest has ended, or has nothing left.
+pub fn only_the_newest_rollout_moves(state: &State) -> Verdict {
+    state.rollouts.values().try_for_each(|rollout| {
+        let newest = state.generations.get(&rollout.name.service).copied().unwrap_or(0);
+        let left = rollout.tally.owes + rollout.tally.begun;
+        let name = RolloutName { service: rollout.name.service.clone(), generation: newest };
+        let is_expired = state.rollouts.get(&name).is_none_or(|newest| newest.announced.time >= rollout.expires);
+        let is_over = rollout.ended.is_some() || left == 0 || rollout.name.generation == newest || is_expired;
+        hold(is_over, || format!("{} still moves under {newest}", rollout.name))?;
+        hold(rollout.name.generation <= newest, || format!("{} is newer than the newest, {newest}", rollout.name))
+    })
+}
+
+/// Texts and lists are cut where they enter.
+pub fn everything_is_bounded(state: &State) -> Verdict {
+    let text = crate::lease::TEXT_BYTES_MAX;
+    hold(state.history.len() <= ENTRIES_MAX + 1000, || "the history is too long".to_owned())?;
+    for lease in state.leases.values() {
+        hold(lease.note.len() <= text, || format!("the note of {} is too long", lease.holder))?;
+    }
+    for target in state.targets.values().flat_map(BTreeMap::values) {
+        let output = target.report.as_ref().map_or(0, |report| report.output.len());
+        hold(output <= crate::rollout::OUTPUT_BYTES_MAX, || format!("{} printed too much", target.host))?;
+    }
+    Ok(())
+}
+
+fn granted<'a>(taken: &'a Taken<'_>) -> impl Iterator<Item = &'a Lease> {
+    taken.decision.changes.iter().filter_map(|change| match change {
+        Change::LeaseGranted(lease) => Some(lease),
+        _ => None,
+    })
+}
+
+/// After a grant each pool newly taken is within its slots. (Cutting slots may leave more; nothing is granted then.)
+pub fn nothing_is_granted_beyond_the_slots(taken: &Taken<'_>) -> Verdict {
+    let had = |lease: &Lease, pool| {
+        taken.before.leases.get(&lease.holder).is_some_and(|lease| lease.pools.contains_key(pool))
+    };
+    granted(taken).try_for_each(|lease| {
+        lease.pools.keys().filter(|pool| !had(lease, pool)).try_for_each(|pool| {
+            let (view, count) = (
+                taken.after.view(),
+                taken.after.leases.values().filter(|lease| lease.pools.contains_key(pool)).count(),
+            );
+            hold(count <= view.slots(pool) as usize, || format!("{count} of {} slots of {pool}", view.slots(pool)))
+        })
+    })
+}
+
+/// Every grant has, in each of its pools, a token above all before it.
+pub fn tokens_grow(taken: &Taken<'_>) -> Verdict {
+    let before = |pool| taken.before.tokens.get(pool).copied().unwrap_or(0);
+    for (pool, token) in &taken.before.tokens {
+        let after = taken.after.tokens.get(pool).copied().unwrap_or(0);
+        hold(after >= *token, || format!("the token of {pool} fell from {token} to {after}"))?;
+    }
+    granted(taken).try_for_each(|lease| {
+        lease
+            .pools
+            .iter()
+            .try_for_each(|(pool, token)| hold(*token > before(pool), || format!("{pool}:{token} is not new")))
+    })
+}
+
+/// Nobody is granted anything but the one who asks, and who asks is told so.
+pub fn grants_happen_only_inside_the_own_ask(taken: &Taken<'_>) -> Verdict {
+    granted(taken).try_for_each(|lease| {
+        let is_asker =
+            matches!(taken.request, Request::Ask(ask) if ask.holder == lease.holder && ask.claim == lease.claim);
+        let is_told = matches!(&taken.decision.reply, Reply::Asked(Answer::Granted(told)) if told.lease == *lease);
+        hold(is_asker && is_told, || format!("{} was granted what it did not ask for", lease.holder))
+    })
+}
+
+fn pauses_of<'a>(state: &'a State, lease: &Lease) -> Vec<&'a Pause> {
+    let covers = |scope: &Scope| match scope {
+        Scope::All => true,
+        Scope::Pool(pool) => lease.pools.contains_key(pool),
+        Scope::Service(service) => lease.purpose.service() == Some(service),
+        Scope::Host(host) => lease.holder.as_host() == *host,
+        Scope::Rollout(name) => lease.purpose == Purpose::Rollout(name.clone()),
+    };
+    state.pauses.values().filter(|pause| covers(&pause.scope)).collect()
+}
+
+fn begun<'a>(taken: &'a Taken<'_>) -> impl Iterator<Item = &'a Lease> {
+    taken.decision.changes.iter().filter_map(|change| match change {
+        Change::LeaseBegun(lease) => Some(lease),
+        _ => None,
+    })
+}
+
+/// While a pause lasts, nothing in its scope is granted or begun.
+pub fn a_pause_stops_grants_and_begins(taken: &Taken<'_>) -> Verdict {
+    granted(taken).chain(begun(taken)).try_for_each(|lease| {
+        let pauses = pauses_of(taken.after, lease);
+        hold(pauses.is_empty(), || {
+            format!("{} went on under {:?}", lease.holder, pauses.first().map(|pause| &pause.scope))
+        })
+    })
+}
+
+fn is_go(taken: &Taken<'_>) -> bool {
+    matches!(taken.decision.reply, Reply::Begun(Begin::Go { .. }))
+}
+
+/// A restart that begins for a rollout begins for the newest, which is neither halted, ended nor over.
+pub fn only_the_newest_generation_authorises(taken: &Taken<'_>) -> Verdict {
+    begun(taken).try_for_each(|lease| {
+        hold(is_go(taken), || format!("{} began and was not told", lease.holder))?;
+        let Purpose::Rollout(name) = &lease.purpose else { return Ok(()) };
+        let newest = taken.after.generations.get(&name.service);
+        hold(newest == Some(&name.generation), || {
+            format!("{} began for {name}, and the newest is {newest:?}", lease.holder)
+        })?;
+        let rollout = taken.after.rollouts.get(name).ok_or("no such rollout")?;
+        let is_open = rollout.ended.is_none() && rollout.halted.is_none() && taken.now.time < rollout.expires;
+        hold(is_open, || format!("{} began for {name}, which is over", lease.holder))
+    })
+}
+
+/// Whoever is well for a generation does not begin for it again.
+pub fn no_host_restarts_twice_for_a_rollout(taken: &Taken<'_>) -> Verdict {
+    begun(taken).try_for_each(|lease| {
+        let Purpose::Rollout(name) = &lease.purpose else { return Ok(()) };
+        let progress = progress_of(taken.before, name, lease);
+        let is_open = matches!(progress, None | Some(Progress::Owes | Progress::Begun | Progress::Failed));
+        hold(is_open, || format!("{} began for {name} though it was {progress:?}", lease.holder))
+    })
+}
+
+fn progress_of(state: &State, name: &RolloutName, lease: &Lease) -> Option<Progress> {
+    Some(state.targets.get(name)?.get(&lease.holder.as_host())?.progress)
+}
+
+/// A lease that began, or failed, ends by its own settle or a person's release, never by time.
+pub fn time_frees_nothing_that_began_or_failed(taken: &Taken<'_>) -> Verdict {
+    let is_own = |lease: &Lease| match taken.request {
+        Request::Settle(settle) => settle.holder == lease.holder,
+        Request::Admin(_) => true,
+        _ => false,
+    };
+    taken.before.leases.values().filter(|lease| lease.has_begun || !lease.failed.is_empty()).try_for_each(|lease| {
+        let is_there = taken.after.leases.contains_key(&lease.holder);
+        hold(is_there || is_own(lease), || format!("the lease of {} ended by itself", lease.holder))
+    })
+}
+
+/// Nobody begins when as many have failed as may; with `strict`, those in flight count as failed.
+pub fn failures_stay_within_the_budget(taken: &Taken<'_>) -> Verdict {
+    begun(taken).try_for_each(|lease| {
+        let Purpose::Rollout(name) = &lease.purpose else { return Ok(()) };
+        let rollout = taken.after.rollouts.get(name).ok_or("no such rollout")?;
+        let failed = rollout.tally.failed.saturating_sub(rollout.forgiven);
+        hold(failed < rollout.max_failures, || format!("{name} began another after {failed} failures"))?;
+        let at_stake = failed + rollout.tally.begun;
+        let is_safe = !rollout.strict || at_stake <= rollout.max_failures;
+        hold(is_safe, || format!("{name} is strict, and {at_stake} may fail"))
+    })
+}

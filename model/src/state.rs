@@ -1,0 +1,331 @@
+//! The state of a domain: its records, and the one way in which they change.
+//!
+//! Owns the records and the indexes over them. Decides nothing: what changes is decided in `apply`.
+
+use crate::change::{Change, Key, Operation};
+use crate::history::Entry;
+use crate::lease::{Lease, Ticket};
+use crate::member::{Member, Pause};
+use crate::names::{Generation, Holder, Host, Id, Pool, RolloutName, Scope, Service, Token};
+use crate::rollout::{Rollout, Target};
+use crate::settings::{Override, PoolRules, ServiceRules, SettingKind};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Every record of a domain.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct State {
+    pub(crate) tickets: BTreeMap<Holder, Ticket>,
+    pub(crate) tokens: BTreeMap<Pool, Token>,
+    pub(crate) leases: BTreeMap<Holder, Lease>,
+    pub(crate) members: BTreeMap<Host, Member>,
+    pub(crate) pauses: BTreeMap<Scope, Pause>,
+    pub(crate) settings: BTreeMap<(Scope, SettingKind), Override>,
+    pub(crate) generations: BTreeMap<Service, Generation>,
+    pub(crate) rollouts: BTreeMap<RolloutName, Rollout>,
+    pub(crate) targets: BTreeMap<RolloutName, BTreeMap<Host, Target>>,
+    pub(crate) operations: BTreeMap<Id, Operation>,
+    pub(crate) history: BTreeMap<u64, Entry>,
+    pub(crate) index: Index,
+}
+
+/// What can be found without looking at every record. Derived: `replay` keeps it, nobody stores it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Index {
+    /// Who has a lease in a pool.
+    pub(crate) holders: BTreeMap<Pool, BTreeSet<Holder>>,
+    /// The waiters for one set of pools, oldest first.
+    pub(crate) queues: BTreeMap<BTreeSet<Pool>, BTreeMap<u64, Holder>>,
+    /// The sets of pools that are waited for and contain this one.
+    pub(crate) wanted: BTreeMap<Pool, BTreeSet<BTreeSet<Pool>>>,
+    /// The members of a pool.
+    pub(crate) members: BTreeMap<Pool, BTreeSet<Host>>,
+    /// Every ticket number in use, by waiters and (`true`) by holders who may give way.
+    pub(crate) numbers: BTreeSet<(u64, Holder, bool)>,
+}
+
+/// One record, as a store keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each holds the record of the same name")]
+pub enum Stored {
+    Ticket(Ticket),
+    Token { pool: Pool, token: Token },
+    Lease(Box<Lease>),
+    Member(Box<Member>),
+    Pause(Pause),
+    Setting(Override),
+    Generation { service: Service, generation: Generation },
+    Rollout(Box<Rollout>),
+    Target(Box<Target>),
+    Operation(Operation),
+    Entry(Entry),
+}
+
+impl State {
+    /// Applies changes in their order. Replaying all changes from the beginning gives the live state.
+    pub fn replay(&mut self, changes: &[Change]) {
+        for change in changes {
+            self.change(change);
+        }
+    }
+
+    fn change(&mut self, change: &Change) {
+        use Change as C;
+        match change.clone() {
+            C::TicketTaken(ticket) | C::TicketHeard(ticket) | C::TicketPassed(ticket) => {
+                self.put(Stored::Ticket(ticket));
+            }
+            C::TokenUsed { pool, token } => self.put(Stored::Token { pool, token }),
+            C::LeaseGranted(lease)
+            | C::LeaseRenewed(lease)
+            | C::LeaseReturned(lease)
+            | C::LeaseBegun(lease)
+            | C::LeaseFailed(lease)
+            | C::LeaseLost(lease) => self.put(Stored::Lease(Box::new(lease))),
+            C::MemberJoined(member) | C::MemberHeard(member) => self.put(Stored::Member(Box::new(member))),
+            C::Paused(pause) => self.put(Stored::Pause(pause)),
+            C::Configured(from) => self.put(Stored::Setting(from)),
+            C::GenerationUsed { service, generation } => self.put(Stored::Generation { service, generation }),
+            C::RolloutAnnounced(rollout) | C::RolloutMoved(rollout) => self.put(Stored::Rollout(Box::new(rollout))),
+            C::TargetMoved(target) => self.put(Stored::Target(Box::new(target))),
+            C::OperationDone(operation) => self.put(Stored::Operation(operation)),
+            C::Noted(entry) => self.put(Stored::Entry(entry)),
+            C::TicketDropped(_)
+            | C::LeaseEnded(_)
+            | C::MemberForgotten(_)
+            | C::Resumed(_)
+            | C::Reverted { .. }
+            | C::RolloutForgotten(_)
+            | C::TargetForgotten { .. }
+            | C::OperationForgotten(_)
+            | C::EntryForgotten(_) => self.remove(&change.key()),
+        }
+    }
+
+    /// Puts one record in, in the place of the one of the same key.
+    pub fn put(&mut self, record: Stored) {
+        match record {
+            Stored::Ticket(ticket) => {
+                self.remove(&Key::Ticket(ticket.holder.clone()));
+                self.index.add_ticket(&ticket);
+                self.tickets.insert(ticket.holder.clone(), ticket);
+            }
+            Stored::Token { pool, token } => {
+                self.tokens.insert(pool, token);
+            }
+            Stored::Lease(lease) => {
+                self.remove(&Key::Lease(lease.holder.clone()));
+                self.index.add_lease(&lease);
+                self.leases.insert(lease.holder.clone(), *lease);
+            }
+            Stored::Member(member) => {
+                self.remove(&Key::Member(member.host.clone()));
+                self.index.add_member(&member);
+                self.members.insert(member.host.clone(), *member);
+            }
+            Stored::Pause(pause) => {
+                self.pauses.insert(pause.scope.clone(), pause);
+            }
+            Stored::Setting(from) => {
+                self.settings.insert((from.scope.clone(), from.setting.kind()), from);
+            }
+            Stored::Generation { service, generation } => {
+                self.generations.insert(service, generation);
+            }
+            Stored::Rollout(rollout) => {
+                self.rollouts.insert(rollout.name.clone(), *rollout);
+            }
+            Stored::Target(target) => {
+                self.targets.entry(target.rollout.clone()).or_default().insert(target.host.clone(), *target);
+            }
+            Stored::Operation(operation) => {
+                self.operations.insert(operation.id.clone(), operation);
+            }
+            Stored::Entry(entry) => {
+                self.history.insert(entry.number, entry);
+            }
+        }
+    }
+
+    /// Takes one record out; nothing, when there is none.
+    pub fn remove(&mut self, key: &Key) {
+        match key {
+            Key::Ticket(holder) => {
+                if let Some(ticket) = self.tickets.remove(holder) {
+                    self.index.drop_ticket(&ticket);
+                }
+            }
+            Key::Token(pool) => {
+                self.tokens.remove(pool);
+            }
+            Key::Lease(holder) => {
+                if let Some(lease) = self.leases.remove(holder) {
+                    self.index.drop_lease(&lease);
+                }
+            }
+            Key::Member(host) => {
+                if let Some(member) = self.members.remove(host) {
+                    self.index.drop_member(&member);
+                }
+            }
+            Key::Pause(scope) => {
+                self.pauses.remove(scope);
+            }
+            Key::Setting(scope, kind) => {
+                self.settings.remove(&(scope.clone(), *kind));
+            }
+            Key::Generation(service) => {
+                self.generations.remove(service);
+            }
+            Key::Rollout(name) => {
+                self.rollouts.remove(name);
+            }
+            Key::Target(name, host) => {
+                if let Some(targets) = self.targets.get_mut(name) {
+                    targets.remove(host);
+                    if targets.is_empty() {
+                        self.targets.remove(name);
+                    }
+                }
+            }
+            Key::Operation(id) => {
+                self.operations.remove(id);
+            }
+            Key::Entry(number) => {
+                self.history.remove(number);
+            }
+        }
+    }
+
+    /// The record of this key, as a store keeps it; `None` when there is none, so that it is to be deleted.
+    pub fn record(&self, key: &Key) -> Option<Stored> {
+        Some(match key {
+            Key::Ticket(holder) => Stored::Ticket(self.tickets.get(holder)?.clone()),
+            Key::Token(pool) => Stored::Token { pool: pool.clone(), token: *self.tokens.get(pool)? },
+            Key::Lease(holder) => Stored::Lease(Box::new(self.leases.get(holder)?.clone())),
+            Key::Member(host) => Stored::Member(Box::new(self.members.get(host)?.clone())),
+            Key::Pause(scope) => Stored::Pause(self.pauses.get(scope)?.clone()),
+            Key::Setting(scope, kind) => Stored::Setting(self.settings.get(&(scope.clone(), *kind))?.clone()),
+            Key::Generation(service) => {
+                Stored::Generation { service: service.clone(), generation: *self.generations.get(service)? }
+            }
+            Key::Rollout(name) => Stored::Rollout(Box::new(self.rollouts.get(name)?.clone())),
+            Key::Target(name, host) => Stored::Target(Box::new(self.targets.get(name)?.get(host)?.clone())),
+            Key::Operation(id) => Stored::Operation(self.operations.get(id)?.clone()),
+            Key::Entry(number) => Stored::Entry(self.history.get(number)?.clone()),
+        })
+    }
+
+    /// Every record that a store keeps.
+    pub fn records(&self) -> Vec<Stored> {
+        let keys = (self.tickets.keys().cloned().map(Key::Ticket))
+            .chain(self.tokens.keys().cloned().map(Key::Token))
+            .chain(self.leases.keys().cloned().map(Key::Lease))
+            .chain(self.members.keys().cloned().map(Key::Member))
+            .chain(self.pauses.keys().cloned().map(Key::Pause))
+            .chain(self.settings.keys().map(|(scope, kind)| Key::Setting(scope.clone(), *kind)))
+            .chain(self.generations.keys().cloned().map(Key::Generation))
+            .chain(self.rollouts.keys().cloned().map(Key::Rollout))
+            .chain(
+                self.targets
+                    .iter()
+                    .flat_map(|(name, hosts)| hosts.keys().map(|host| Key::Target(name.clone(), host.clone()))),
+            )
+            .chain(self.operations.keys().cloned().map(Key::Operation))
+            .chain(self.history.keys().copied().map(Key::Entry));
+        keys.filter_map(|key| self.record(&key)).collect()
+    }
+
+    /// What holds for a pool: the defaults, what was set for all, what was set for it.
+    pub(crate) fn pool_rules(&self, pool: &Pool) -> PoolRules {
+        let mut rules = PoolRules::default();
+        for scope in [Scope::All, Scope::Pool(pool.clone())] {
+            self.overrides(&scope).for_each(|from| rules.take(from));
+        }
+        rules
+    }
+
+    /// What holds for the rollouts of a service.
+    pub(crate) fn service_rules(&self, service: &Service) -> ServiceRules {
+        let mut rules = ServiceRules::default();
+        for scope in [Scope::All, Scope::Service(service.clone())] {
+            self.overrides(&scope).for_each(|from| rules.take(from));
+        }
+        rules
+    }
+
+    /// What was set for a scope, in the order of [`SettingKind::ALL`].
+    pub(crate) fn overrides<'a>(&'a self, scope: &'a Scope) -> impl Iterator<Item = &'a Override> + 'a {
+        SettingKind::ALL.into_iter().filter_map(move |kind| self.settings.get(&(scope.clone(), kind)))
+    }
+
+    /// The leases that count in a pool.
+    pub(crate) fn leases_in<'a>(&'a self, pool: &Pool) -> impl Iterator<Item = &'a Lease> + 'a {
+        self.index.holders.get(pool).into_iter().flatten().filter_map(|holder| self.leases.get(holder))
+    }
+}
+
+impl Index {
+    fn add_ticket(&mut self, ticket: &Ticket) {
+        self.numbers.insert((ticket.number, ticket.holder.clone(), false));
+        self.queues.entry(ticket.pools.clone()).or_default().insert(ticket.number, ticket.holder.clone());
+        for pool in &ticket.pools {
+            self.wanted.entry(pool.clone()).or_default().insert(ticket.pools.clone());
+        }
+    }
+
+    fn drop_ticket(&mut self, ticket: &Ticket) {
+        self.numbers.remove(&(ticket.number, ticket.holder.clone(), false));
+        let Some(queue) = self.queues.get_mut(&ticket.pools) else { return };
+        queue.remove(&ticket.number);
+        if !queue.is_empty() {
+            return;
+        }
+        self.queues.remove(&ticket.pools);
+        for pool in &ticket.pools {
+            if let Some(sets) = self.wanted.get_mut(pool) {
+                sets.remove(&ticket.pools);
+                if sets.is_empty() {
+                    self.wanted.remove(pool);
+                }
+            }
+        }
+    }
+
+    fn add_lease(&mut self, lease: &Lease) {
+        self.numbers.insert((lease.ticket, lease.holder.clone(), true));
+        for pool in lease.pools.keys() {
+            self.holders.entry(pool.clone()).or_default().insert(lease.holder.clone());
+        }
+    }
+
+    fn drop_lease(&mut self, lease: &Lease) {
+        self.numbers.remove(&(lease.ticket, lease.holder.clone(), true));
+        for pool in lease.pools.keys() {
+            if let Some(holders) = self.holders.get_mut(pool) {
+                holders.remove(&lease.holder);
+                if holders.is_empty() {
+                    self.holders.remove(pool);
+                }
+            }
+        }
+    }
+
+    fn add_member(&mut self, member: &Member) {
+        for pool in member.pools() {
+            self.members.entry(pool.clone()).or_default().insert(member.host.clone());
+        }
+    }
+
+    fn drop_member(&mut self, member: &Member) {
+        for pool in member.pools() {
+            if let Some(hosts) = self.members.get_mut(pool) {
+                hosts.remove(&member.host);
+                if hosts.is_empty() {
+                    self.members.remove(pool);
+                }
+            }
+        }
+    }
+}

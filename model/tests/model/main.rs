@@ -1,0 +1,8 @@
+//! The model, driven from outside: rule by rule, and at random with every invariant checked after every step.
+
+mod leases;
+mod pauses;
+mod random;
+mod readings;
+mod rollouts;
+mod world;

@@ -1,0 +1,214 @@
+//! Pauses, settings and other changes by people.
+
+use crate::world::{World, ask, name, rollout_of};
+use model::request::{Act, Answer, Begin, Done, Ending, RefusalKind};
+use model::settings::{Setting, SettingKind, Slots};
+
+fn why(answer: Answer) -> RefusalKind {
+    match answer {
+        Answer::Queued(queued) => queued.why.kind,
+        Answer::Refused(refusal) => refusal.kind,
+        Answer::Granted(_) => panic!("granted"),
+    }
+}
+
+#[test]
+fn a_pause_stops_grants_keeps_tickets_and_ends_by_itself() {
+    for scope in ["all", "pool/p", "host/b"] {
+        let mut world = World::with_slots(1);
+        world.pause(scope, 60_000);
+        assert_eq!(why(world.ask(&ask("b", "cb", &["p"]))), RefusalKind::Paused, "{scope}");
+        world.later(59_999);
+        assert_eq!(why(world.ask(&ask("b", "cb", &["p"]))), RefusalKind::Paused, "{scope}");
+        world.later(1);
+        world.granted("b", "cb", &["p"]);
+    }
+}
+
+#[test]
+fn a_pause_of_something_else_stops_nothing_and_a_paused_head_hinders_nobody() {
+    let mut world = World::with_slots(1);
+    for scope in ["pool/q", "service/php", "host/a", "rollout/php@1"] {
+        world.pause(scope, 60_000);
+    }
+    world.granted("c", "cc", &["p"]);
+    assert_eq!(why(world.ask(&ask("a", "ca", &["p"]))), RefusalKind::Paused);
+    world.later(1);
+    world.queued("b", "cb", &["p"]);
+    world.settle("c", "cc", Ending::Released);
+    assert_eq!(world.next_in_line().as_deref(), Some("b"));
+    world.granted("b", "cb", &["p"]);
+}
+
+#[test]
+fn a_pause_stops_the_waiters_clocks() {
+    let mut world = World::with_slots(1);
+    world.granted("a", "ca", &["p"]);
+    let ask = model::request::Ask { wait_ms: Some(10_000), patience_ms: 100_000, ..ask("b", "cb", &["p"]) };
+    world.ask(&ask);
+    world.later(4_000);
+    world.ask(&ask);
+    world.pause("pool/p", 3_600_000);
+    world.later(50_000);
+    let row = world.state.read_leases(&Default::default(), world.now).queue.remove(0);
+    assert_eq!((row.waited_ms, row.left_ms), (4_000, 6_000));
+    assert!(matches!(world.ask(&ask), Answer::Queued(_)));
+    world.resume("pool/p");
+    world.later(5_999);
+    assert!(matches!(world.ask(&ask), Answer::Queued(queued) if queued.left_ms == 1));
+    world.later(1);
+    assert_eq!(why(world.ask(&ask)), RefusalKind::TimedOut);
+}
+
+#[test]
+fn a_pause_stops_begin_and_the_holder_gives_way() {
+    let mut world = World::with_slots(1);
+    world.join("a", "php", &["p"]);
+    world.announce("php");
+    world.ask_for("a", "ca", &["p"], &rollout_of("php", 1));
+    for scope in ["all", "pool/p", "host/a", "service/php", "rollout/php@1"] {
+        world.pause(scope, 60_000);
+        let Begin::Paused(why) = world.begin("a", "ca") else { panic!("went on under {scope}") };
+        assert_eq!(why, format!("{scope} is paused by ann@ops1: frozen"));
+        assert!(matches!(world.resume(scope), Done::Did { what } if what == format!("{scope} is no longer paused")));
+    }
+    assert_eq!(world.begin("a", "ca"), Begin::Go { generation: Some(1) });
+    assert!(matches!(world.resume("all"), Done::Refused { .. }), "nothing to resume");
+}
+
+#[test]
+fn settings_go_back_by_themselves_or_by_hand() {
+    let mut world = World::with_slots(1);
+    let act = |setting, for_ms| Act::Set { scope: name("pool/p"), setting, reason: "busy".into(), for_ms };
+    let done = world.act(act(Setting::Slots(Slots::Count(5)), Some(60_000)));
+    assert_eq!(done, Done::Did { what: "pool/p slots: 1 → 5 for 1m".into() });
+    assert_eq!(world.state.read_pools(&Default::default(), world.now).rows[0].slots, 5);
+    world.later(60_000);
+    world.tick();
+    assert_eq!(world.state.read_pools(&Default::default(), world.now).rows[0].slots, 1, "what was set before");
+    world.act(act(Setting::Slots(Slots::Count(5)), Some(60_000)));
+    world.act(act(Setting::Slots(Slots::Count(6)), Some(30_000)));
+    world.later(30_000);
+    world.tick();
+    assert_eq!(world.state.read_pools(&Default::default(), world.now).rows[0].slots, 1, "what was set for good before");
+    world.set("all", Setting::Slots(Slots::Count(7)));
+    world.act(Act::Unset { scope: name("pool/p"), kind: SettingKind::Slots, reason: "r".into() });
+    world.join("h", "php", &["p"]);
+    assert_eq!(world.state.read_pools(&Default::default(), world.now).rows[0].slots, 7);
+    world.act(Act::Set {
+        scope: name("pool/q"),
+        setting: Setting::Slots(Slots::Count(2)),
+        reason: "r".into(),
+        for_ms: Some(10),
+    });
+    world.later(10);
+    world.tick();
+    assert_eq!(world.state.read_pools(&Default::default(), world.now).rows.len(), 1, "q is known no more");
+    let unset = |kind| Act::Unset { scope: name("all"), kind, reason: "no more".into() };
+    assert_eq!(world.act(unset(SettingKind::Slots)), Done::Did { what: "all slots: 7 → as before".into() });
+    assert!(matches!(world.act(unset(SettingKind::Slots)), Done::Refused { .. }));
+    let wrong = world.act(act(Setting::Slots(Slots::Count(0)), None));
+    assert!(matches!(wrong, Done::Refused { why, .. } if why.contains("slots lies between 1 and 100000")));
+}
+
+#[test]
+fn set_tells_the_value_that_held_before() {
+    let mut world = World::with_slots(1);
+    let mut change = |scope: &str, setting| {
+        let act = Act::Set { scope: name(scope), setting, reason: "r".into(), for_ms: None };
+        match world.act(act) {
+            Done::Did { what } => what,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(change("pool/q", Setting::Slots(Slots::Percent(20))), "pool/q slots: 10% → 20%");
+    assert_eq!(change("pool/q", Setting::MaxQueue(5)), "pool/q max_queue: 10000 → 5");
+    assert_eq!(change("pool/q", Setting::Wait(60_000)), "pool/q wait: 10m → 1m");
+    assert_eq!(change("all", Setting::Ttl(2_000)), "all ttl: 30s → 2s");
+    assert_eq!(change("pool/q", Setting::Ttl(3_000)), "pool/q ttl: 2s → 3s");
+    assert_eq!(change("pool/q", Setting::LostAfter(None)), "pool/q lost_after: 1h → never");
+    assert_eq!(change("service/s", Setting::MaxFailures(9)), "service/s max_failures: 3 → 9");
+    assert_eq!(change("service/s", Setting::Strict(true)), "service/s strict: false → true");
+    assert_eq!(change("service/s", Setting::Expires(60_000)), "service/s expires: 1d → 1m");
+}
+
+#[test]
+fn a_percentage_counts_members_alive_or_not_until_they_are_forgotten() {
+    let mut world = World::default();
+    for n in 0..20 {
+        world.join(&format!("h{n}"), "php", &["app"]);
+    }
+    let slots = |world: &World| world.state.read_pools(&Default::default(), world.now).rows[0].slots;
+    assert_eq!(slots(&world), 2);
+    world.later(100_000);
+    assert_eq!(slots(&world), 2);
+    world.release("h0", false, true);
+    assert_eq!(slots(&world), 1);
+}
+
+#[test]
+fn the_same_operation_again_happens_once() {
+    let mut world = World::with_slots(1);
+    let act = Act::Pause { scope: name("all"), reason: "once".into(), for_ms: 60_000 };
+    let first = world.operate(name("once"), act.clone());
+    world.later(10);
+    world.resume("all");
+    assert_eq!(world.operate(name("once"), act.clone()), first);
+    world.granted("a", "ca", &["p"]);
+    // After a day it is forgotten, and would happen again.
+    world.later(24 * 3_600_000);
+    world.tick();
+    world.operate(name("once"), act);
+    assert_eq!(why(world.ask(&ask("b", "cb", &["p"]))), RefusalKind::Paused);
+}
+
+#[test]
+fn a_change_without_a_reason_or_out_of_bounds_is_refused() {
+    let mut world = World::with_slots(1);
+    let long = "x".repeat(1025);
+    let scope = || name("all");
+    for act in [
+        Act::Pause { scope: scope(), reason: " ".into(), for_ms: 1 },
+        Act::Pause { scope: scope(), reason: "r".into(), for_ms: 0 },
+        Act::Pause { scope: scope(), reason: "r".into(), for_ms: u64::MAX },
+        Act::Pause { scope: scope(), reason: long.clone(), for_ms: 1 },
+        Act::Set { scope: scope(), setting: Setting::Ttl(5_000), reason: String::new(), for_ms: None },
+        Act::Set { scope: scope(), setting: Setting::Ttl(5_000), reason: "r".into(), for_ms: Some(0) },
+        Act::Unset { scope: scope(), kind: SettingKind::Ttl, reason: String::new() },
+        Act::Abort { rollout: rollout_of("php", 1), reason: String::new() },
+        Act::Release { holder: name("a"), reason: String::new(), live: true, forget: true },
+    ] {
+        let done = world.act(act.clone());
+        assert!(matches!(done, Done::Refused { .. }), "{act:?} gave {done:?}");
+    }
+    let year = 365 * 24 * 3_600_000;
+    let done = world.act(Act::Pause { scope: scope(), reason: "x".repeat(1024), for_ms: year });
+    assert!(matches!(done, Done::Did { .. }), "{done:?}");
+}
+
+#[test]
+fn the_history_says_who_did_what_and_why() {
+    let mut world = World::with_slots(1);
+    world.join("a", "php", &["p"]);
+    world.pause("pool/p", 60_000);
+    world.later(60_000);
+    world.tick();
+    let select = |scope: &str| model::read::Selection { scope: Some(name(scope)), ..Default::default() };
+    let lines = |world: &World, scope: &str| -> Vec<String> {
+        let rows = world.state.read_history(&select(scope)).rows;
+        rows.iter().map(|entry| format!("{} {} {}", entry.by, entry.kind.word(), entry.text)).collect()
+    };
+    assert_eq!(
+        lines(&world, "pool/p"),
+        [
+            "ann@ops1 set pool/p slots: 10% → 1: test",
+            "ann@ops1 paused pool/p for 1m: frozen",
+            "stagger resumed the pause of pool/p is over"
+        ]
+    );
+    assert_eq!(lines(&world, "host/a"), ["a joined a joined, with php"]);
+    assert_eq!(lines(&world, "all").len(), 4);
+    let tail = world.state.read_history(&model::read::Selection { after: Some("2".into()), ..Default::default() });
+    assert_eq!(tail.rows.iter().map(|entry| entry.number).collect::<Vec<_>>(), [3, 4]);
+    assert_eq!(tail.next.as_deref(), Some("4"));
+}

@@ -1,0 +1,313 @@
+//! A coordinator without a store: the model, a clock that the test owns, and every invariant after every step.
+//!
+//! Beside the model's own records it counts for itself who believes to hold what, as a bystander at the hosts would.
+
+use model::apply::{Decision, apply};
+use model::change::Change;
+use model::invariants::{OF_DECISION, OF_STATE, Taken};
+use model::lease::{Lease, Purpose};
+use model::names::{Holder, Id, Pool, RolloutName, Scope};
+use model::request::{
+    Act, Admin, Announce, Answer, Ask, Begin, BeginAsk, Done, Ending, Join, Joined, Own, Quiet, Renew, Reply, Request,
+    Settle, Settled, Welcome,
+};
+use model::rollout::{Outcome, Report};
+use model::settings::{Setting, Slots};
+use model::state::State;
+use model::time::{Now, Time, Wall};
+use model::view::View;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// A coordinator whose clock the test owns.
+#[derive(Debug, Default)]
+pub(crate) struct World {
+    pub(crate) state: State,
+    pub(crate) now: Now,
+    /// What a disk would hold: the state after durable changes only.
+    pub(crate) disk: State,
+    operations: u32,
+    /// Who was told that it holds, and what: by claim.
+    pub(crate) believers: BTreeMap<Id, (Holder, BTreeSet<Pool>)>,
+}
+
+pub(crate) fn name<T: std::str::FromStr>(text: &str) -> T
+where
+    T::Err: std::fmt::Debug,
+{
+    text.parse().expect("a name")
+}
+
+pub(crate) fn pools(names: &[&str]) -> BTreeSet<Pool> {
+    names.iter().map(|text| name(text)).collect()
+}
+
+pub(crate) fn ask(holder: &str, claim: &str, names: &[&str]) -> Ask {
+    Ask {
+        holder: name(holder),
+        claim: name(claim),
+        pools: pools(names),
+        purpose: Purpose::Run("test".into()),
+        wait_ms: None,
+        patience_ms: 10_000,
+    }
+}
+
+pub(crate) fn rollout_of(service: &str, generation: u64) -> RolloutName {
+    RolloutName { service: name(service), generation }
+}
+
+pub(crate) fn failed(cause: &str) -> Report {
+    Report { step: Some(model::sequence::Step::Restart), cause: cause.into(), ..Report::plain(Outcome::Failed) }
+}
+
+impl World {
+    /// A world whose pool `p` has so many slots.
+    pub(crate) fn with_slots(slots: u32) -> World {
+        let mut world = World::default();
+        world.now = Now { time: Time(1_000), wall: Wall(1_700_000_000_000) };
+        world.set("pool/p", Setting::Slots(Slots::Count(slots)));
+        world
+    }
+
+    pub(crate) fn later(&mut self, ms: u64) {
+        self.now.time = self.now.time.plus(Duration::from_millis(ms));
+        self.now.wall = Wall(self.now.wall.0 + ms);
+    }
+
+    /// Decides, checks every invariant, and that a part of the state decides like the whole.
+    pub(crate) fn decide(&mut self, request: &Request) -> Decision {
+        let decision = apply(&self.state.view(), request, self.now);
+        let reads = self.state.expand(request.reads());
+        let part = self.state.restrict(&reads);
+        let partial = apply(&View::of(&part, reads.clone()), request, self.now);
+        let narrow = apply(&View::of(&self.state, reads), request, self.now);
+        assert_eq!(partial, narrow, "a partly loaded state decides otherwise");
+        if decision.reply != narrow.reply {
+            // Only what fell due elsewhere may make a difference; once that has been decided there is none.
+            let ticked = apply(&self.state.view(), &Request::Tick, self.now);
+            assert!(!ticked.changes.is_empty(), "{request:?}: {:?} is not {:?}", decision.reply, narrow.reply);
+        }
+        let mut after = self.state.clone();
+        after.replay(&decision.changes);
+        let taken = Taken { before: &self.state, request, decision: &decision, after: &after, now: self.now };
+        for (rule, check) in OF_DECISION {
+            check(&taken)
+                .unwrap_or_else(|wrong| panic!("{rule}: {wrong}\nby {request:?}\nchanges {:#?}", decision.changes));
+        }
+        for (rule, check) in OF_STATE {
+            check(&after)
+                .unwrap_or_else(|wrong| panic!("{rule}: {wrong}\nby {request:?}\nchanges {:#?}", decision.changes));
+        }
+        for change in decision.changes.iter().filter(|change| change.is_durable()) {
+            self.disk.replay(std::slice::from_ref(change));
+        }
+        for change in &decision.changes {
+            assert_eq!(
+                self.record_of(change, &after),
+                after.record(&change.key()),
+                "a change touches more than its key"
+            );
+        }
+        self.state = after;
+        decision
+    }
+
+    /// What the record of a change's key is after all changes of the same decision.
+    fn record_of(&self, change: &Change, after: &State) -> Option<model::state::Stored> {
+        let mut alone = State::default();
+        alone.replay(std::slice::from_ref(change));
+        let expected = alone.record(&change.key());
+        // A later change of the same decision may have gone over it.
+        if expected == after.record(&change.key()) { expected } else { after.record(&change.key()) }
+    }
+
+    pub(crate) fn tick(&mut self) -> Decision {
+        self.decide(&Request::Tick)
+    }
+
+    /// Killed and started again: only what is durable is left, and everyone gets a fresh time to live.
+    pub(crate) fn restart(&mut self) {
+        let mut loaded = State::default();
+        self.disk.records().into_iter().for_each(|record| loaded.put(record));
+        self.state = loaded;
+        self.decide(&Request::Restarted);
+    }
+
+    pub(crate) fn ask(&mut self, ask: &Ask) -> Answer {
+        match self.decide(&Request::Ask(ask.clone())).reply {
+            Reply::Asked(answer) => {
+                if let Answer::Granted(granted) = &answer {
+                    let pools = granted.lease.pools.keys().cloned().collect();
+                    self.believers.insert(ask.claim.clone(), (ask.holder.clone(), pools));
+                }
+                answer
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Asks for a lease and gets it.
+    pub(crate) fn granted(&mut self, holder: &str, claim: &str, names: &[&str]) -> Lease {
+        match self.ask(&ask(holder, claim, names)) {
+            Answer::Granted(granted) => granted.lease,
+            other => panic!("{holder} was not granted: {other:?}"),
+        }
+    }
+
+    /// Asks for a lease and has to wait; the place.
+    pub(crate) fn queued(&mut self, holder: &str, claim: &str, names: &[&str]) -> u32 {
+        match self.ask(&ask(holder, claim, names)) {
+            Answer::Queued(queued) => queued.place,
+            other => panic!("{holder} was not queued: {other:?}"),
+        }
+    }
+
+    pub(crate) fn begin(&mut self, holder: &str, claim: &str) -> Begin {
+        let ask = BeginAsk { holder: name(holder), claim: name(claim) };
+        match self.decide(&Request::Begin(ask)).reply {
+            Reply::Begun(begin) => begin,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn renew(&mut self, holder: &str, claim: &str) -> Own {
+        let renew = Renew { holder: name(holder), claim: name(claim), step: None, note: String::new() };
+        match self.decide(&Request::Renew(renew)).reply {
+            Reply::Owned(own) => own,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn settle(&mut self, holder: &str, claim: &str, ending: Ending) -> Settled {
+        self.settle_with(holder, claim, ending, None, None)
+    }
+
+    pub(crate) fn settle_with(
+        &mut self,
+        holder: &str,
+        claim: &str,
+        ending: Ending,
+        rollout: Option<RolloutName>,
+        report: Option<Report>,
+    ) -> Settled {
+        self.believers.remove(&name::<Id>(claim));
+        let settle = Settle { holder: name(holder), claim: name(claim), ending, rollout, report };
+        match self.decide(&Request::Settle(settle)).reply {
+            Reply::Settled(settled) => settled,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn quiet(&mut self, holder: &str, claim: &str) -> Decision {
+        self.decide(&Request::Quiet(Quiet::Waiter { holder: name(holder), claim: name(claim) }))
+    }
+
+    pub(crate) fn act(&mut self, act: Act) -> Done {
+        self.operations += 1;
+        let operation = name(&format!("op{}", self.operations));
+        self.operate(operation, act)
+    }
+
+    pub(crate) fn operate(&mut self, operation: Id, act: Act) -> Done {
+        match self.decide(&Request::Admin(Admin { operation, by: "ann@ops1".into(), act })).reply {
+            Reply::Did(done) => done,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn set(&mut self, scope: &str, setting: Setting) {
+        let act = Act::Set { scope: name(scope), setting, reason: "test".into(), for_ms: None };
+        let done = self.act(act);
+        assert!(matches!(done, Done::Did { .. }), "{done:?}");
+    }
+
+    pub(crate) fn pause(&mut self, scope: &str, for_ms: u64) {
+        let done = self.act(Act::Pause { scope: name(scope), reason: "frozen".into(), for_ms });
+        assert!(matches!(done, Done::Did { .. }), "{done:?}");
+    }
+
+    pub(crate) fn resume(&mut self, scope: &str) -> Done {
+        self.act(Act::Resume { scope: name(scope) })
+    }
+
+    pub(crate) fn release(&mut self, holder: &str, live: bool, forget: bool) -> Done {
+        self.act(Act::Release { holder: name(holder), reason: "gone".into(), live, forget })
+    }
+
+    pub(crate) fn announce(&mut self, service: &str) -> Done {
+        self.announce_with(service, |_| {})
+    }
+
+    pub(crate) fn announce_with(&mut self, service: &str, change: impl FnOnce(&mut Announce)) -> Done {
+        let mut announce = Announce {
+            service: name(service),
+            message: "build 7".into(),
+            only: Vec::new(),
+            always: false,
+            supersede: false,
+            max_failures: None,
+            strict: None,
+            expires_ms: None,
+        };
+        change(&mut announce);
+        self.act(Act::Announce(announce))
+    }
+
+    pub(crate) fn join_request(host: &str, service: &str, names: &[&str]) -> Join {
+        Join {
+            host: name(host),
+            session: name(&format!("s.{host}")),
+            replaces: None,
+            services: [(name(service), pools(names))].into(),
+            version: "0.1.0".into(),
+            metrics: None,
+            sightings: Vec::new(),
+            patience_ms: 60_000,
+        }
+    }
+
+    pub(crate) fn joined(&mut self, join: &Join) -> Joined {
+        match self.decide(&Request::Join(join.clone())).reply {
+            Reply::Joined(joined) => *joined,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn join(&mut self, host: &str, service: &str, names: &[&str]) -> Welcome {
+        match self.joined(&World::join_request(host, service, names)) {
+            Joined::Member(welcome) => welcome,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A host asks for the restart that a rollout owes.
+    pub(crate) fn ask_for(&mut self, host: &str, claim: &str, names: &[&str], rollout: &RolloutName) -> Answer {
+        let ask = Ask { purpose: Purpose::Rollout(rollout.clone()), ..ask(host, claim, names) };
+        self.ask(&ask)
+    }
+
+    pub(crate) fn tally(&self, rollout: &RolloutName) -> model::rollout::Tally {
+        self.state.read_rollout(rollout, self.now).expect("a rollout").row.tally
+    }
+
+    pub(crate) fn state_of(&self, rollout: &RolloutName) -> model::rollout::RolloutState {
+        self.state.read_rollout(rollout, self.now).expect("a rollout").row.state
+    }
+
+    /// The lease of a holder, as a look at the leases shows it.
+    pub(crate) fn lease(&self, holder: &str) -> Option<Lease> {
+        let select = model::read::Selection { scope: Some(Scope::Host(name(holder))), ..Default::default() };
+        self.state.read_leases(&select, self.now).leases.into_iter().next().map(|row| row.lease)
+    }
+
+    pub(crate) fn next_in_line(&self) -> Option<String> {
+        self.state.next_in_line(&pools(&["p"]), self.now).map(|holder| holder.to_string())
+    }
+
+    /// How many believe, at most, to hold a slot of this pool.
+    pub(crate) fn believing(&self, pool: &str) -> usize {
+        let pool: Pool = name(pool);
+        self.believers.values().filter(|(_, pools)| pools.contains(&pool)).count()
+    }
+}

@@ -1,0 +1,227 @@
+//! The pretend service, a process of its own for each host: `stagger demo-service`.
+//!
+//! Answers `GET /` after a few milliseconds with its build, `/slow?ms=N` after so long, `/healthz`, and `/in-flight` with the
+//! number of requests that it is at. Killed, it loses them. It takes a while to start, reads which build is installed when
+//! it does, and refuses to run a broken one. Started by the supervisor; ends with the process that started it.
+
+use crate::cli::demo::http::{self, Answer, Request};
+use serde_json::json;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpSocket};
+
+/// How a service ends that cannot use its configuration: `EX_CONFIG` of sysexits.h.
+const EXIT_CONFIGURATION: u8 = 78;
+/// How it ends when it cannot have its address, or its files.
+const EXIT_FAILED: u8 = 1;
+/// How long an ordinary request takes.
+const ANSWER_TIME: Duration = Duration::from_millis(3);
+/// Longest that a slow one may be asked to take.
+const SLOW_MS_MAX: u64 = 30_000;
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 256;
+
+/// A pretend service of `stagger demo`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DemoServiceArgs {
+    /// Where to listen; its port may be 0
+    #[arg(long)]
+    address: SocketAddr,
+    /// The file that says which build is installed: its number, and on a second line what is wrong with it
+    #[arg(long)]
+    build: PathBuf,
+    /// The file that every start is written to
+    #[arg(long)]
+    starts: PathBuf,
+    /// How long a start takes, in milliseconds
+    #[arg(long)]
+    start_ms: u64,
+    /// The process that it ends with
+    #[arg(long)]
+    parent: i32,
+}
+
+/// What goes wrong before the service listens; each fits after "cannot start: ".
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("the process that started it is gone")]
+    Orphan,
+    #[error("{0}")]
+    Broken(String),
+    #[error("{path}: {source}")]
+    File { path: PathBuf, source: std::io::Error },
+    #[error("{address}: {source}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+}
+
+/// The build that is installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Build {
+    /// Its number.
+    pub(super) number: u64,
+    /// What is wrong with it; nothing with a good one.
+    pub(super) fault: Option<String>,
+}
+
+impl Build {
+    /// Installs it: services that start from now on run it. Atomic, so that none reads half of it.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(super) fn install(&self, path: &Path) -> std::io::Result<()> {
+        let fresh = path.with_extension("new");
+        std::fs::write(&fresh, format!("{}\n{}", self.number, self.fault.as_deref().unwrap_or_default()))?;
+        std::fs::rename(fresh, path)
+    }
+
+    fn read(path: &Path) -> Result<Build, StartError> {
+        let text = std::fs::read_to_string(path).map_err(|source| StartError::File { path: path.to_owned(), source })?;
+        let (number, fault) = text.split_once('\n').unwrap_or((text.as_str(), ""));
+        let number = number.parse().map_err(|_| StartError::Broken(format!("no build is installed: {text:?}")))?;
+        Ok(Build { number, fault: Some(fault.to_owned()).filter(|fault| !fault.is_empty()) })
+    }
+}
+
+/// Runs the service until it is killed. Returns its exit code when it cannot start.
+pub async fn run(args: DemoServiceArgs) -> u8 {
+    let error = match start(&args).await {
+        Ok((listener, build)) => {
+            serve(listener, build).await;
+            return 0;
+        }
+        Err(error) => error,
+    };
+    anstream::eprintln!("{error}");
+    if matches!(error, StartError::Broken(_)) { EXIT_CONFIGURATION } else { EXIT_FAILED }
+}
+
+async fn start(args: &DemoServiceArgs) -> Result<(TcpListener, u64), StartError> {
+    end_with(args.parent)?;
+    let build = Build::read(&args.build)?;
+    log_start(args, &build)?;
+    if let Some(fault) = build.fault {
+        return Err(StartError::Broken(format!("[build {}] {fault}", build.number)));
+    }
+    tokio::time::sleep(Duration::from_millis(args.start_ms)).await;
+    let listener = listen(args.address).map_err(|source| StartError::Listen { address: args.address, source })?;
+    let address = listener.local_addr().map_err(|source| StartError::Listen { address: args.address, source })?;
+    // The supervisor waits for this line. It may be gone; then this process ends as well.
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "{address}").and_then(|()| out.flush());
+    Ok((listener, build.number))
+}
+
+/// Has the kernel kill this process when its parent ends, even by SIGKILL.
+fn end_with(parent: i32) -> Result<(), StartError> {
+    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+    let asked = set_parent_process_death_signal(Some(Signal::KILL)).is_ok();
+    // A parent that ended before the question was asked sends no signal any more.
+    let is_its_child = getppid().is_some_and(|pid| pid.as_raw_nonzero().get() == parent);
+    if asked && is_its_child { Ok(()) } else { Err(StartError::Orphan) }
+}
+
+/// One line per start, with pid, build and time in milliseconds since 1970: what the acts count restarts by.
+fn log_start(args: &DemoServiceArgs, build: &Build) -> Result<(), StartError> {
+    let failed = |source| StartError::File { path: args.starts.clone(), source };
+    let mut log = OpenOptions::new().create(true).append(true).open(&args.starts).map_err(failed)?;
+    let at_ms = jiff::Timestamp::now().as_millisecond();
+    let line = format!("pid={} build={} at_ms={at_ms}\n", std::process::id(), build.number);
+    log.write_all(line.as_bytes()).map_err(failed)
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // The connections of the process before may still be dying.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Counts a request for as long as it is handled.
+struct InFlight(Arc<AtomicU32>);
+
+impl InFlight {
+    fn new(count: &Arc<AtomicU32>) -> InFlight {
+        count.fetch_add(1, Ordering::Relaxed);
+        InFlight(Arc::clone(count))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn serve(listener: TcpListener, build: u64) {
+    let in_flight = Arc::new(AtomicU32::new(0));
+    http::serve(listener, move |request| {
+        let in_flight = Arc::clone(&in_flight);
+        async move { answer(&request, build, &in_flight).await }
+    })
+    .await;
+}
+
+async fn answer(request: &Request, build: u64, in_flight: &Arc<AtomicU32>) -> Answer {
+    match request.parts().as_slice() {
+        [] => {
+            let _flight = InFlight::new(in_flight);
+            tokio::time::sleep(ANSWER_TIME).await;
+            Answer::json(&json!({ "build": build, "pid": std::process::id() }))
+        }
+        ["slow"] => {
+            let _flight = InFlight::new(in_flight);
+            let ms = request.query("ms").and_then(|ms| ms.parse().ok()).unwrap_or(0).min(SLOW_MS_MAX);
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            Answer::json(&json!({ "build": build, "pid": std::process::id() }))
+        }
+        ["healthz"] => Answer::json(&json!({ "build": build, "pid": std::process::id() })),
+        ["in-flight"] => Answer::json(&json!({ "in_flight": in_flight.load(Ordering::Relaxed) })),
+        _ => Answer::new(404, "there are /, /slow, /healthz and /in-flight"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_reads_as_it_was_installed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("build");
+        assert!(matches!(Build::read(&path), Err(StartError::File { .. })));
+        for fault in [None, Some("unknown entry 'pm.max_chldren'".to_owned())] {
+            let build = Build { number: 3, fault };
+            build.install(&path).expect("installed");
+            assert_eq!(Build::read(&path).expect("a build"), build);
+        }
+        std::fs::write(&path, "nonsense").expect("written");
+        assert!(matches!(Build::read(&path), Err(StartError::Broken(_))));
+    }
+
+    #[tokio::test]
+    async fn it_answers_with_its_build_and_counts_what_is_in_flight() {
+        let in_flight = Arc::new(AtomicU32::new(0));
+        let body = answer(&Request::get("/"), 7, &in_flight).await.body;
+        let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!((&body["build"], &body["pid"]), (&json!(7), &json!(std::process::id())));
+
+        let slow = tokio::spawn({
+            let in_flight = Arc::clone(&in_flight);
+            async move { answer(&Request::get("/slow?ms=50"), 7, &in_flight).await }
+        });
+        while in_flight.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let count = answer(&Request::get("/in-flight"), 7, &in_flight).await;
+        assert_eq!(count, Answer::new(200, r#"{"in_flight":1}"#));
+        assert_eq!(slow.await.expect("no panic").status, 200);
+        assert_eq!(answer(&Request::get("/in-flight"), 7, &in_flight).await.body, r#"{"in_flight":0}"#);
+        assert_eq!(answer(&Request::get("/else"), 7, &in_flight).await.status, 404);
+    }
+}

@@ -1,0 +1,121 @@
+//! The members: who is known, alive or down, and who is out of a balancer, by whose doing.
+
+use super::table::table;
+use super::text::{age, clean};
+use model::member::{Presence, Sighting};
+use model::read::MemberRow;
+
+/// Which members are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Filter {
+    /// Only those that are down.
+    pub(crate) down: bool,
+    /// Only those that are not in rotation everywhere, as far as is known.
+    pub(crate) out: bool,
+}
+
+impl Filter {
+    /// Whether a member is shown.
+    pub(crate) fn keeps(self, row: &MemberRow) -> bool {
+        (!self.down || row.down) && (!self.out || row.sightings.iter().any(|seen| seen.presence != Presence::In))
+    }
+}
+
+/// One line per member, and how many there are.
+pub(crate) fn members(rows: &[MemberRow], filter: Filter) -> String {
+    if rows.is_empty() {
+        return match (filter.down, filter.out) {
+            (false, false) => "no member: no worker has joined",
+            (true, false) => "no member is down",
+            (false, true) => "no member is out of a balancer",
+            (true, true) => "no member is down and out of a balancer",
+        }
+        .to_owned();
+    }
+    let down = rows.iter().filter(|row| row.down).count();
+    let text = table(&["HOST", "STATE", "SEEN", "VERSION", "LEASE", "SERVICES", "OUT OF"], rows.iter().map(cells).collect());
+    format!("{text}\n{}, {down} down", super::text::count(rows.len(), "member"))
+}
+
+fn cells(row: &MemberRow) -> Vec<String> {
+    let services = row.services.keys().map(ToString::to_string).collect::<Vec<_>>();
+    let out: Vec<String> = row.sightings.iter().filter(|seen| seen.presence != Presence::In).map(out_of).collect();
+    vec![
+        row.host.to_string(),
+        if row.down { "down" } else { "alive" }.to_owned(),
+        age(row.heard_ms),
+        clean(&row.version),
+        row.lease.map_or_else(|| "–".to_owned(), |state| state.to_string()),
+        services.join(","),
+        if out.is_empty() { "–".to_owned() } else { out.join("; ") },
+    ]
+}
+
+/// Which balancer a host is out of, and by whose doing; or that nobody can tell.
+fn out_of(seen: &Sighting) -> String {
+    let (balancer, detail) = (clean(&seen.balancer), clean(&seen.detail));
+    let detail = if detail.is_empty() { detail } else { format!(" ({detail})") };
+    match (seen.presence, seen.by_stagger) {
+        (Presence::Unknown, _) => format!("{} unknown at {balancer}{detail}", seen.service),
+        (_, true) => format!("{balancer} for {}, by Stagger", seen.service),
+        (_, false) => format!("{balancer} for {}, not by Stagger{detail}", seen.service),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::lease::LeaseState;
+    use std::collections::BTreeMap;
+
+    fn member(host: &str, down: bool, sightings: Vec<Sighting>) -> MemberRow {
+        MemberRow {
+            host: host.parse().expect("a host"),
+            down,
+            heard_ms: 4_000,
+            version: "0.1.0".to_owned(),
+            services: BTreeMap::from([("php-fpm".parse().expect("a service"), Default::default())]),
+            metrics: None,
+            sightings,
+            lease: None,
+        }
+    }
+
+    fn seen(balancer: &str, presence: Presence, by_stagger: bool, detail: &str) -> Sighting {
+        Sighting {
+            service: "php-fpm".parse().expect("a service"),
+            balancer: balancer.to_owned(),
+            presence,
+            by_stagger,
+            detail: detail.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_host_left_out_says_where_and_by_whom() {
+        let well = member("mw1", false, vec![seen("lb1", Presence::In, false, "")]);
+        let mut out = member("mw1316", false, vec![seen("lb1", Presence::Out, true, ""), seen("lb2", Presence::Out, false, "by hand")]);
+        out.lease = Some(LeaseState::Failed);
+        let unknown = member("mw3", true, vec![seen("lb1", Presence::Unknown, false, "timed out")]);
+        let rows = [well, out, unknown];
+        let expected = "\
+HOST    STATE  SEEN  VERSION  LEASE   SERVICES  OUT OF
+mw1     alive  4s    0.1.0    –       php-fpm   –
+mw1316  alive  4s    0.1.0    failed  php-fpm   lb1 for php-fpm, by Stagger; lb2 for php-fpm, not by Stagger (by hand)
+mw3     down   4s    0.1.0    –       php-fpm   php-fpm unknown at lb1 (timed out)
+3 members, 1 down";
+        assert_eq!(members(&rows, Filter::default()), expected);
+        let kept = |filter: Filter| rows.iter().filter(|row| filter.keeps(row)).map(|row| row.host.to_string()).collect::<Vec<_>>();
+        assert_eq!(kept(Filter { out: true, down: false }), ["mw1316", "mw3"]);
+        assert_eq!(kept(Filter { out: true, down: true }), ["mw3"]);
+        assert_eq!(kept(Filter { out: false, down: true }), ["mw3"]);
+        assert_eq!(kept(Filter::default()).len(), 3);
+    }
+
+    #[test]
+    fn an_empty_list_says_what_there_is_none_of() {
+        assert_eq!(members(&[], Filter { out: true, down: false }), "no member is out of a balancer");
+        assert_eq!(members(&[], Filter { out: false, down: true }), "no member is down");
+        assert_eq!(members(&[], Filter::default()), "no member: no worker has joined");
+    }
+}

@@ -1,0 +1,173 @@
+//! The rollouts: a list, or one with every host's steps and what it printed.
+
+use super::follow::{cause, counts, headline, obstacles, printed, words};
+use super::summary::took_ms;
+use super::table::table;
+use super::text::{age, clean, day_and_time, seconds, span};
+use model::read::{RolloutDetail, RolloutRow};
+use model::rollout::{Progress, Target};
+
+/// One line per rollout, the newest first.
+pub(crate) fn rollouts(rows: &[RolloutRow]) -> String {
+    if rows.is_empty() {
+        return "no rollout: nothing was announced, or it was too long ago".to_owned();
+    }
+    table(&["ROLLOUT", "STATE", "AGE", "DONE", "HOSTS", "BY", "MESSAGE"], rows.iter().map(cells).collect())
+}
+
+fn cells(row: &RolloutRow) -> Vec<String> {
+    let counts = counts(row);
+    vec![
+        row.name.to_string(),
+        row.state.to_string(),
+        age(row.age_ms),
+        format!("{}%", counts.percent),
+        words(counts),
+        clean(&row.by),
+        clean(&row.message),
+    ]
+}
+
+/// One rollout: how it stands, then its hosts, failed ones first, each with its steps.
+pub(crate) fn rollout(detail: &RolloutDetail) -> String {
+    let row = &detail.row;
+    let counts = counts(row);
+    let mut lines = vec![
+        headline(row),
+        format!("{}, {}% {}, announced {} ({} ago)", row.state, counts.percent, words(counts), day_and_time(row.announced), age(row.age_ms)),
+    ];
+    lines.extend(terms(row));
+    lines.extend(obstacles(row));
+    if let Some(ended) = &row.ended {
+        lines.push(format!("ended by {} at {}: {}", clean(&ended.by), day_and_time(ended.at), clean(&ended.reason)));
+    }
+    let rows = detail.targets.iter().map(|target| target_cells(row, target)).collect();
+    let text = table(&["HOST", "STATE", "TOOK", "STEPS"], rows);
+    let mut table_lines = text.lines();
+    lines.extend(table_lines.next().map(str::to_owned));
+    for (line, target) in table_lines.zip(&detail.targets) {
+        lines.push(line.to_owned());
+        if target.progress == Progress::Failed {
+            lines.extend(printed(target, &cause(target)).into_iter().map(|line| format!("    {line}")));
+        }
+    }
+    lines.join("\n")
+}
+
+/// What it was announced with, where that is not the usual.
+fn terms(row: &RolloutRow) -> Option<String> {
+    let mut terms = Vec::new();
+    if !row.only.is_empty() {
+        terms.push(format!("only {}", row.only.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")));
+    }
+    if row.state.is_under_way() {
+        let strict = if row.strict { ", those in flight counted" } else { "" };
+        terms.push(format!("halts at {} failures{strict}", row.max_failures));
+        terms.push(format!("expires in {}", span(row.expires_ms)));
+    }
+    (!terms.is_empty()).then(|| terms.join("; "))
+}
+
+fn target_cells(row: &RolloutRow, target: &Target) -> Vec<String> {
+    let took = took_ms(target).map_or_else(|| "–".to_owned(), seconds);
+    vec![target.host.to_string(), progress(row, target), took, steps(row, target)]
+}
+
+fn progress(row: &RolloutRow, target: &Target) -> String {
+    let flies = row.in_flight.iter().any(|flight| flight.host == target.host);
+    match target.progress {
+        Progress::Owes if row.down.contains(&target.host) => "down".to_owned(),
+        Progress::Owes | Progress::Begun if flies => "in flight".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// `depool 0.1s drain 3.0s …`; what failed; or where it is.
+fn steps(row: &RolloutRow, target: &Target) -> String {
+    let mut parts = Vec::new();
+    if let Some(report) = &target.report {
+        let timing = |timing: &model::rollout::Timing| {
+            let failed = if timing.ok { "" } else { " ✗" };
+            format!("{} {}{failed}", timing.step, seconds(timing.ms))
+        };
+        parts.push(report.timings.iter().map(timing).collect::<Vec<_>>().join(" "));
+    }
+    if target.progress == Progress::Failed {
+        parts.push(cause(target));
+    }
+    if let Some(flight) = row.in_flight.iter().find(|flight| flight.host == target.host) {
+        let step = flight.step.map_or_else(|| "granted".to_owned(), |step| step.to_string());
+        parts.push(format!("{step} since {}", age(flight.ms)));
+        parts.push(clean(&flight.note));
+    }
+    parts.retain(|part| !part.is_empty());
+    if parts.is_empty() { "–".to_owned() } else { parts.join("; ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{AT, failed_target, restarted_target, rollout as sample, target};
+    use super::*;
+    use model::read::FlightRow;
+    use model::rollout::{Ended, Outcome, Report, RolloutState, Tally, Timing};
+    use model::sequence::Step;
+
+    #[test]
+    fn the_list_shows_how_far_each_is() {
+        let done = sample(RolloutState::Done, Tally { ok: 351, failed: 1, ..Tally::default() });
+        let expected = "\
+ROLLOUT     STATE  AGE   DONE  HOSTS                                        BY              MESSAGE
+php-fpm@42  done   101s  100%  (in-flight: 0; ok: 351; fail: 1; left: 0)  deploy@deploy1  wmf.12 to group1";
+        let text = rollouts(&[done]);
+        assert_eq!(text.replace("HOSTS  ", "HOSTS"), expected.replace("HOSTS    ", "HOSTS"));
+        assert_eq!(rollouts(&[]), "no rollout: nothing was announced, or it was too long ago");
+    }
+
+    #[test]
+    fn one_rollout_shows_every_host_with_its_steps_and_what_it_printed() {
+        let tally = Tally { owes: 3, begun: 0, ok: 1, skipped: 1, failed: 1 };
+        let mut row = sample(RolloutState::Rolling, tally);
+        row.only = vec!["pool/app-eqiad".parse().expect("a scope")];
+        row.strict = true;
+        row.down.push("mw4".parse().expect("a host"));
+        row.in_flight.push(FlightRow { host: "mw3".parse().expect("a host"), step: Some(Step::Drain), note: "4 in flight".to_owned(), ms: 6_000 });
+        let mut failed = failed_target("mw1316");
+        let report = failed.report.as_mut().expect("a report");
+        report.output = "reading the configuration\n".to_owned();
+        report.timings = vec![
+            Timing { step: Step::Drain, ms: 3_000, ok: true, note: String::new() },
+            Timing { step: Step::Restart, ms: 210, ok: false, note: String::new() },
+        ];
+        let targets = vec![
+            failed,
+            target("mw2", Progress::Skipped, Some(Report::plain(Outcome::Skipped))),
+            restarted_target("mw1", &[(Step::Ask, 9_000), (Step::Drain, 3_000), (Step::Restart, 200)]),
+            target("mw3", Progress::Owes, None),
+            target("mw4", Progress::Owes, None),
+            target("mw5", Progress::Owes, None),
+        ];
+        let expected = "\
+php-fpm@42 by deploy@deploy1: wmf.12 to group1
+rolling, 50% (in-flight: 1; ok: 2; fail: 1; left: 2), announced 2026-11-24 14:02:51Z (101s ago)
+only pool/app-eqiad; halts at 3 failures, those in flight counted; expires in 23h58m
+down, and not waited for: mw4
+HOST    STATE      TOOK  STEPS
+mw1316  failed     3.2s  drain 3.0s restart 0.2s ✗; restart: exit 78: [pool www] unknown entry 'pm.max_chldren'
+    reading the configuration
+mw2     skipped    –     –
+mw1     ok         3.2s  ask 9.0s drain 3.0s restart 0.2s
+mw3     in flight  –     drain since 6s; 4 in flight
+mw4     down       –     –
+mw5     owes       –     –";
+        assert_eq!(rollout(&RolloutDetail { row, targets }), expected);
+    }
+
+    #[test]
+    fn an_ended_one_says_by_whom() {
+        let mut row = sample(RolloutState::Aborted, Tally { owes: 1, ..Tally::default() });
+        row.ended = Some(Ended { superseded: false, by: "ann@ops1".to_owned(), reason: "wrong build".to_owned(), at: AT });
+        let text = rollout(&RolloutDetail { row, targets: Vec::new() });
+        assert!(text.ends_with("\nended by ann@ops1 at 2026-11-24 14:02:51Z: wrong build"), "{text}");
+        assert!(!text.contains("expires"));
+    }
+}

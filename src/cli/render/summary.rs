@@ -1,0 +1,201 @@
+//! The end of a rollout: how it ended, who failed and what to type about it, and how long hosts took.
+
+use super::follow::{cause, counts};
+use super::text::{clean, count, minutes, seconds, some};
+use model::lease::LeaseState;
+use model::read::{LeaseRow, RolloutDetail, RolloutRow};
+use model::rollout::{Outcome, Progress, RolloutState, Target};
+use model::sequence::Step;
+
+/// Failed hosts that are told of one by one.
+const FAILED_SHOWN_MAX: usize = 20;
+/// Hosts named in a list.
+const HOSTS_SHOWN_MAX: usize = 10;
+
+/// The last lines that a deployer sees. `leases` are those of the rollout: they tell which slots failed hosts keep.
+pub(crate) fn summary(detail: &RolloutDetail, leases: &[LeaseRow]) -> String {
+    let row = &detail.row;
+    let mut lines = vec![verdict(row)];
+    lines.extend(stopped(row));
+    let failed: Vec<&Target> = detail.targets.iter().filter(|target| target.progress == Progress::Failed).collect();
+    lines.extend(failed.iter().take(FAILED_SHOWN_MAX).map(|target| failure(target, leases)));
+    if failed.len() > FAILED_SHOWN_MAX {
+        lines.push(format!("  and {} more: stagger rollouts {}", failed.len() - FAILED_SHOWN_MAX, row.name));
+    }
+    lines.extend(remedy(&failed, row));
+    if !row.down.is_empty() {
+        let hosts: Vec<String> = row.down.iter().map(ToString::to_string).collect();
+        let left = if hosts.len() == 1 { "is down and owes" } else { "are down and owe" };
+        lines.push(format!("{} {left} it still: {}", count(hosts.len(), "host"), some(&hosts, HOSTS_SHOWN_MAX, ", ")));
+    }
+    lines.extend(pace(&detail.targets));
+    lines.join("\n")
+}
+
+/// `php-fpm@42 done: 351 ok, 1 FAILED, 0 left (duration: 02m 14s)`.
+fn verdict(row: &RolloutRow) -> String {
+    let counts = counts(row);
+    let failed = if counts.failed == 0 { "0 failed".to_owned() } else { format!("{} FAILED", counts.failed) };
+    let state = match row.state {
+        RolloutState::Done => "done".to_owned(),
+        stopped => stopped.to_string().to_uppercase(),
+    };
+    let skipped = match row.tally.skipped {
+        0 => String::new(),
+        skipped => format!(" ({skipped} needed no restart)"),
+    };
+    let duration = minutes(row.last_report_ms.unwrap_or(row.age_ms));
+    let (ok, left) = (counts.ok, counts.left + counts.in_flight);
+    format!("{} {state}: {ok} ok{skipped}, {failed}, {left} left (duration: {duration})", row.name)
+}
+
+/// Who or what stopped it, and how it goes on.
+fn stopped(row: &RolloutRow) -> Option<String> {
+    let name = &row.name;
+    let service = &name.service;
+    match (row.state, &row.ended, &row.halted) {
+        (RolloutState::Superseded | RolloutState::Aborted, Some(ended), _) => {
+            Some(format!("  by {}: {}", clean(&ended.by), clean(&ended.reason)))
+        }
+        (RolloutState::Halted, _, Some(halted)) => Some(format!(
+            "  {}\n  fixed?  stagger announce {service} -m …      go on all the same: stagger resume rollout/{name}",
+            clean(&halted.cause)
+        )),
+        (RolloutState::Expired, _, _) => Some(format!("  its time is over      again: stagger announce {service} -m …")),
+        _ => None,
+    }
+}
+
+/// `✗ mw1316  restart: exit 78: …; out of lb1, lb2; keeps app-eqiad, rack.b4`.
+fn failure(target: &Target, leases: &[LeaseRow]) -> String {
+    let out_of = target.report.as_ref().map(|report| report.out_of.iter().map(|name| clean(name)).collect::<Vec<_>>());
+    let out_of = out_of.filter(|names| !names.is_empty());
+    let out_of = out_of.map(|names| format!("; out of {}", names.join(", "))).unwrap_or_default();
+    let kept = leases.iter().find(|row| row.lease.holder.as_host() == target.host && row.lease.state != LeaseState::Held);
+    let kept = kept.map(|row| row.lease.pools.keys().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    let kept = kept.map(|pools| format!("; keeps {pools}")).unwrap_or_default();
+    format!("✗ {}  {}{out_of}{kept}", target.host, cause(target))
+}
+
+/// What to type about the failed hosts.
+fn remedy(failed: &[&Target], row: &RolloutRow) -> Option<String> {
+    let service = &row.name.service;
+    match failed {
+        [] => None,
+        [target] => {
+            let host = &target.host;
+            Some(format!("  fixed?  {host}$ stagger restart {service}      give up: stagger release {host} --reason …"))
+        }
+        _ => Some(format!("  fixed?  on each: stagger restart {service}      give up: stagger release HOST --reason …")),
+    }
+}
+
+/// `slowest mw1402 19.8s (drain 14.2s); median 7.9s`, over those that restarted. Waiting for a lease is not counted.
+fn pace(targets: &[Target]) -> Option<String> {
+    let restarted = targets.iter().filter_map(|target| {
+        let report = target.report.as_ref().filter(|report| report.outcome == Outcome::Restarted)?;
+        Some((took_ms(target)?, target, report))
+    });
+    let mut restarted: Vec<_> = restarted.collect();
+    restarted.sort_by_key(|(ms, target, _)| (*ms, std::cmp::Reverse(target.host.clone())));
+    let (slowest_ms, slowest, report) = restarted.last()?;
+    let median_ms = restarted[(restarted.len() - 1) / 2].0;
+    let longest = report.timings.iter().filter(|timing| timing.step != Step::Ask).max_by_key(|timing| timing.ms);
+    let longest = longest.map(|timing| format!(" ({} {})", timing.step, seconds(timing.ms))).unwrap_or_default();
+    Some(format!("slowest {} {}{longest}; median {}", slowest.host, seconds(*slowest_ms), seconds(median_ms)))
+}
+
+/// How long a host took, without its wait for a lease; nothing when it told no timings.
+pub(crate) fn took_ms(target: &Target) -> Option<u64> {
+    let timings = &target.report.as_ref()?.timings;
+    let own = timings.iter().filter(|timing| timing.step != Step::Ask).map(|timing| timing.ms).collect::<Vec<_>>();
+    (!own.is_empty()).then(|| own.iter().sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{AT, failed, failed_target, restarted_target, rollout};
+    use super::*;
+    use model::rollout::{Ended, Halted, Tally};
+
+    fn detail(state: RolloutState, tally: Tally, targets: Vec<Target>) -> RolloutDetail {
+        RolloutDetail { row: rollout(state, tally), targets }
+    }
+
+    fn restarted() -> Vec<Target> {
+        vec![
+            restarted_target("mw1", &[(Step::Ask, 60_000), (Step::Drain, 3_000), (Step::Restart, 900)]),
+            restarted_target("mw1402", &[(Step::Ask, 1_000), (Step::Drain, 14_200), (Step::Restart, 5_600)]),
+            restarted_target("mw2", &[(Step::Drain, 7_000), (Step::Verify, 900)]),
+        ]
+    }
+
+    #[test]
+    fn a_failed_host_ends_the_report_with_what_to_type() {
+        let mut targets = vec![failed_target("mw1316")];
+        targets.extend(restarted());
+        let tally = Tally { ok: 351, failed: 1, ..Tally::default() };
+        let text = summary(&detail(RolloutState::Done, tally, targets), &[failed("mw1316", "exit 78")]);
+        let expected = "\
+php-fpm@42 done: 351 ok, 1 FAILED, 0 left (duration: 02m 14s)
+✗ mw1316  restart: exit 78: [pool www] unknown entry 'pm.max_chldren'; out of lb1, lb2; keeps app-eqiad, rack.b4
+  fixed?  mw1316$ stagger restart php-fpm      give up: stagger release mw1316 --reason …
+slowest mw1402 19.8s (drain 14.2s); median 7.9s";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_good_end_is_two_lines() {
+        let tally = Tally { ok: 2, skipped: 1, ..Tally::default() };
+        let text = summary(&detail(RolloutState::Done, tally, restarted()), &[]);
+        let expected = "\
+php-fpm@42 done: 3 ok (1 needed no restart), 0 failed, 0 left (duration: 02m 14s)
+slowest mw1402 19.8s (drain 14.2s); median 7.9s";
+        assert_eq!(text, expected);
+        assert_eq!(pace(&[]), None);
+        assert_eq!(took_ms(&failed_target("mw1")), None);
+    }
+
+    #[test]
+    fn a_stopped_rollout_says_by_what_and_how_it_goes_on() {
+        let tally = Tally { owes: 18, failed: 2, ..Tally::default() };
+        let mut halted = detail(RolloutState::Halted, tally, vec![failed_target("mw1"), failed_target("mw2")]);
+        halted.row.halted = Some(Halted { cause: "2 hosts failed and fill pool app".to_owned(), host: None, at: AT });
+        let cause = "restart: exit 78: [pool www] unknown entry 'pm.max_chldren'; out of lb1, lb2";
+        let expected = format!(
+            "\
+php-fpm@42 HALTED: 0 ok, 2 FAILED, 18 left (duration: 02m 14s)
+  2 hosts failed and fill pool app
+  fixed?  stagger announce php-fpm -m …      go on all the same: stagger resume rollout/php-fpm@42
+✗ mw1  {cause}
+✗ mw2  {cause}
+  fixed?  on each: stagger restart php-fpm      give up: stagger release HOST --reason …"
+        );
+        assert_eq!(summary(&halted, &[]), expected);
+        let mut aborted = detail(RolloutState::Aborted, Tally { owes: 1, ..Tally::default() }, Vec::new());
+        let (by, reason) = ("ann@ops1".to_owned(), "wrong build".to_owned());
+        aborted.row.ended = Some(Ended { superseded: false, by, reason, at: AT });
+        assert!(summary(&aborted, &[]).ends_with(" ABORTED: 0 ok, 0 failed, 1 left (duration: 02m 14s)\n  by ann@ops1: wrong build"));
+        let expired = detail(RolloutState::Expired, Tally { owes: 1, ..Tally::default() }, Vec::new());
+        assert!(summary(&expired, &[]).ends_with("\n  its time is over      again: stagger announce php-fpm -m …"));
+    }
+
+    #[test]
+    fn hosts_that_are_down_are_listed_by_name() {
+        let mut left = detail(RolloutState::Done, Tally { ok: 1, owes: 2, ..Tally::default() }, Vec::new());
+        left.row.down = ["mw1", "mw2"].iter().map(|host| host.parse().expect("a host")).collect();
+        left.row.last_report_ms = None;
+        let expected = "\
+php-fpm@42 done: 1 ok, 0 failed, 2 left (duration: 01m 41s)
+2 hosts are down and owe it still: mw1, mw2";
+        assert_eq!(summary(&left, &[]), expected);
+    }
+
+    #[test]
+    fn many_failed_hosts_are_cut_and_counted() {
+        let targets: Vec<Target> = (0..23).map(|n| failed_target(&format!("mw{n}"))).collect();
+        let text = summary(&detail(RolloutState::Done, Tally { failed: 23, ..Tally::default() }, targets), &[]);
+        assert!(text.contains("\n  and 3 more: stagger rollouts php-fpm@42\n"));
+        assert_eq!(text.matches('✗').count(), FAILED_SHOWN_MAX);
+    }
+}

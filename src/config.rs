@@ -1,0 +1,221 @@
+//! The configuration of a host: what it restarts, how it leaves its balancers, and how it knows that all is well.
+//!
+//! Owns the file's keys, their defaults and bounds, and the sentences about what is wrong in it. A value of these types
+//! is valid: expressions are compiled, names checked, `{host}` filled in. Never reads the environment, never asks
+//! anything of the outside. Called by the command line, which hands the result to the worker.
+//!
+//! Reading order: [`Config`]; [`service`], then its parts [`depool`] and [`steps`]; the small types [`probe`],
+//! [`predicate`] and [`duration`]; how it is read, `reader`, and what is said when it cannot be, [`error`].
+
+pub mod depool;
+pub mod duration;
+pub mod error;
+pub mod predicate;
+pub mod probe;
+mod reader;
+pub mod service;
+pub mod steps;
+
+pub use depool::Depool;
+pub use error::ConfigError;
+pub use predicate::Predicate;
+pub use probe::{Command, HttpUrl, Probe, Question};
+pub use service::ServiceConfig;
+pub use steps::{Check, Drain, Verify};
+
+use error::Problem;
+use model::names::{Host, Service};
+use reader::Section;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use toml::de::{DeTable, DeValue};
+
+/// Where the worker's metrics are, unless said otherwise: this port on loopback.
+pub const LISTEN_PORT: u16 = 7533;
+/// Where the journal lies, unless said otherwise.
+pub const STATE_DEFAULT: &str = "/var/lib/stagger";
+/// Largest configuration file, in bytes.
+pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Most services of one host: what a coordinator accepts of one member.
+pub const SERVICES_MAX: usize = model::member::SERVICES_PER_MEMBER_MAX;
+/// Longest coordinator URL, in bytes.
+const URL_BYTES_MAX: usize = 2048;
+
+/// What the file does not say: read once by the caller, so that reading the file is pure.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Surroundings {
+    /// The system's name, without its domain.
+    pub hostname: String,
+    /// The folder that the service manager made for the worker's state.
+    pub state_directory: Option<PathBuf>,
+}
+
+impl Surroundings {
+    /// The system's own short name, beside the state folder that the caller knows of.
+    pub fn of_system(state_directory: Option<PathBuf>) -> Self {
+        let system = rustix::system::uname();
+        let name = system.nodename().to_string_lossy();
+        let hostname = name.split('.').next().unwrap_or_default().to_owned();
+        Self { hostname, state_directory }
+    }
+}
+
+/// A host's configuration, valid as a whole.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Whom the worker asks.
+    pub coordinator: CoordinatorUrl,
+    /// Where the worker's metrics are served; port 0 takes any.
+    pub listen: SocketAddr,
+    /// The host's name, as its balancers know it.
+    pub host: Host,
+    /// The folder of journal and session.
+    pub state: PathBuf,
+    /// What restarts here.
+    pub services: BTreeMap<Service, ServiceConfig>,
+}
+
+/// Where a coordinator is: `http://HOST:PORT[/DOMAIN]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoordinatorUrl(String);
+
+/// Why a coordinator's URL was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CoordinatorUrlError {
+    /// Another way to reach a coordinator.
+    #[error("this build speaks http:// only")]
+    Scheme,
+    /// No port, or none that can be.
+    #[error("a coordinator is named by host and port, such as http://locks:7532")]
+    Authority,
+    /// A domain that cannot be named so, or more than one.
+    #[error("a domain is named by letters, digits and . _ -, and there is one at most")]
+    Domain,
+}
+
+impl CoordinatorUrl {
+    /// The URL as text, without a trailing slash.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CoordinatorUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for CoordinatorUrl {
+    type Err = CoordinatorUrlError;
+    fn from_str(text: &str) -> Result<Self, CoordinatorUrlError> {
+        let text = text.strip_suffix('/').unwrap_or(text);
+        let rest = text.strip_prefix("http://").ok_or(CoordinatorUrlError::Scheme)?;
+        let (authority, domain) = rest.split_once('/').map_or((rest, None), |(host, domain)| (host, Some(domain)));
+        let (host, port) = authority.rsplit_once(':').ok_or(CoordinatorUrlError::Authority)?;
+        let is_of_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+        let has_host = !host.is_empty() && host.chars().all(is_of_host);
+        if !has_host || port.parse::<u16>().map_or(true, |port| port == 0) || text.len() > URL_BYTES_MAX {
+            return Err(CoordinatorUrlError::Authority);
+        }
+        let is_of_domain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        match domain {
+            Some(name) if name.is_empty() || !name.chars().all(is_of_domain) => Err(CoordinatorUrlError::Domain),
+            _ => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+/// Reads a host's configuration from its file.
+///
+/// # Errors
+/// The file cannot be read, or something in it is wrong; then the error shows each wrong place.
+pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Config, ConfigError> {
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(unreadable)?;
+    if u64::try_from(text.len()).unwrap_or(u64::MAX) > FILE_BYTES_MAX {
+        return Err(ConfigError::TooLarge { path: path.to_owned() });
+    }
+    parse(&text, path, surroundings)
+}
+
+/// Reads a host's configuration from text; `path` is for the messages.
+///
+/// # Errors
+/// Something in it is wrong: the first wrong thing at the top, and the first of every service.
+pub fn parse(text: &str, path: &Path, surroundings: &Surroundings) -> Result<Config, ConfigError> {
+    read(text, surroundings).map_err(|problems| ConfigError::invalid(path, text, problems))
+}
+
+fn read(text: &str, surroundings: &Surroundings) -> Result<Config, Vec<Problem>> {
+    let document = DeTable::parse(text).map_err(|error| {
+        vec![Problem::new(error.span().unwrap_or(0..0), "this is not TOML").label(error.message().replace('\n', "; "))]
+    })?;
+    let (mut config, services) = read_top(text, document.get_ref(), surroundings).map_err(|problem| vec![problem])?;
+    let mut problems = Vec::new();
+    for (name, at, table) in services {
+        match service::read(text, &name, &at, table, &config.host) {
+            Ok(service) => {
+                config.services.insert(service.name.clone(), service);
+            }
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+type ServiceTable<'t> = (String, std::ops::Range<usize>, &'t DeTable<'t>);
+
+fn read_top<'t>(
+    text: &'t str,
+    document: &'t DeTable<'t>,
+    surroundings: &Surroundings,
+) -> Result<(Config, Vec<ServiceTable<'t>>), Problem> {
+    let top = Section::open(text, document, 0..0, "", &["coordinator", "listen", "host", "state", "service"])?;
+    let coordinator = top.must("coordinator", "http://HOST:PORT of the lock server")?.parse::<CoordinatorUrl>()?;
+    let listen = match top.get("listen") {
+        Some(field) => field.parse::<SocketAddr>()?,
+        None => SocketAddr::from((Ipv4Addr::LOCALHOST, LISTEN_PORT)),
+    };
+    let host = match top.get("host") {
+        Some(field) => field.parse::<Host>()?,
+        None => surroundings.hostname.parse().map_err(|error| {
+            let hint = "say it in the file: host = \"…\", as the balancers know it";
+            Problem::new(0..0, format!("the system's own name cannot be used: {error}")).help(hint)
+        })?,
+    };
+    let state = match (top.get("state"), &surroundings.state_directory) {
+        (Some(field), _) => field.absolute_path(&host)?,
+        (None, Some(folder)) => folder.clone(),
+        (None, None) => PathBuf::from(STATE_DEFAULT),
+    };
+    let services = match top.get("service") {
+        Some(field) => read_service_tables(&field)?,
+        None => Vec::new(),
+    };
+    Ok((Config { coordinator, listen, host, state, services: BTreeMap::new() }, services))
+}
+
+fn read_service_tables<'t>(field: &reader::Field<'t>) -> Result<Vec<ServiceTable<'t>>, Problem> {
+    let tables = field.table("a table for each service: [service.NAME]")?;
+    if tables.len() > SERVICES_MAX {
+        return Err(Problem::new(field.at.clone(), format!("more than {SERVICES_MAX} services")));
+    }
+    tables
+        .iter()
+        .map(|(key, value)| match value.get_ref() {
+            DeValue::Table(table) => Ok((key.get_ref().to_string(), key.span(), table)),
+            _ => Err(Problem::new(value.span(), format!("`service.{}` wants a table", key.get_ref()))
+                .help("write [service.NAME], one for each service")),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! Predicates: CEL expressions over what a probe observed, compiled when the configuration is read.
+//!
+//! Owns the text and the compiled program. What holds is decided in the module `probe`, which has the answers.
+
+use cel::Program;
+use std::fmt;
+use std::sync::Arc;
+
+/// Longest expression, in bytes.
+pub const EXPRESSION_BYTES_MAX: usize = 4096;
+
+/// A compiled expression that says yes or no of an observation.
+#[derive(Clone)]
+pub struct Predicate {
+    text: Arc<str>,
+    program: Arc<Program>,
+}
+
+/// Why an expression cannot be compiled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ExpressionError {
+    /// In one line.
+    pub message: String,
+    /// The byte of the expression where it went wrong, when that is known.
+    pub at: Option<usize>,
+}
+
+impl Predicate {
+    /// Compiles an expression that may speak of `variables` and of nothing else.
+    ///
+    /// # Errors
+    /// It is no CEL, or speaks of a variable that its probe never has.
+    pub fn compile(text: &str, variables: &[&str]) -> Result<Self, ExpressionError> {
+        let plain = |message: String| ExpressionError { message, at: None };
+        if text.len() > EXPRESSION_BYTES_MAX {
+            return Err(plain(format!("an expression has at most {EXPRESSION_BYTES_MAX} bytes")));
+        }
+        let program = Program::compile(text).map_err(|errors| match errors.errors.first() {
+            Some(error) => ExpressionError {
+                message: error.msg.split_whitespace().collect::<Vec<_>>().join(" "),
+                at: offset(text, error.pos),
+            },
+            None => plain("not an expression".to_owned()),
+        })?;
+        let references = program.references();
+        let mut named = references.variables();
+        named.sort_unstable();
+        // A comprehension (`exists`, `all`) has variables of its own; then only evaluation can tell.
+        let has_own = named.iter().any(|name| name.starts_with('@'));
+        if let Some(unknown) = named.iter().find(|name| !has_own && !variables.contains(name)) {
+            let message = format!("no variable `{unknown}` here; there are {}", variables.join(", "));
+            return Err(ExpressionError { message, at: text.find(unknown) });
+        }
+        Ok(Self { text: text.into(), program: Arc::new(program) })
+    }
+
+    /// The expression as it was written.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The compiled expression.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Whether it speaks of this variable.
+    pub fn names(&self, variable: &str) -> bool {
+        self.program.references().has_variable(variable)
+    }
+}
+
+/// The byte that a parser's line and column, both from 1, stand for.
+fn offset(text: &str, (line, column): (isize, isize)) -> Option<usize> {
+    let line = usize::try_from(line).ok()?.checked_sub(1)?;
+    let column = usize::try_from(column).ok()?.checked_sub(1)?;
+    let before: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
+    let within: usize = text.get(before..)?.chars().take(column).map(char::len_utf8).sum();
+    Some(before + within)
+}
+
+impl PartialEq for Predicate {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Predicate {}
+
+impl fmt::Debug for Predicate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Predicate({:?})", self.text)
+    }
+}
+
+impl fmt::Display for Predicate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expression_is_compiled_once_and_knows_its_variables() {
+        let predicate = Predicate::compile("status == 200 && answer.free > 3", &["status", "answer"]).expect("CEL");
+        assert_eq!(predicate.text(), "status == 200 && answer.free > 3");
+        assert!(predicate.names("status") && !predicate.names("body"));
+    }
+
+    #[test]
+    fn what_is_no_expression_is_refused_with_its_place() {
+        let error = Predicate::compile("status = 200", &["status"]).expect_err("an assignment");
+        assert_eq!(error.at, Some(7), "{error}");
+        assert!(Predicate::compile("", &[]).is_err());
+        assert!(Predicate::compile(&"1+".repeat(4000), &[]).is_err());
+    }
+
+    #[test]
+    fn an_unknown_variable_is_refused_before_it_can_matter() {
+        let error = Predicate::compile("1 < statsu", &["body", "status"]).expect_err("unknown");
+        assert_eq!(error.message, "no variable `statsu` here; there are body, status");
+        assert_eq!(error.at, Some(4));
+        assert!(Predicate::compile("answer.list.exists(x, x > 3)", &["answer"]).is_ok());
+    }
+}

@@ -1,0 +1,184 @@
+//! What a probe asks: a URL, an address or a command; and the small checked types in it.
+//!
+//! Owns the kinds of probes, the variables that each gives to an expression, and how they are read. Asking is done by the
+//! module `probe` beside this one's parent.
+
+use super::error::Problem;
+use super::reader::Section;
+use model::names::Host;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// How long a probe may take, unless said otherwise.
+pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+/// The shortest time-out.
+pub(super) const TIMEOUT_MIN: Duration = Duration::from_millis(10);
+/// Most words of a command.
+pub const ARGUMENTS_MAX: usize = 256;
+/// The keys of a probe, in whichever table it stands.
+pub(super) const KEYS: [&str; 4] = ["http", "tcp", "exec", "timeout"];
+
+/// One question to the outside, and how long it may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// What is asked.
+    pub question: Question,
+    /// After this, there is no answer.
+    pub timeout: Duration,
+}
+
+/// What a probe asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
+    /// GET this URL.
+    Http(HttpUrl),
+    /// Connect to this address, `HOST:PORT`.
+    Tcp(String),
+    /// Run this command.
+    Exec(Command),
+}
+
+impl Question {
+    /// The variables that an expression over its answer may speak of.
+    pub fn variables(&self) -> &'static [&'static str] {
+        match self {
+            Question::Http(_) => &["status", "body", "answer", "headers"],
+            Question::Tcp(_) => &["connected"],
+            Question::Exec(_) => &["exit", "stdout", "stderr", "answer"],
+        }
+    }
+
+    /// What a good answer is, unless said otherwise.
+    pub fn expected(&self) -> &'static str {
+        match self {
+            Question::Http(_) => "status == 200",
+            Question::Tcp(_) => "connected",
+            Question::Exec(_) => "exit == 0",
+        }
+    }
+}
+
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Question::Http(url) => write!(f, "{url}"),
+            Question::Tcp(address) => write!(f, "tcp {address}"),
+            Question::Exec(command) => write!(f, "{command}"),
+        }
+    }
+}
+
+/// A program and its arguments; no shell is involved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    words: Vec<String>,
+}
+
+impl Command {
+    /// A command of these words; nothing when there is no program among them.
+    pub fn new(words: Vec<String>) -> Option<Self> {
+        let has_program = words.first().is_some_and(|program| !program.is_empty());
+        let has_nul = words.iter().any(|word| word.contains('\0'));
+        (has_program && !has_nul).then_some(Self { words })
+    }
+
+    /// The program.
+    pub fn program(&self) -> &str {
+        self.words.first().map_or("", String::as_str)
+    }
+
+    /// The program and its arguments; never empty.
+    pub fn words(&self) -> &[String] {
+        &self.words
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.words.join(" "))
+    }
+}
+
+/// A URL that this build can ask.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HttpUrl(String);
+
+/// Why a URL was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HttpUrlError {
+    /// Another scheme.
+    #[error("this build speaks http:// only")]
+    Scheme,
+    /// Not a URL.
+    #[error("not a URL: {0}")]
+    Form(String),
+}
+
+impl HttpUrl {
+    /// The URL as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Its host and port, as written.
+    pub fn authority(&self) -> &str {
+        let rest = self.0.trim_start_matches("http://");
+        rest.split(['/', '?']).next().unwrap_or(rest)
+    }
+}
+
+impl FromStr for HttpUrl {
+    type Err = HttpUrlError;
+    fn from_str(text: &str) -> Result<Self, HttpUrlError> {
+        if !text.starts_with("http://") {
+            return Err(HttpUrlError::Scheme);
+        }
+        let uri: http::Uri = text.parse().map_err(|error: http::uri::InvalidUri| HttpUrlError::Form(error.to_string()))?;
+        match uri.host() {
+            Some(host) if !host.is_empty() => Ok(Self(text.to_owned())),
+            _ => Err(HttpUrlError::Form("it names no host".to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Reads the probe of a table: exactly one question.
+pub(super) fn read(section: &Section<'_>, host: &Host) -> Result<Probe, Problem> {
+    match read_optional(section, host)? {
+        Some(probe) => Ok(probe),
+        None => Err(Problem::new(section.at.clone(), format!("[{}] asks nothing", section.name))
+            .label("exactly one of http, tcp, exec")
+            .help("http = \"http://127.0.0.1/…\", tcp = \"127.0.0.1:80\" or exec = [\"COMMAND\", …]")),
+    }
+}
+
+/// Reads the probe of a table: one question, or none.
+pub(super) fn read_optional(section: &Section<'_>, host: &Host) -> Result<Option<Probe>, Problem> {
+    let mut asked: Vec<_> = ["http", "tcp", "exec"].into_iter().filter_map(|key| section.get(key)).collect();
+    asked.sort_by_key(|field| field.at.start);
+    if let Some(second) = asked.get(1) {
+        return Err(second.wrong("a second question; exactly one of http, tcp, exec"));
+    }
+    let timeout = section.duration("timeout", TIMEOUT_DEFAULT, TIMEOUT_MIN)?;
+    let question = if let Some(field) = section.get("http") {
+        Question::Http(field.url(host)?)
+    } else if let Some(field) = section.get("tcp") {
+        let address = field.filled(host)?;
+        let port = address.rsplit_once(':').filter(|(name, _)| !name.is_empty()).and_then(|(_, port)| port.parse().ok());
+        if port.is_none_or(|port: u16| port == 0) {
+            return Err(field.wrong("an address is written HOST:PORT"));
+        }
+        Question::Tcp(address)
+    } else if let Some(field) = section.get("exec") {
+        Question::Exec(field.command(host)?)
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(Probe { question, timeout }))
+}

@@ -1,0 +1,147 @@
+//! One service of a host: how it restarts, under which pools, and the steps around it.
+//!
+//! Owns the keys of `[service.NAME]` and what they default to. A service without a way to depool is refused: `none` must
+//! be said.
+
+use super::depool::{self, Depool};
+use super::error::Problem;
+use super::probe::{self, Command};
+use super::reader::{Field, Section};
+use super::steps::{self, Check, Drain, Verify};
+use model::lease::POOLS_PER_LEASE_MAX;
+use model::names::{Host, Pool, Service};
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::time::Duration;
+use toml::de::DeTable;
+
+/// How long a restart may take, unless said otherwise.
+pub const RESTART_TIMEOUT_DEFAULT: Duration = Duration::from_secs(90);
+
+/// A service, valid as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceConfig {
+    /// Its name.
+    pub name: Service,
+    /// How it restarts.
+    pub restart: Restart,
+    /// The pools that it restarts under; never empty.
+    pub pools: BTreeSet<Pool>,
+    /// Whether a failed host keeps its slot.
+    pub on_failure: OnFailure,
+    /// What the one-shot command does when no coordinator answers.
+    pub unreachable: Unreachable,
+    /// How long it must have been well before the slot moves on.
+    pub steady: Duration,
+    /// Whether it needs a restart; without one it always does.
+    pub check: Option<Check>,
+    /// How it leaves its balancers.
+    pub depool: Depool,
+    /// How it waits for what is in flight.
+    pub drain: Drain,
+    /// When it is well again; without one nobody asks.
+    pub verify: Option<Verify>,
+}
+
+/// How a service restarts: by a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restart {
+    /// Restarts it; exit 0 is success.
+    pub command: Command,
+    /// How long that may take.
+    pub timeout: Duration,
+    /// Prints which incarnation of the service runs, so that after a crash one can tell whether it was restarted.
+    pub identity: Option<Command>,
+}
+
+/// What becomes of a failed host's slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It keeps it, so that a bad build stops by itself.
+    Keep,
+    /// It gives it back.
+    Release,
+}
+
+/// What the one-shot command does when no coordinator answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreachable {
+    /// Nothing.
+    Stay,
+    /// Restarts all the same, and says so by its exit code.
+    Restart,
+}
+
+/// Reads `[service.NAME]`; `at` is where its name stands.
+pub(super) fn read<'t>(
+    text: &'t str,
+    name: &str,
+    at: &Range<usize>,
+    table: &'t DeTable<'t>,
+    host: &Host,
+) -> Result<ServiceConfig, Problem> {
+    const KEYS: [&str; 9] =
+        ["restart", "pools", "on_failure", "unreachable", "steady", "check", "depool", "drain", "verify"];
+    let service: Service = name
+        .parse()
+        .map_err(|error: model::names::NameError| Problem::new(at.clone(), "unusable service name").label(error.to_string()))?;
+    let section = Section::open(text, table, at.clone(), &format!("service.{name}"), &KEYS)?;
+    let restart = section.must("restart", "{ kind = \"exec\", command = [\"systemctl\", \"restart\", …] }")?;
+    let restart = read_restart(&restart, host)?;
+    let pools = read_pools(&section.must("pools", "[\"POOL\", …]: whose slots it needs")?)?;
+    let depool = section.get("depool").ok_or_else(|| {
+        Problem::new(at.clone(), format!("service `{name}` does not say how it leaves its balancers"))
+            .label("missing key `depool`")
+            .help("depool = { kind = \"file\", … }, \"http\" or \"exec\"; { kind = \"none\" } when there is no balancer")
+    })?;
+    let depool = depool::read(&depool, host)?;
+    let on_failure = section
+        .get("on_failure")
+        .map(|field| field.choice(&[("keep", OnFailure::Keep), ("release", OnFailure::Release)]))
+        .transpose()?;
+    let unreachable = section
+        .get("unreachable")
+        .map(|field| field.choice(&[("stay", Unreachable::Stay), ("restart", Unreachable::Restart)]))
+        .transpose()?;
+    let steady = section.duration("steady", Duration::ZERO, Duration::ZERO)?;
+    let check = section.get("check").map(|field| steps::read_check(&field, host)).transpose()?;
+    let drain = section.get("drain").map(|field| steps::read_drain(&field, host)).transpose()?;
+    let verify = section.get("verify").map(|field| steps::read_verify(&field, host, steady)).transpose()?;
+    Ok(ServiceConfig {
+        name: service,
+        restart,
+        pools,
+        on_failure: on_failure.unwrap_or(OnFailure::Keep),
+        unreachable: unreachable.unwrap_or(Unreachable::Stay),
+        steady,
+        check,
+        depool,
+        drain: drain.unwrap_or_default(),
+        verify,
+    })
+}
+
+fn read_restart(field: &Field<'_>, host: &Host) -> Result<Restart, Problem> {
+    let table = field.table("a table with its kind: { kind = \"exec\", command = [\"COMMAND\", …] }")?;
+    Section::unchecked(field, table).must("kind", "\"exec\"")?.choice(&[("exec", ())])?;
+    let section = field.section(&["kind", "command", "timeout", "identity"])?;
+    Ok(Restart {
+        command: section.must("command", "[\"COMMAND\", …]")?.command(host)?,
+        timeout: section.duration("timeout", RESTART_TIMEOUT_DEFAULT, probe::TIMEOUT_MIN)?,
+        identity: section.get("identity").map(|field| field.command(host)).transpose()?,
+    })
+}
+
+fn read_pools(field: &Field<'_>) -> Result<BTreeSet<Pool>, Problem> {
+    let items = field.items("a list of pool names, such as [\"app-eqiad\"]")?;
+    if items.is_empty() || items.len() > POOLS_PER_LEASE_MAX {
+        return Err(field.wrong(format!("a service restarts under 1 to {POOLS_PER_LEASE_MAX} pools")));
+    }
+    let mut pools = BTreeSet::new();
+    for item in items {
+        if !pools.insert(item.parse::<Pool>()?) {
+            return Err(item.wrong("this pool is listed twice"));
+        }
+    }
+    Ok(pools)
+}

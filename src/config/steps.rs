@@ -1,0 +1,172 @@
+//! The steps that ask a probe: does the service need a restart, is its traffic gone, is it well again.
+//!
+//! Owns their keys, defaults and bounds. How each is done is decided in the module `probe`.
+
+use super::error::Problem;
+use super::predicate::Predicate;
+use super::probe::{self, Command, Probe};
+use super::reader::Field;
+use model::names::Host;
+use std::time::Duration;
+
+/// The least a drain takes, unless said otherwise: the grace of the chain that came before.
+pub const DRAIN_MIN_DEFAULT: Duration = Duration::from_secs(3);
+/// The most a drain takes, unless said otherwise.
+pub const DRAIN_MAX_DEFAULT: Duration = Duration::from_secs(30);
+/// How many good answers in a row make a service well, unless said otherwise.
+pub const VERIFY_TIMES_DEFAULT: u32 = 3;
+/// How far apart they are, unless said otherwise.
+pub const VERIFY_EVERY_DEFAULT: Duration = Duration::from_secs(1);
+/// How long a service may take to become well, unless said otherwise.
+pub const VERIFY_WITHIN_DEFAULT: Duration = Duration::from_secs(60);
+/// The shortest pause between two answers.
+const VERIFY_EVERY_MIN: Duration = Duration::from_millis(10);
+/// Most good answers that can be asked for.
+const VERIFY_TIMES_MAX: u32 = 1000;
+/// Most rules of a check.
+const RULES_MAX: usize = 64;
+
+/// Whether the service needs a restart: one question, and what follows from its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// What is asked.
+    pub probe: Probe,
+    /// In order; the first restart ends it.
+    pub rules: Vec<Rule>,
+}
+
+/// What follows from the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// When this holds …
+    pub when: Predicate,
+    /// … this is done.
+    pub then: Then,
+}
+
+/// What a rule does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Then {
+    /// The service needs a restart.
+    Restart,
+    /// This command is run, and the next rule is looked at.
+    Exec(Command),
+}
+
+/// How long to wait for what is in flight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drain {
+    /// At least so long.
+    pub min: Duration,
+    /// At most so long; then it goes on anyway.
+    pub max: Duration,
+    /// In between, until this holds; without it, the least is all.
+    pub until: Option<(Probe, Predicate)>,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self { min: DRAIN_MIN_DEFAULT, max: DRAIN_MAX_DEFAULT, until: None }
+    }
+}
+
+/// When the service is well again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verify {
+    /// What is asked.
+    pub probe: Probe,
+    /// What a good answer is.
+    pub expect: Predicate,
+    /// So many good answers in a row.
+    pub times: u32,
+    /// So far apart.
+    pub every: Duration,
+    /// Within this time.
+    pub within: Duration,
+}
+
+/// Reads `[service.NAME.check]`.
+pub(super) fn read_check(field: &Field<'_>, host: &Host) -> Result<Check, Problem> {
+    let section = field.section(&["http", "tcp", "exec", "timeout", "rules"])?;
+    let probe = probe::read(&section, host)?;
+    let list = section.must("rules", "[{ when = \"EXPRESSION\", then = \"restart\" }, …]")?;
+    let items = list.items("a list of rules: { when = \"EXPRESSION\", then = \"restart\" }")?;
+    if items.is_empty() || items.len() > RULES_MAX {
+        return Err(list.wrong(format!("a check has between 1 and {RULES_MAX} rules")));
+    }
+    let rules = items
+        .iter()
+        .map(|item| {
+            let rule = item.section(&["when", "then"])?;
+            let when = rule.must("when", "an expression over the answer")?;
+            let when = when.predicate(host, probe.question.variables())?;
+            let then = rule.must("then", "\"restart\" or { exec = [\"COMMAND\", …] }")?;
+            Ok(Rule { when, then: read_then(&then, host)? })
+        })
+        .collect::<Result<Vec<_>, Problem>>()?;
+    if !rules.iter().any(|rule| rule.then == Then::Restart) {
+        return Err(list.wrong("no rule ends in a restart, so this service would never restart"));
+    }
+    Ok(Check { probe, rules })
+}
+
+fn read_then(field: &Field<'_>, host: &Host) -> Result<Then, Problem> {
+    if field.is_string() {
+        return field.choice(&[("restart", ())]).map(|()| Then::Restart);
+    }
+    let section = field.section(&["exec"])?;
+    Ok(Then::Exec(section.must("exec", "[\"COMMAND\", …]")?.command(host)?))
+}
+
+/// Reads `[service.NAME.drain]`.
+pub(super) fn read_drain(field: &Field<'_>, host: &Host) -> Result<Drain, Problem> {
+    let section = field.section(&["http", "tcp", "exec", "timeout", "until", "min", "max"])?;
+    let min = section.duration("min", DRAIN_MIN_DEFAULT, Duration::ZERO)?;
+    // A longer least alone moves the most along, so that the least can be said by itself.
+    let max = section.duration("max", DRAIN_MAX_DEFAULT.max(min), Duration::ZERO)?;
+    if min > max {
+        let which = section.get("max").or_else(|| section.get("min"));
+        let at = which.map_or(section.at.clone(), |field| field.at);
+        let (min, max) = (span(min), span(max));
+        return Err(Problem::new(at, format!("[{}] ends before it may", section.name))
+            .label(format!("at least {min}, and at most {max}")));
+    }
+    let until = match (probe::read_optional(&section, host)?, section.get("until")) {
+        (Some(probe), Some(until)) => {
+            let until = until.predicate(host, probe.question.variables())?;
+            Some((probe, until))
+        }
+        (None, Some(until)) => return Err(until.wrong("there is no answer to look at: say http, tcp or exec too")),
+        (Some(_), None) => {
+            section.must("until", "an expression that holds when the traffic is gone")?;
+            None
+        }
+        (None, None) => None,
+    };
+    Ok(Drain { min, max, until })
+}
+
+/// Reads `[service.NAME.verify]`.
+pub(super) fn read_verify(field: &Field<'_>, host: &Host, steady: Duration) -> Result<Verify, Problem> {
+    let section = field.section(&["http", "tcp", "exec", "timeout", "expect", "times", "every", "within"])?;
+    let probe = probe::read(&section, host)?;
+    let expect = match section.get("expect") {
+        Some(field) => field.predicate(host, probe.question.variables())?,
+        None => Predicate::compile(probe.question.expected(), probe.question.variables())
+            .map_err(|error| Problem::new(section.at.clone(), error.to_string()))?,
+    };
+    let times = section.count("times", VERIFY_TIMES_DEFAULT, 1..VERIFY_TIMES_MAX + 1)?;
+    let every = section.duration("every", VERIFY_EVERY_DEFAULT, VERIFY_EVERY_MIN)?;
+    let within = section.duration("within", VERIFY_WITHIN_DEFAULT, VERIFY_EVERY_MIN)?;
+    let least = steady.max(every.saturating_mul(times - 1));
+    if least >= within {
+        let at = section.get("within").map_or(section.at.clone(), |field| field.at);
+        return Err(Problem::new(at, format!("[{}] can never succeed", section.name))
+            .label(format!("{times} answers every {}, steady for {}: more than {}", span(every), span(steady), span(within))));
+    }
+    Ok(Verify { probe, expect, times, every, within })
+}
+
+fn span(duration: Duration) -> String {
+    model::settings::span(model::time::millis(duration))
+}
