@@ -1,1 +1,8 @@
 //! Stagger.
+
+pub mod config;
+
+pub mod probe;
+
+pub mod balancer;
+pub mod unit;

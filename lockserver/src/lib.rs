@@ -1,1 +1,88 @@
-//! placeholder
+//! The lock server: a coordinator that keeps its state in memory, writes it to disk before it answers, and opens doors.
+//!
+//! Reading order: [`run`]; `clock`; `store` (redb) and `commit` (group commit); `domain`, the one place where requests are
+//! decided; `calls` (held open) and `ring` (what is told); `metrics`; `serve` (connections) and `doors` (HTTP).
+//! No rule about leases or rollouts lives here: those are the model's.
+
+mod calls;
+mod clock;
+mod commit;
+mod domain;
+mod doors;
+mod metrics;
+mod ring;
+mod serve;
+mod store;
+
+pub use store::StoreError;
+
+use domain::Domain;
+use model::Request;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// Most connections at once, unless said otherwise. More are answered 503 and closed.
+pub const CONNECTIONS_MAX: usize = 10_000;
+
+/// Where the state lies.
+#[derive(Debug)]
+pub enum Place {
+    /// In a folder, which is made when it is missing.
+    Folder(PathBuf),
+    /// In something that behaves as a file: for tests of what disks do.
+    Backend(Box<dyn redb::StorageBackend>),
+}
+
+/// How a lock server runs.
+#[derive(Debug)]
+pub struct Options {
+    /// Where its state lies.
+    pub place: Place,
+    /// Most connections at once.
+    pub connections_max: usize,
+}
+
+impl Options {
+    /// The defaults, with the state in a folder.
+    pub fn folder(data: impl Into<PathBuf>) -> Options {
+        Options { place: Place::Folder(data.into()), connections_max: CONNECTIONS_MAX }
+    }
+}
+
+/// Why a lock server could not run, or stopped badly.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The state cannot be read; nothing was changed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A thread could not be started.
+    #[error("no thread can be started: {0}")]
+    Thread(#[source] std::io::Error),
+    /// The last changes may not be on disk; nobody was told that they were.
+    #[error("the store did not close: {0}")]
+    Unclosed(String),
+}
+
+/// Runs a lock server on a listening socket until `shutdown` is ready, then stops in order: held calls are answered, no
+/// new ones taken, the last changes written. That takes 3 s at most.
+///
+/// Dropping the future is as if the power failed: nothing that was answered is lost.
+///
+/// # Errors
+/// The store cannot be opened: a state that cannot be read is never taken for an empty one. Or it did not close.
+pub async fn run(listener: TcpListener, options: Options, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    let Options { place, connections_max } = options;
+    let opening = tokio::task::spawn_blocking(move || store::open(place));
+    // redb asserts what it reads: a file that was damaged on purpose can end it in a panic.
+    let opened = opening.await.map_err(|cause| StoreError::Damaged { what: cause.to_string() })?;
+    let (store, loaded) = opened?;
+    let domain = Domain::new(loaded);
+    let committer = commit::start(Arc::clone(&domain), store).map_err(Error::Thread)?;
+    if let Err(fault) = domain.decide(&Request::Restarted) {
+        return Err(Error::Unclosed(fault.to_string()));
+    }
+    serve::serve(listener, &domain, connections_max, shutdown).await;
+    committer.close().await
+}

@@ -59,6 +59,7 @@ pub struct Join {
 /// The answer to a [`Join`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "the large one is the common one, and a reply holds it in a box")]
 pub enum Joined {
     /// Known; this is what there is for it.
     Member(Welcome),

@@ -29,8 +29,10 @@ impl Own {
     /// It was its own when a request sent at `sent` was answered.
     fn heard(&mut self, sent: Time) {
         let known = sent.plus(Duration::from_millis(self.ttl_ms * KNOWN_PARTS.0 / KNOWN_PARTS.1));
-        self.deadline = self.deadline.max(Some(known));
-        self.renew_at = self.renew_at.max(Some(sent.plus(Duration::from_millis(self.ttl_ms / RENEWALS))));
+        if self.deadline.is_none_or(|deadline| deadline < known) {
+            self.deadline = Some(known);
+            self.renew_at = Some(sent.plus(Duration::from_millis(self.ttl_ms / RENEWALS)));
+        }
     }
 
     /// The wait before the next renewal, when this one is not answered.

@@ -226,7 +226,8 @@ impl Work {
     }
 
     fn recorded<R>(&mut self, receipt: R, now: Time, out: &mut Vec<Effect<R>>) {
-        let Doing::Recording(record) = std::mem::replace(&mut self.doing, Doing::Nothing) else { return };
+        let Doing::Recording(record) = self.doing.clone() else { return };
+        self.doing = Doing::Nothing;
         self.tries = 0;
         if matches!(record, Record::Opened(_)) {
             self.opened = now;

@@ -5,4 +5,5 @@ mod pauses;
 mod random;
 mod readings;
 mod rollouts;
+mod wire;
 mod world;

@@ -554,3 +554,113 @@ fn cutting_the_slots_of_a_percentage_halts_nothing_by_itself() {
     well(&mut world, "h3", &rollout);
     assert_eq!(world.state_of(&rollout), RolloutState::Done);
 }
+
+#[test]
+fn a_services_settings_hold_for_its_next_rollout() {
+    let mut world = fleet(1, 1);
+    world.set("service/php", Setting::Strict(true));
+    world.set("service/php", Setting::Expires(5_000));
+    world.set("all", Setting::MaxFailures(7));
+    let (rollout, _) = announced(world.announce("php"));
+    let row = world.state.read_rollout(&rollout, world.now).expect("a rollout").row;
+    assert_eq!((row.strict, row.expires_ms, row.max_failures), (true, 5_000, 7));
+    announced(world.announce("nginx"));
+    let row = world.state.read_rollout(&rollout_of("nginx", 1), world.now).expect("a rollout").row;
+    assert_eq!((row.strict, row.expires_ms, row.max_failures), (false, 24 * 3_600_000, 7));
+}
+
+#[test]
+fn a_tally_adds_up() {
+    let tally = Tally { owes: 1, begun: 20, ok: 300, skipped: 4_000, failed: 50_000 };
+    assert_eq!(tally.total(), 54_321);
+}
+
+#[test]
+fn a_rollout_that_is_halted_by_its_last_host_is_done_and_the_exit_says_so() {
+    let mut world = fleet(2, 2);
+    let (rollout, _) = announced(world.announce_with("php", |announce| announce.max_failures = Some(1)));
+    world.ask_for("h2", "c2", &["p"], &rollout);
+    world.begin("h2", "c2");
+    ill(&mut world, "h1", &rollout);
+    let row = |world: &World| world.state.read_rollout(&rollout, world.now).expect("a rollout").row;
+    assert_eq!(row(&world).state, RolloutState::Halted, "one is in flight");
+    world.settle_with("h2", "c2", Ending::Released, Some(rollout.clone()), Some(Report::plain(Outcome::Restarted)));
+    assert_eq!((row(&world).state, row(&world).exit_code), (RolloutState::Done, 5));
+    assert!(row(&world).halted.is_some());
+}
+
+#[test]
+fn a_done_rollout_with_a_host_in_flight_again_is_not_clean() {
+    let mut world = fleet(2, 2);
+    let (rollout, _) = announced(world.announce("php"));
+    well(&mut world, "h1", &rollout);
+    world.ask_for("h2", "c2", &["p"], &rollout);
+    world.begin("h2", "c2");
+    let detail = world.state.read_rollout(&rollout, world.now).expect("a rollout");
+    assert_eq!((detail.row.state, detail.row.exit_code), (RolloutState::Rolling, 5));
+    assert_eq!(detail.targets[0].host, name("h1"), "those with the most progress first");
+}
+
+#[test]
+fn an_aborted_rollout_is_not_halted_by_those_in_flight() {
+    let mut world = fleet(3, 3);
+    let (rollout, _) = announced(world.announce_with("php", |announce| announce.max_failures = Some(1)));
+    world.ask_for("h1", "c1", &["p"], &rollout);
+    world.begin("h1", "c1");
+    world.act(Act::Abort { rollout: rollout.clone(), reason: "r".into() });
+    world.settle_with("h1", "c1", Ending::Kept, Some(rollout.clone()), Some(failed("exit 1")));
+    let row = world.state.read_rollout(&rollout, world.now).expect("a rollout").row;
+    assert_eq!((row.state, row.halted), (RolloutState::Aborted, None));
+}
+
+#[test]
+fn every_line_of_history_has_its_own_number() {
+    let mut world = fleet(1, 1);
+    world.announce("php");
+    world.announce_with("php", |announce| announce.supersede = true);
+    let history = world.state.read_history(&Default::default());
+    let numbers: Vec<u64> = history.rows.iter().map(|entry| entry.number).collect();
+    assert_eq!(numbers, (1..=5).collect::<Vec<_>>(), "{:?}", history.rows);
+    assert_eq!(history.rows[4].text, "php@2 for 1 hosts: build 7");
+    assert_eq!(history.rows[3].text, "php@1 is superseded by php@2");
+}
+
+#[test]
+fn nudges_reach_those_whom_a_decision_may_help() {
+    let mut world = fleet(2, 1);
+    let announce = |id: &str, supersede| {
+        Request::Admin(model::request::Admin {
+            operation: name(id),
+            by: "ann@ops1".into(),
+            act: Act::Announce(model::request::Announce {
+                service: name("php"),
+                message: "m".into(),
+                only: Vec::new(),
+                always: false,
+                supersede,
+                max_failures: None,
+                strict: None,
+                expires_ms: None,
+            }),
+        })
+    };
+    let decision = world.decide(&announce("a1", false));
+    assert!(decision.nudges.everyone && decision.nudges.services.contains(&name("php")));
+    assert!(!world.decide(&announce("a2", false)).nudges.everyone, "a refusal helps nobody");
+    // What fell due is told of too, beside the request's own.
+    world.set("pool/p", Setting::Ttl(1_000));
+    world.pause("host/zz", 500);
+    world.granted("r", "cr", &["p"]);
+    world.later(600);
+    let tick = world.tick();
+    assert!(tick.nudges.everyone, "the pause is over");
+    let settle = model::request::Settle {
+        holder: name("r"),
+        claim: name("cr"),
+        ending: Ending::Released,
+        rollout: None,
+        report: None,
+    };
+    let settled = world.decide(&Request::Settle(settle));
+    assert!(settled.nudges.pools.contains(&name("p")) && !settled.nudges.everyone);
+}

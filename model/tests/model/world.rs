@@ -64,8 +64,8 @@ pub(crate) fn failed(cause: &str) -> Report {
 impl World {
     /// A world whose pool `p` has so many slots.
     pub(crate) fn with_slots(slots: u32) -> World {
-        let mut world = World::default();
-        world.now = Now { time: Time(1_000), wall: Wall(1_700_000_000_000) };
+        let now = Now { time: Time(1_000), wall: Wall(1_700_000_000_000) };
+        let mut world = World { now, ..World::default() };
         world.set("pool/p", Setting::Slots(Slots::Count(slots)));
         world
     }

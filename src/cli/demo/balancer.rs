@@ -25,6 +25,8 @@ struct Server {
     out_since: Option<Instant>,
     /// How many requests it has now.
     current: u32,
+    /// Those among them that were for this server alone.
+    pinned: u32,
     /// How often it was taken out.
     times_out: u32,
 }
@@ -46,6 +48,8 @@ pub(super) struct View {
     pub(super) is_in: bool,
     /// How many requests it has now.
     pub(super) current: u32,
+    /// Those among them that were for this server alone.
+    pub(super) pinned: u32,
     /// How often it was taken out.
     pub(super) times_out: u32,
 }
@@ -66,20 +70,28 @@ struct Turn<'a> {
     index: usize,
     name: String,
     address: SocketAddr,
+    is_pinned: bool,
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.balancer.lock().servers[self.index].current -= 1;
+        let mut inner = self.balancer.lock();
+        let server = &mut inner.servers[self.index];
+        server.current -= 1;
+        server.pinned -= u32::from(self.is_pinned);
     }
 }
 
 impl Balancer {
-    /// A balancer whose servers are all in. `least_drain` only tells which requests outlasted it.
-    pub(super) fn new(servers: Vec<(String, SocketAddr)>, least_drain: Duration) -> Balancer {
-        let server = |(name, address)| Server { name, address, out_since: None, current: 0, times_out: 0 };
-        let servers = servers.into_iter().map(server).collect();
-        Balancer { inner: Arc::new(Mutex::new(Inner { servers, ..Inner::default() })), least_drain }
+    /// A balancer without servers. `least_drain` only tells which requests outlasted it.
+    pub(super) fn new(least_drain: Duration) -> Balancer {
+        Balancer { inner: Arc::default(), least_drain }
+    }
+
+    /// Adds a server, which is in.
+    pub(super) fn add(&self, name: &str, address: SocketAddr) {
+        let name = name.to_owned();
+        self.lock().servers.push(Server { name, address, out_since: None, current: 0, pinned: 0, times_out: 0 });
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -136,7 +148,14 @@ impl Balancer {
         inner.turn = (index + 1) % count;
         let server = &mut inner.servers[index];
         server.current += 1;
-        Some(Turn { balancer: self, index, name: server.name.clone(), address: server.address })
+        server.pinned += u32::from(pin.is_some());
+        Some(Turn {
+            balancer: self,
+            index,
+            name: server.name.clone(),
+            address: server.address,
+            is_pinned: pin.is_some(),
+        })
     }
 
     async fn forward(&self, request: Request) -> Answer {
@@ -203,6 +222,7 @@ fn view(server: &Server) -> View {
         name: server.name.clone(),
         is_in: server.out_since.is_none(),
         current: server.current,
+        pinned: server.pinned,
         times_out: server.times_out,
     }
 }
@@ -222,16 +242,16 @@ mod tests {
 
     /// Three servers that answer with their own name; the third is one that nobody listens at.
     async fn three() -> (Balancer, tokio::task::JoinSet<()>) {
-        let mut servers = Vec::new();
+        let balancer = Balancer::new(Duration::ZERO);
         let mut tasks = tokio::task::JoinSet::new();
         for name in ["a", "b"] {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-            servers.push((name.to_owned(), listener.local_addr().expect("its address")));
+            balancer.add(name, listener.local_addr().expect("its address"));
             tasks.spawn(http::serve(listener, move |_| async move { Answer::new(200, name) }));
         }
         let gone = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("its address");
-        servers.push(("c".to_owned(), gone));
-        (Balancer::new(servers, Duration::ZERO), tasks)
+        balancer.add("c", gone);
+        (balancer, tasks)
     }
 
     fn put(name: &str, state: &str) -> Request {
@@ -289,7 +309,7 @@ mod tests {
         balancer.admin(&put("a", "out"));
         let answer = balancer.admin(&put("a", "out"));
         assert_eq!(answer.body, r#"{"current":0,"server":"a","state":"out"}"#);
-        assert_eq!(balancer.view()[0], View { name: "a".into(), is_in: false, current: 0, times_out: 1 });
+        assert_eq!(balancer.view()[0], View { name: "a".into(), is_in: false, current: 0, pinned: 0, times_out: 1 });
         assert_eq!(balancer.admin(&put("a", "in")).body, r#"{"current":0,"server":"a","state":"in"}"#);
         assert_eq!(balancer.admin(&Request::get("/servers/a")).body, r#"{"current":0,"server":"a","state":"in"}"#);
         assert_eq!((balancer.counts().out, balancer.counts().peak_out), (0, 1));
@@ -310,17 +330,20 @@ mod tests {
                 Answer::new(if waited { 200 } else { 500 }, "late")
             }
         }));
-        let balancer = Balancer::new(vec![("a".to_owned(), address)], Duration::ZERO);
+        let balancer = Balancer::new(Duration::ZERO);
+        balancer.add("a", address);
         let flying = tokio::spawn({
             let balancer = balancer.clone();
-            async move { balancer.forward(Request::get("/slow")).await }
+            let pinned = Request { pin: Some("a".to_owned()), ..Request::get("/slow") };
+            async move { balancer.forward(pinned).await }
         });
-        while balancer.view()[0].current == 0 {
+        while balancer.view()[0].pinned == 0 {
             tokio::task::yield_now().await;
         }
         balancer.admin(&put("a", "out"));
         go.send(true).expect("somebody listens");
         assert_eq!(flying.await.expect("no panic"), Answer::new(200, "late"));
         assert_eq!((balancer.counts().outlasted, balancer.counts().failed_requests), (1, 0));
+        assert_eq!((balancer.view()[0].current, balancer.view()[0].pinned), (0, 0));
     }
 }

@@ -101,7 +101,8 @@ mod tests {
             let answer = answer.clone();
             async move { answer }
         }));
-        let balancer = Balancer::new(vec![("host1".to_owned(), server_address)], Duration::ZERO);
+        let balancer = Balancer::new(Duration::ZERO);
+        balancer.add("host1", server_address);
         let clients = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = clients.local_addr().expect("its address");
         tasks.spawn(balancer.clone().serve_clients(clients));

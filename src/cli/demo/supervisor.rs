@@ -71,6 +71,8 @@ pub(super) struct Start {
     pub(super) pid: u32,
     /// The build that it ran, or refused to run.
     pub(super) build: u64,
+    /// When, in milliseconds since 1970.
+    pub(super) at_ms: u64,
 }
 
 /// What every host has in common.
@@ -347,7 +349,11 @@ fn said_since(log: &Path, offset: u64) -> std::io::Result<String> {
 
 fn parse_start(line: &str) -> Option<Start> {
     let value = |key: &str| line.split(' ').filter_map(|word| word.split_once('=')).find(|(name, _)| *name == key);
-    Some(Start { pid: value("pid")?.1.parse().ok()?, build: value("build")?.1.parse().ok()? })
+    Some(Start {
+        pid: value("pid")?.1.parse().ok()?,
+        build: value("build")?.1.parse().ok()?,
+        at_ms: value("at_ms")?.1.parse().ok()?,
+    })
 }
 
 #[cfg(test)]

@@ -1,14 +1,16 @@
 //! The supervisor with scripts in place of the pretend service: what it does with processes, not what these do.
 
 use super::*;
-use std::os::unix::fs::PermissionsExt as _;
 
 /// A supervisor of one host whose "program" is this script, and the folder that it all lies in.
 fn with_script(script: &str) -> (tempfile::TempDir, Supervisor) {
     let folder = tempfile::tempdir().expect("a folder");
     let exe = folder.path().join("program");
-    std::fs::write(&exe, format!("#!/bin/sh\n{script}\n")).expect("written");
-    std::fs::set_permissions(&exe, std::fs::Permissions::from_mode(0o755)).expect("executable");
+    // Written by another process: a file that this one had open for writing might still be so in a child that another
+    // test is just starting, and would then be "busy".
+    let write = ["-c", r#"printf '#!/bin/sh\n%s\n' "$1" > "$0" && chmod 755 "$0""#];
+    let written = std::process::Command::new("sh").args(write).arg(&exe).arg(script).status();
+    assert!(written.is_ok_and(|status| status.success()));
     let settings = Settings { exe, folder: folder.path().to_owned(), start: Duration::ZERO };
     let hosts = vec![("host1".to_owned(), IpAddr::from([127, 0, 0, 1]))];
     let supervisor = Supervisor::new(settings, hosts).expect("a supervisor");
@@ -86,5 +88,5 @@ async fn starts_are_counted_by_the_services_own_account() {
     let log = folder.path().join("host1/starts.log");
     std::fs::write(&log, "pid=7 build=1 at_ms=5\nnonsense\npid=8 build=2 at_ms=6\n").expect("written");
     let starts = supervisor.starts("host1").expect("an account");
-    assert_eq!(starts, [Start { pid: 7, build: 1 }, Start { pid: 8, build: 2 }]);
+    assert_eq!(starts, [Start { pid: 7, build: 1, at_ms: 5 }, Start { pid: 8, build: 2, at_ms: 6 }]);
 }

@@ -1,0 +1,255 @@
+//! Calls held open: waiters that wait for their turn, workers that wait for news.
+//!
+//! Owns who listens here and wakes them; a woken call asks again, and the model decides. A call whose client goes away is
+//! said to be silent at once, so that nobody waits for it.
+
+use crate::domain::{Domain, Fault};
+use coordinator::wire::{HOLD_MS_MAX, JoinBody};
+use model::names::{Holder, Host, Id, RolloutName, Service};
+use model::request::{Answer, Ask, Joined, Quiet};
+use model::time::millis;
+use model::{Reply, Request};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How much longer than its call a waiter or a member counts: the time to answer, and to be asked again.
+const PATIENCE_MARGIN: Duration = Duration::from_secs(5);
+/// Longest patience, which the model refuses to exceed.
+const PATIENCE_MS_MAX: u64 = 120_000;
+/// How soon a waiter whose wait is over is looked at again, at the soonest.
+const RECHECK_MIN: Duration = Duration::from_millis(100);
+
+/// Everyone who listens here.
+#[derive(Debug, Default)]
+pub(crate) struct Calls(Mutex<Registry>);
+
+#[derive(Debug, Default)]
+struct Registry {
+    last: u64,
+    /// By name, and by claim.
+    waiters: BTreeMap<Holder, BTreeMap<Id, Listener>>,
+    /// By host, and by session.
+    members: BTreeMap<Host, BTreeMap<Id, Listener>>,
+}
+
+#[derive(Debug, Clone)]
+struct Listener {
+    /// Its number: a later call of the same name takes its place.
+    number: u64,
+    services: BTreeSet<Service>,
+    wake: Arc<Notify>,
+}
+
+impl Calls {
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        // Each change to it is one insertion or removal, so a panic elsewhere leaves it whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes everyone.
+    pub(crate) fn wake_all(&self) {
+        let registry = self.registry();
+        let all = registry.waiters.values().chain(registry.members.values()).flat_map(BTreeMap::values);
+        all.for_each(|listener| listener.wake.notify_one());
+    }
+
+    /// Wakes one waiter, when it listens here.
+    pub(crate) fn wake_waiter(&self, holder: &Holder) {
+        let registry = self.registry();
+        of_name(&registry.waiters, holder).for_each(|listener| listener.wake.notify_one());
+    }
+
+    /// Wakes the workers of these hosts, and those that have one of these services.
+    pub(crate) fn wake_members(&self, hosts: &BTreeSet<Host>, services: &BTreeSet<Service>) {
+        if hosts.is_empty() && services.is_empty() {
+            return;
+        }
+        let registry = self.registry();
+        let by_host = hosts.iter().flat_map(|host| of_name(&registry.members, host));
+        let by_service = registry.members.values().flat_map(BTreeMap::values);
+        let by_service = by_service.filter(|listener| !services.is_disjoint(&listener.services));
+        by_host.chain(by_service).for_each(|listener| listener.wake.notify_one());
+    }
+
+    /// How many waiters, and how many workers, listen.
+    pub(crate) fn count(&self) -> (usize, usize) {
+        let registry = self.registry();
+        let waiters = registry.waiters.values().map(BTreeMap::len).sum();
+        (waiters, registry.members.values().map(BTreeMap::len).sum())
+    }
+}
+
+/// The listeners of one name, whatever their claim or session.
+fn of_name<'a, N: Ord>(
+    all: &'a BTreeMap<N, BTreeMap<Id, Listener>>,
+    name: &N,
+) -> impl Iterator<Item = &'a Listener> + use<'a, N> {
+    all.get(name).into_iter().flat_map(BTreeMap::values)
+}
+
+fn add<N: Ord + Clone>(
+    all: &mut BTreeMap<N, BTreeMap<Id, Listener>>,
+    name: &N,
+    id: &Id,
+    listener: Listener,
+) -> Option<Listener> {
+    all.entry(name.clone()).or_default().insert(id.clone(), listener)
+}
+
+fn take<N: Ord>(all: &mut BTreeMap<N, BTreeMap<Id, Listener>>, name: &N, id: &Id) {
+    let Some(ids) = all.get_mut(name) else { return };
+    ids.remove(id);
+    if ids.is_empty() {
+        all.remove(name);
+    }
+}
+
+/// A call that listens. Dropped while it is held, its client went away.
+struct Held {
+    domain: Arc<Domain>,
+    quiet: Quiet,
+    number: u64,
+    wake: Arc<Notify>,
+    answered: bool,
+}
+
+impl Held {
+    fn new(domain: &Arc<Domain>, quiet: Quiet, services: BTreeSet<Service>) -> Held {
+        let wake = Arc::new(Notify::new());
+        let mut registry = domain.calls.registry();
+        registry.last += 1;
+        let number = registry.last;
+        let listener = Listener { number, services, wake: Arc::clone(&wake) };
+        let before = match &quiet {
+            Quiet::Waiter { holder, claim } => add(&mut registry.waiters, holder, claim, listener),
+            Quiet::Member { host, session } => add(&mut registry.members, host, session, listener),
+        };
+        drop(registry);
+        if let Some(before) = before {
+            before.wake.notify_one();
+        }
+        Held { domain: Arc::clone(domain), quiet, number, wake, answered: false }
+    }
+
+    /// Whether no later call of the same name took its place.
+    fn is_latest(&self) -> bool {
+        let registry = self.domain.calls.registry();
+        let listener = match &self.quiet {
+            Quiet::Waiter { holder, claim } => registry.waiters.get(holder).and_then(|claims| claims.get(claim)),
+            Quiet::Member { host, session } => registry.members.get(host).and_then(|sessions| sessions.get(session)),
+        };
+        listener.is_some_and(|listener| listener.number == self.number)
+    }
+
+    /// It is answered: whoever asked will ask again.
+    fn answered(mut self) {
+        self.answered = true;
+    }
+
+    /// Waits until it is woken, `patience` is over, or the server stops. Returns whether to ask again.
+    async fn woken(&self, patience: Duration, over: &mut std::pin::Pin<Box<tokio::time::Sleep>>) -> bool {
+        let mut stopping = self.domain.stopping.subscribe();
+        tokio::select! {
+            () = self.wake.notified() => self.is_latest(),
+            () = tokio::time::sleep(patience) => true,
+            () = over => false,
+            _ = stopping.wait_for(|stopping| *stopping) => false,
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !self.is_latest() {
+            return;
+        }
+        let mut registry = self.domain.calls.registry();
+        match &self.quiet {
+            Quiet::Waiter { holder, claim } => take(&mut registry.waiters, holder, claim),
+            Quiet::Member { host, session } => take(&mut registry.members, host, session),
+        }
+        drop(registry);
+        if !self.answered {
+            // Nobody is left to hear what comes of it; a domain that is closed forgets its listeners when it starts again.
+            let _ = self.domain.decide(&Request::Quiet(self.quiet.clone()));
+        }
+    }
+}
+
+fn bounded(hold_ms: u64) -> Duration {
+    Duration::from_millis(hold_ms.min(HOLD_MS_MAX))
+}
+
+fn patience(said_ms: u64, hold: Duration) -> u64 {
+    said_ms.max(millis(hold + PATIENCE_MARGIN)).min(PATIENCE_MS_MAX)
+}
+
+/// Asks for a lease, and goes on asking whenever that may help until it is granted, refused, or the hold is over.
+pub(crate) async fn ask(domain: &Arc<Domain>, mut ask: Ask, hold_ms: u64) -> Result<Answer, Fault> {
+    let hold = bounded(hold_ms);
+    if hold.is_zero() {
+        return asked(domain, &ask).await;
+    }
+    ask.patience_ms = patience(ask.patience_ms, hold);
+    let quiet = Quiet::Waiter { holder: ask.holder.clone(), claim: ask.claim.clone() };
+    let held = Held::new(domain, quiet, BTreeSet::new());
+    let mut over = Box::pin(tokio::time::sleep(hold));
+    loop {
+        let answer = asked(domain, &ask).await?;
+        if let Answer::Queued(queued) = &answer {
+            // Its own wait may be over before the hold is.
+            let left = Duration::from_millis(queued.left_ms).max(RECHECK_MIN);
+            if held.woken(left, &mut over).await {
+                continue;
+            }
+        }
+        held.answered();
+        return Ok(answer);
+    }
+}
+
+async fn asked(domain: &Domain, ask: &Ask) -> Result<Answer, Fault> {
+    match domain.submit(&Request::Ask(ask.clone())).await? {
+        Reply::Asked(answer) => Ok(answer),
+        _ => Err(Fault::Bug),
+    }
+}
+
+/// Makes a worker known, and keeps the call until what it owes differs from what it has seen, or the hold is over.
+pub(crate) async fn join(domain: &Arc<Domain>, body: JoinBody) -> Result<Joined, Fault> {
+    let JoinBody { mut join, seen, hold_ms } = body;
+    let hold = bounded(hold_ms);
+    join.patience_ms = patience(join.patience_ms, hold);
+    let request = Request::Join(join.clone());
+    let Some(seen) = seen.filter(|_| !hold.is_zero()) else { return joined(domain, &request).await };
+    let seen: BTreeSet<RolloutName> = seen.into_iter().collect();
+    let quiet = Quiet::Member { host: join.host, session: join.session };
+    let held = Held::new(domain, quiet, join.services.into_keys().collect());
+    let mut over = Box::pin(tokio::time::sleep(hold));
+    let mut is_over = false;
+    loop {
+        let answer = joined(domain, &request).await?;
+        let is_news = match &answer {
+            Joined::Member(welcome) => differs(welcome, &seen),
+            Joined::Duplicate { .. } => true,
+        };
+        if is_news || is_over {
+            held.answered();
+            return Ok(answer);
+        }
+        is_over = !held.woken(hold, &mut over).await;
+    }
+}
+
+fn differs(welcome: &model::request::Welcome, seen: &BTreeSet<RolloutName>) -> bool {
+    welcome.owed.iter().map(|owed| owed.rollout.clone()).collect::<BTreeSet<_>>() != *seen
+}
+
+async fn joined(domain: &Domain, request: &Request) -> Result<Joined, Fault> {
+    match domain.submit(request).await? {
+        Reply::Joined(joined) => Ok(*joined),
+        _ => Err(Fault::Bug),
+    }
+}

@@ -1,0 +1,289 @@
+//! The domain: the state in memory, and the one place in which requests are decided.
+//!
+//! Owns the order of things: decided one after the other, on disk before anyone is answered or told. Knows no HTTP and no
+//! file; the committer ([`crate::commit`]) writes, the doors ask.
+
+use crate::calls::Calls;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::ring::{Ring, Told, tell};
+use crate::store::Loaded;
+use model::apply::Nudges;
+use model::change::Key;
+use model::state::Stored;
+use model::{Now, Reply, Request, State, Time};
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// How soon time is looked at again, at the soonest.
+const TICK_MIN: Duration = Duration::from_millis(10);
+/// How soon time is looked at again when something is due, at the latest: what becomes due meanwhile waits no longer.
+const TICK_DUE_MAX: Duration = Duration::from_secs(1);
+/// How soon time is looked at again when nothing is due.
+const TICK_MAX: Duration = Duration::from_secs(5);
+
+/// Why a request was not answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Fault {
+    /// Nothing can be written any more; it was not done.
+    #[error("the store cannot be written: {0}; put that right and start the lock server again: nothing that was answered is lost")]
+    Store(Arc<str>),
+    /// It may have been written, or not.
+    #[error("the store failed while it was written: {0}")]
+    Unknown(Arc<str>),
+    /// The server stops; it was not done.
+    #[error("the lock server is stopping")]
+    Stopping,
+    /// A fault of our own; it was not done.
+    #[error("the request met a fault of the lock server's own; it was not done")]
+    Bug,
+}
+
+/// How far the committer is.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Progress {
+    /// Everything up to this number is on disk.
+    pub(crate) committed: u64,
+    /// Why nothing more will be.
+    pub(crate) broken: Option<Arc<str>>,
+}
+
+/// The domain of one lock server.
+#[derive(Debug)]
+pub(crate) struct Domain {
+    inner: Mutex<Inner>,
+    /// Wakes the committer.
+    work: Condvar,
+    /// How far the committer is.
+    pub(crate) progress: watch::Sender<Progress>,
+    /// Wakes the timer when something is due at last.
+    timer: Notify,
+    /// Calls that are held open.
+    pub(crate) calls: Calls,
+    /// What happened last.
+    pub(crate) ring: Ring,
+    /// What is counted.
+    pub(crate) metrics: Metrics,
+    /// Set once, when the server stops.
+    pub(crate) stopping: watch::Sender<bool>,
+}
+
+/// What the mutex guards. It is one mutex, because it is one decision: whether a lease may be granted depends on every
+/// lease, ticket and rule of its pools, so two requests can only be decided one after the other; a decision takes some
+/// microseconds, and nothing in here waits for a disk or a network. A finer lock would have to be as coarse as the widest
+/// set of pools, and would buy nothing, since all of them wait for the same disk.
+#[derive(Debug)]
+struct Inner {
+    state: State,
+    clock: Clock,
+    /// Records that differ from the disk's.
+    dirty: BTreeSet<Key>,
+    /// What to tell once `dirty` is on disk.
+    told: Vec<Told>,
+    /// The number of the last decision that changed something durable.
+    number: u64,
+    /// Why nothing is decided any more.
+    closed: Option<Fault>,
+    /// Whether the timer waits for something to become due at all.
+    timer_idle: bool,
+}
+
+/// What the committer takes at once.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// The records that changed, as they are now; `None` is to be deleted.
+    pub(crate) records: Vec<(Key, Option<Stored>)>,
+    /// What to tell afterwards.
+    pub(crate) told: Vec<Told>,
+    /// The number that is reached with it.
+    pub(crate) number: u64,
+    /// The own clock, which no record is ahead of.
+    pub(crate) time: Time,
+    /// Whether the clock is to be written though no record is: something is held, and time counts for it.
+    pub(crate) ticks: bool,
+}
+
+impl Domain {
+    /// A domain that goes on from what was loaded.
+    pub(crate) fn new(loaded: Loaded) -> Arc<Domain> {
+        let inner = Inner {
+            state: loaded.state,
+            clock: Clock::from(loaded.time),
+            dirty: BTreeSet::new(),
+            told: Vec::new(),
+            number: 0,
+            closed: None,
+            timer_idle: false,
+        };
+        Arc::new(Domain {
+            inner: Mutex::new(inner),
+            work: Condvar::new(),
+            progress: watch::Sender::new(Progress::default()),
+            timer: Notify::new(),
+            calls: Calls::default(),
+            ring: Ring::new(crate::clock::wall()),
+            metrics: Metrics::new(),
+            stopping: watch::Sender::new(false),
+        })
+    }
+
+    fn lock(&self) -> Result<MutexGuard<'_, Inner>, Fault> {
+        let in_doubt = |_| Fault::Store("a fault of its own left the memory in doubt".into());
+        self.inner.lock().map_err(in_doubt)
+    }
+
+    /// Decides a request, and says which number must be on disk before the answer is given.
+    pub(crate) fn decide(&self, request: &Request) -> Result<(Reply, u64), Fault> {
+        let mut guard = self.lock()?;
+        let inner = &mut *guard;
+        if let Some(fault) = &inner.closed {
+            return Err(fault.clone());
+        }
+        let now = inner.clock.now();
+        // `apply` is pure: a panic in it has changed nothing, so that one odd request takes nobody else down.
+        let decided = catch_unwind(AssertUnwindSafe(|| model::apply(&inner.state.view(), request, now)));
+        let decision = decided.map_err(|_| {
+            tracing::error!(?request, "a decision failed; the request was not carried out");
+            Fault::Bug
+        })?;
+        self.metrics.decided(&inner.state, &decision, now);
+        for change in &decision.changes {
+            inner.told.extend(tell(change, &inner.state));
+            if change.is_durable() {
+                inner.dirty.insert(change.key());
+            }
+            inner.state.replay(std::slice::from_ref(change));
+        }
+        if decision.changes.iter().any(model::change::Change::is_durable) {
+            inner.number += 1;
+        }
+        if !inner.dirty.is_empty() || !inner.told.is_empty() {
+            self.work.notify_one();
+        }
+        if inner.timer_idle && !decision.changes.is_empty() {
+            inner.timer_idle = false;
+            self.timer.notify_one();
+        }
+        self.nudge(&inner.state, &decision.nudges, now);
+        Ok((decision.reply, inner.number))
+    }
+
+    /// Decides a request and waits until everything that the decision saw is on disk.
+    ///
+    /// Dropped, the request may have been decided or not; asked again it is the same.
+    pub(crate) async fn submit(&self, request: &Request) -> Result<Reply, Fault> {
+        let (reply, number) = self.decide(request)?;
+        self.kept(number).await?;
+        Ok(reply)
+    }
+
+    /// Looks at the state, and waits until what was seen is on disk.
+    pub(crate) async fn read<T>(&self, look: impl FnOnce(&State, Now) -> T) -> Result<T, Fault> {
+        let (seen, number) = {
+            let inner = self.lock()?;
+            if let Some(fault) = &inner.closed {
+                return Err(fault.clone());
+            }
+            (look(&inner.state, inner.clock.now()), inner.number)
+        };
+        self.kept(number).await?;
+        Ok(seen)
+    }
+
+    /// Looks at the state as it is, whatever the disk does: for metrics.
+    pub(crate) fn glance<T>(&self, look: impl FnOnce(&State, Now) -> T) -> Option<T> {
+        let inner = self.lock().ok()?;
+        Some(look(&inner.state, inner.clock.now()))
+    }
+
+    async fn kept(&self, number: u64) -> Result<(), Fault> {
+        let mut progress = self.progress.subscribe();
+        let reached = progress.wait_for(|progress| progress.committed >= number || progress.broken.is_some()).await;
+        let reached = reached.map_err(|_| Fault::Unknown("it ended".into()))?;
+        if reached.committed >= number {
+            return Ok(());
+        }
+        Err(Fault::Unknown(reached.broken.clone().unwrap_or_else(|| "it ended".into())))
+    }
+
+    /// Wakes the held calls that a decision may help. Per pool that is the one who is next in line; when it has no call
+    /// here it is between two of them, and the next will do.
+    fn nudge(&self, state: &State, nudges: &Nudges, now: Now) {
+        if nudges.everyone {
+            self.calls.wake_all();
+            return;
+        }
+        for pool in &nudges.pools {
+            if let Some(holder) = state.next_in_line(&[pool.clone()].into(), now) {
+                self.calls.wake_waiter(&holder);
+            }
+        }
+        self.calls.wake_members(&nudges.hosts, &nudges.services);
+    }
+
+    /// Lets time go by, for ever: the caller drops it.
+    pub(crate) async fn tick(&self) {
+        loop {
+            let Ok(wait) = self.until_due() else { return };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {
+                    if self.decide(&Request::Tick).is_err() {
+                        return;
+                    }
+                }
+                () = self.timer.notified() => {}
+            }
+        }
+    }
+
+    fn until_due(&self) -> Result<Duration, Fault> {
+        let mut inner = self.lock()?;
+        let now = inner.clock.now().time;
+        let due = inner.state.next_due(now);
+        inner.timer_idle = due.is_none();
+        Ok(due.map_or(TICK_MAX, |due| due.since(now).clamp(TICK_MIN, TICK_DUE_MAX)))
+    }
+
+    /// Waits until there is something to write or to tell, or `patience` is over; `None` when the domain is closed and
+    /// everything is written. For the committer's thread: it blocks.
+    pub(crate) fn next_batch(&self, patience: Duration) -> Option<Batch> {
+        let inner = self.lock().ok()?;
+        let idle = |inner: &mut Inner| inner.dirty.is_empty() && inner.told.is_empty() && inner.closed.is_none();
+        let (mut guard, waited) = self.work.wait_timeout_while(inner, patience, idle).ok()?;
+        let inner = &mut *guard;
+        if inner.dirty.is_empty() && inner.told.is_empty() && inner.closed.is_some() {
+            return None;
+        }
+        let keys = std::mem::take(&mut inner.dirty);
+        let records = keys.into_iter().map(|key| (inner.state.record(&key), key)).map(|(record, key)| (key, record));
+        let time = inner.clock.now().time;
+        Some(Batch {
+            records: records.collect(),
+            told: std::mem::take(&mut inner.told),
+            number: inner.number,
+            time,
+            ticks: waited.timed_out() && inner.state.next_due(time).is_some(),
+        })
+    }
+
+    /// Decides nothing any more, for this reason.
+    pub(crate) fn close(&self, fault: Fault) {
+        if let Ok(mut inner) = self.inner.lock() {
+            inner.closed.get_or_insert(fault);
+        }
+        self.work.notify_all();
+    }
+
+    /// Why nothing can be decided, when that is so.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.lock().map_or_else(Some, |inner| inner.closed.clone())
+    }
+
+    /// The own clock, to be written at the very end.
+    pub(crate) fn time(&self) -> Option<Time> {
+        self.lock().ok().map(|inner| inner.clock.now().time)
+    }
+}

@@ -1,0 +1,63 @@
+//! What people change: announce, abort, pause, resume, release, set.
+
+use super::body::{Names, Payload};
+use super::{Answered, Failure, Shared, respond};
+use crate::domain::{Domain, Fault};
+use axum::extract::State;
+use coordinator::wire::{Nothing, PauseBody, Reason, ReleaseBody, SettingBody, Signed, kind};
+use model::names::{Holder, Scope};
+use model::request::{Act, Admin, Announce};
+use model::{Reply, Request};
+use serde_json::json;
+
+async fn carry_out<T>(domain: &Domain, signed: Signed<T>, act: impl FnOnce(T) -> Act) -> Answered {
+    let admin = Admin { operation: signed.operation, by: signed.by, act: act(signed.what) };
+    match domain.submit(&Request::Admin(admin)).await? {
+        Reply::Did(done) => respond(&done),
+        _ => Err(Fault::Bug.into()),
+    }
+}
+
+/// `POST /v1/rollouts`
+pub(crate) async fn announce(State(domain): Shared, payload: Payload) -> Answered {
+    let payload = payload.or("only", json!([])).or("always", false).or("supersede", false);
+    carry_out(&domain, payload.signed::<Announce>()?, Act::Announce).await
+}
+
+/// `POST /v1/rollouts/{service}/{generation}/abort`
+pub(crate) async fn abort(State(domain): Shared, names: Names, payload: Payload) -> Answered {
+    let rollout = names.rollout()?;
+    carry_out(&domain, payload.signed()?, |Reason { reason }| Act::Abort { rollout, reason }).await
+}
+
+/// `PUT /v1/pauses/{scope}`
+pub(crate) async fn pause(State(domain): Shared, names: Names, payload: Payload) -> Answered {
+    let scope: Scope = names.get(0)?;
+    carry_out(&domain, payload.signed()?, |PauseBody { reason, for_ms }| Act::Pause { scope, reason, for_ms }).await
+}
+
+/// `DELETE /v1/pauses/{scope}`
+pub(crate) async fn resume(State(domain): Shared, names: Names, payload: Payload) -> Answered {
+    let scope: Scope = names.get(0)?;
+    carry_out(&domain, payload.signed()?, |Nothing {}| Act::Resume { scope }).await
+}
+
+/// `DELETE /v1/leases/{holder}`, by a person.
+pub(crate) async fn release(State(domain): Shared, names: Names, payload: Payload) -> Answered {
+    let holder: Holder = names.get(0)?;
+    let act = |ReleaseBody { reason, live, forget }| Act::Release { holder, reason, live, forget };
+    carry_out(&domain, payload.signed()?, act).await
+}
+
+/// `PATCH /v1/settings/{scope}`
+pub(crate) async fn set(State(domain): Shared, names: Names, payload: Payload) -> Answered {
+    let scope: Scope = names.get(0)?;
+    let Signed { operation, by, what } = payload.signed::<SettingBody>()?;
+    let SettingBody { reason, set, unset, for_ms } = what;
+    let act = match (set, unset) {
+        (Some(setting), None) => Act::Set { scope, setting, reason, for_ms },
+        (None, Some(kind)) => Act::Unset { scope, kind, reason },
+        _ => return Err(Failure::new(kind::MALFORMED, "say one of set and unset")),
+    };
+    carry_out(&domain, Signed { operation, by, what: act }, |act| act).await
+}

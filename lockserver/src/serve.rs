@@ -1,0 +1,125 @@
+//! Connections: accepted within a bound, given a deadline for their headers, and ended in order.
+//!
+//! Owns sockets and their tasks. Knows nothing of what is asked over them: that is the doors'.
+
+use crate::domain::Domain;
+use crate::doors;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// How long a connection may take to send the header of its next request. It bounds idle connections too.
+const HEADER_WAIT: Duration = Duration::from_secs(60);
+/// Longest header, in bytes.
+const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// How long stopping may take.
+const STOP_WAIT: Duration = Duration::from_millis(2500);
+/// How long accepting rests after it failed, which is when there are no more file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Files that the server opens beside its connections.
+const FILES_OWN: usize = 64;
+/// What a connection too many is told.
+const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 67\r\n\
+    connection: close\r\n\r\n{\"kind\":\"overloaded\",\"value\":\"too many connections; try again later\"}";
+
+/// Serves until `shutdown` is ready, and then ends what is held.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    domain: &Arc<Domain>,
+    connections_max: usize,
+    shutdown: impl Future<Output = ()>,
+) {
+    allow_files(connections_max);
+    let router = doors::router(Arc::clone(domain));
+    let permits = Arc::new(Semaphore::new(connections_max));
+    let mut tasks = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    let mut ticking = pin!(domain.tick());
+    let mut ticks = true;
+    loop {
+        tokio::select! {
+            () = &mut shutdown => break,
+            () = &mut ticking, if ticks => ticks = false,
+            Some(_) = tasks.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => match Arc::clone(&permits).try_acquire_owned() {
+                    Ok(permit) => {
+                        let (router, domain) = (router.clone(), Arc::clone(domain));
+                        tasks.spawn(async move {
+                            connection(stream, router, &domain).await;
+                            drop(permit);
+                        });
+                    }
+                    Err(_) => refuse(stream).await,
+                },
+                Err(cause) => {
+                    tracing::warn!("no connection can be accepted: {cause}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    domain.stopping.send_replace(true);
+    let ended = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_WAIT, ended).await.is_err() {
+        tasks.shutdown().await;
+    }
+}
+
+/// Serves one connection until it ends, or the server stops and its last answer is sent.
+async fn connection(stream: TcpStream, router: axum::Router, domain: &Domain) {
+    let mut stopping = domain.stopping.subscribe();
+    // Answers are small, and somebody waits for each.
+    let _ = stream.set_nodelay(true);
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_WAIT).max_buf_size(HEADER_BYTES_MAX.max(8192));
+    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut served = pin!(served);
+    tokio::select! {
+        ended = &mut served => return log(ended),
+        _ = stopping.wait_for(|stopping| *stopping) => {}
+    }
+    served.as_mut().graceful_shutdown();
+    log(served.await);
+}
+
+fn log(ended: hyper::Result<()>) {
+    if let Err(cause) = ended {
+        tracing::debug!("a connection ended badly: {cause}");
+    }
+}
+
+/// Tells a connection too many so, without waiting for anything.
+async fn refuse(mut stream: TcpStream) {
+    let told = tokio::time::timeout(ACCEPT_PAUSE, async {
+        stream.write_all(OVERLOADED).await?;
+        stream.shutdown().await
+    });
+    if told.await.is_err() {
+        tracing::debug!("a connection too many does not read");
+    }
+}
+
+/// Asks the system for as many files as there may be connections; often it allows only 1024 unless asked.
+fn allow_files(connections_max: usize) {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    let wanted = u64::try_from(connections_max.saturating_add(FILES_OWN)).unwrap_or(u64::MAX);
+    let allowed = limit.maximum.map_or(wanted, |maximum| wanted.min(maximum));
+    if limit.current.is_none_or(|current| current >= allowed) {
+        return;
+    }
+    limit.current = Some(allowed);
+    if let Err(cause) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!("no more than the usual number of files may be opened: {cause}");
+    }
+}

@@ -1,0 +1,253 @@
+//! The one-shot command.
+
+use super::rig::{Rig, act, errand, failed, fault, go, granted, paused, queued, refused};
+use super::*;
+
+fn lockable(rig: &mut Rig) -> Vec<String> {
+    assert_eq!(rig.on(Event::Started), ["lock"]);
+    rig.locked()
+}
+
+/// Up to the settle of a good run, from the grant on.
+fn run_well(rig: &mut Rig) {
+    rig.answered(Ok(granted(&rig.claim())));
+    rig.held(30_000);
+    rig.looks(&[("lb1", true)]);
+    rig.acted();
+    rig.acted();
+    rig.looked(&[("lb1", false)]);
+    rig.on(Event::Prepared(Prepared::Identity(None)));
+    rig.begun(Ok(Begin::Go { generation: None }));
+    rig.acted();
+    rig.acted();
+    assert_eq!(rig.acted(), ["+acted", "+ended", "settle released restarted"]);
+}
+
+#[test]
+fn a_command_restarts_by_hand_and_ends() {
+    let mut rig = Rig::new(Some(Errand { wait_ms: Some(7_000), ..errand() }));
+    assert_eq!(lockable(&mut rig), ["+opened", "ask 10000"]);
+    let ask = rig.ask.clone().expect("an ask");
+    assert_eq!((ask.purpose.to_string().as_str(), ask.wait_ms), ("restart php", Some(7_000)));
+    run_well(&mut rig);
+    assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "exit 0"]);
+    assert!(matches!(rig.finish, Some(Finish::Restarted(_))));
+    assert_eq!(rig.settle.clone().expect("a settle").rollout, None);
+}
+
+#[test]
+fn its_check_may_say_that_there_is_nothing_to_do() {
+    let careful = || Some(Errand { always: false, ..errand() });
+    let mut rig = Rig::new(careful());
+    assert_eq!(lockable(&mut rig), ["check php"]);
+    assert_eq!(rig.checked(Ok(false)), ["unlock", "exit 0"]);
+    assert_eq!(rig.finish, Some(Finish::NothingToDo("free 3".into())));
+    let mut rig = Rig::new(careful());
+    lockable(&mut rig);
+    assert_eq!(rig.checked(Err(fault("no socket"))), ["unlock", "exit 1"]);
+    let mut rig = Rig::new(careful());
+    lockable(&mut rig);
+    assert_eq!(rig.checked(Ok(true)), ["+opened", "ask 10000"]);
+}
+
+#[test]
+fn somebody_elses_lock_is_said() {
+    let mut rig = Rig::new(Some(errand()));
+    rig.on(Event::Started);
+    assert_eq!(rig.on(Event::Busy("pid 7, the worker".into())), ["exit 2"]);
+    let why = "this host is at work already: pid 7, the worker";
+    assert_eq!(rig.finish, Some(Finish::NoLease(why.into())));
+}
+
+#[test]
+fn a_refusal_is_said() {
+    let mut rig = Rig::new(Some(errand()));
+    lockable(&mut rig);
+    assert_eq!(rig.answered(Ok(refused(RefusalKind::QueueFull))), ["+ended", "settle cancelled cancelled"]);
+    assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "exit 2"]);
+    assert_eq!(rig.finish, Some(Finish::NoLease("no: queue_full".into())));
+}
+
+#[test]
+fn a_failure_keeps_the_host_out_and_says_so() {
+    let mut rig = Rig::new(Some(errand()));
+    lockable(&mut rig);
+    rig.answered(Ok(granted(&rig.claim())));
+    rig.held(30_000);
+    rig.looks(&[("lb1", true)]);
+    assert_eq!(rig.on(Event::Acted(failed("lb1 refused"))), ["+acted", "+undoing", "renew repool", "undo"]);
+    assert_eq!(rig.on(Event::Undone(act())), ["+undone", "+ended", "settle failed_released failed"]);
+    assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "exit 1"]);
+}
+
+#[test]
+fn a_failed_undo_is_stuck() {
+    let mut rig = Rig::new(Some(errand()));
+    lockable(&mut rig);
+    rig.answered(Ok(granted(&rig.claim())));
+    rig.held(30_000);
+    rig.looks(&[("lb1", true)]);
+    rig.on(Event::Acted(failed("lb1 refused")));
+    assert_eq!(rig.on(Event::Undone(failed("lb1 refused"))), ["+undone", "+ended", "settle kept failed"]);
+    assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "exit 4"]);
+}
+
+#[test]
+fn force_stays_in_the_balancers() {
+    let mut rig = Rig::new(Some(Errand { force: true, ..errand() }));
+    lockable(&mut rig);
+    rig.answered(Ok(granted(&rig.claim())));
+    assert_eq!(rig.held(30_000), ["prepare restart"]);
+    assert_eq!(rig.on(Event::Prepared(Prepared::Identity(None))), ["begin"]);
+    assert_eq!(rig.begun(Ok(go(7))), ["+begun", "+acting", "renew restart", "act restart"]);
+    rig.acted();
+    assert_eq!(rig.acted(), ["+acted", "+ended", "settle released restarted"]);
+}
+
+#[test]
+fn an_emergency_asks_nobody() {
+    let mut rig = Rig::new(Some(Errand { emergency: true, ..errand() }));
+    assert_eq!(lockable(&mut rig), ["+opened", "prepare depool"]);
+    assert_eq!(rig.looks(&[("lb1", true)]), ["+acting", "act depool"]);
+    rig.now += 100_000;
+    assert_eq!(rig.acted(), ["+acted", "+acting", "act drain"]);
+    assert_eq!(rig.host.wake_at(), None, "there is nothing to renew");
+    rig.acted();
+    assert_eq!(rig.looked(&[("lb1", false)]), ["+inspected", "prepare restart"]);
+    assert_eq!(rig.on(Event::Prepared(Prepared::Identity(None))), ["+acting", "act restart"]);
+    rig.acted();
+    rig.acted();
+    assert_eq!(rig.acted(), ["+acted", "+ended", "settle released restarted"]);
+    assert_eq!(rig.settled(Err(())), ["+settled", "unlock", "exit 3"], "nobody need know");
+    let mut rig = Rig::new(Some(Errand { emergency: true, force: true, ..errand() }));
+    assert_eq!(lockable(&mut rig), ["+opened", "prepare restart"]);
+    assert_eq!(rig.on(Event::Prepared(Prepared::Identity(None))), ["+acting", "act restart"]);
+    assert_eq!(rig.on(Event::Acted(failed("exit 1"))), ["+acted", "+ended", "settle kept failed"]);
+    assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "exit 3"]);
+}
+
+/// Asks until the command gives up; returns what it does then.
+fn ask_in_vain(rig: &mut Rig) -> Vec<String> {
+    let from = rig.now;
+    loop {
+        let effects = rig.answered(Err("no route"));
+        if !effects.is_empty() {
+            assert!(rig.now - from >= 10_000, "{}", rig.now - from);
+            return effects;
+        }
+        rig.now = rig.host.wake_at().expect("a retry").0;
+        assert!(rig.now - from < 30_000);
+        assert_eq!(rig.on(Event::Woke), ["ask 10000"]);
+    }
+}
+
+#[test]
+fn a_coordinator_that_cannot_be_reached_means_no_restart() {
+    let mut rig = Rig::new(Some(errand()));
+    lockable(&mut rig);
+    assert_eq!(ask_in_vain(&mut rig), ["+ended", "settle cancelled cancelled"]);
+    for _ in 0..2 {
+        assert!(rig.settled(Err(())).is_empty());
+        rig.now = rig.host.wake_at().expect("a retry").0;
+        assert_eq!(rig.on(Event::Woke), ["settle cancelled cancelled"]);
+    }
+    assert_eq!(rig.settled(Err(())), ["unlock", "exit 2"]);
+    assert_eq!(rig.finish, Some(Finish::NoLease("the coordinator cannot be reached: no route".into())));
+}
+
+#[test]
+fn silence_is_counted_from_the_last_answer() {
+    let mut rig = Rig::new(Some(errand()));
+    lockable(&mut rig);
+    assert!(rig.answered(Err("no route")).is_empty());
+    rig.now += 9_000;
+    rig.on(Event::Woke);
+    let sent = rig.now;
+    rig.now += 5_000;
+    assert_eq!(rig.answered_at(sent, Ok(queued())), ["ask 10000"]);
+    assert!(rig.answered(Err("no route")).is_empty(), "it was heard of a moment ago");
+}
+
+#[test]
+fn a_service_may_say_that_it_restarts_all_the_same() {
+    let mut rig = Rig::new(Some(Errand { unreachable_restart: true, ..errand() }));
+    lockable(&mut rig);
+    assert_eq!(ask_in_vain(&mut rig), ["+unleased", "prepare depool"]);
+    rig.looks(&[("lb1", true)]);
+    rig.acted();
+    rig.acted();
+    rig.looked(&[("lb1", false)]);
+    assert_eq!(rig.on(Event::Prepared(Prepared::Identity(None))), ["+acting", "act restart"]);
+    rig.acted();
+    rig.acted();
+    rig.acted();
+    assert_eq!(rig.settled(Err(())), ["+settled", "unlock", "exit 3"]);
+}
+
+#[test]
+fn it_gives_way_to_a_pause_and_comes_back() {
+    let give_way = |wait_ms: Option<u64>| {
+        let mut rig = Rig::new(Some(Errand { wait_ms, force: true, ..errand() }));
+        lockable(&mut rig);
+        rig.answered(Ok(granted(&rig.claim())));
+        rig.held(30_000);
+        rig.on(Event::Prepared(Prepared::Identity(None)));
+        rig.now += 1_000;
+        assert_eq!(rig.begun(Ok(paused())), ["+ended", "settle gave_way cancelled"]);
+        rig
+    };
+    for wait_ms in [None, Some(1_001)] {
+        let mut rig = give_way(wait_ms);
+        assert_eq!(rig.settled(Ok(())), ["+settled", "unlock"]);
+        rig.now = rig.host.wake_at().expect("a rest").0;
+        assert_eq!(rig.on(Event::Woke), ["lock"]);
+        assert_eq!(rig.locked(), ["+opened", "ask 10000"]);
+        assert_eq!(rig.claim(), "q2");
+        rig.now += 1_000;
+        rig.on(Event::StopRequested);
+        assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "exit 143"]);
+    }
+    let mut rig = give_way(Some(1_000));
+    assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "exit 2"]);
+    assert_eq!(rig.finish, Some(Finish::NoLease("all is paused".into())));
+    let mut rig = give_way(None);
+    rig.on(Event::StopRequested);
+    assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "exit 143"]);
+}
+
+#[test]
+fn a_stop_before_the_restart_is_told_apart_from_one_after_it() {
+    let mut rig = Rig::new(Some(errand()));
+    lockable(&mut rig);
+    rig.on(Event::StopRequested);
+    assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "exit 143"]);
+    let mut rig = Rig::new(Some(errand()));
+    lockable(&mut rig);
+    run_well(&mut rig);
+    rig.on(Event::StopRequested);
+    assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "exit 0"]);
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_ends_it() {
+    let mut rig = Rig::new(Some(errand()));
+    rig.holds_records = true;
+    rig.on(Event::Started);
+    rig.locked();
+    assert_eq!(rig.on(Event::NotRecorded("disk full".into())), ["unlock", "exit 2"]);
+    assert_eq!(rig.finish, Some(Finish::NoLease("cannot write the journal: disk full".into())));
+}
+
+#[test]
+fn a_service_that_is_not_configured_is_refused() {
+    let mut rig = Rig::new(Some(Errand { service: "nginx".parse().expect("a service"), ..errand() }));
+    assert_eq!(lockable(&mut rig), ["unlock", "exit 2"]);
+    assert_eq!(rig.finish, Some(Finish::NoLease("nginx is not configured".into())));
+}
+
+#[test]
+fn a_damaged_journal_is_stuck() {
+    let mut rig = Rig::new(Some(errand()));
+    rig.on(Event::Started);
+    assert_eq!(rig.on(Event::Damaged("line 3".into())), ["unlock", "exit 4"]);
+}

@@ -1,0 +1,191 @@
+//! The balancers of a service: whether this host is in their rotation, and how it leaves and rejoins.
+//!
+//! Owns asking, moving and confirming. An error, a time-out or nonsense is unknown, never a yes; all balancers must agree.
+//! Never decides where the host should be, and never touches a balancer that it is not told to. Called by the worker.
+
+mod exec;
+mod file;
+mod http;
+mod status;
+
+use crate::config::depool::Way;
+use crate::config::{Depool, ServiceConfig};
+use crate::probe::ask::Client;
+use crate::probe::pause;
+use futures_util::future::join_all;
+use model::member::Presence;
+use model::sequence::record::Balancers as ByName;
+use model::sequence::{Fault, Look};
+
+/// The balancers of one service.
+#[derive(Debug, Clone)]
+pub struct Balancers {
+    depool: Depool,
+    client: Client,
+}
+
+/// A balancer is not where it was told to be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BalancerError {
+    /// The configuration no longer knows a balancer that the host was taken out of.
+    #[error("{balancer} is not configured any more, and the host was taken out there")]
+    NotConfigured {
+        /// Which.
+        balancer: String,
+    },
+    /// Some balancer did not confirm after every try; each with what it said last.
+    #[error("{}", unconfirmed(*wanted, said))]
+    NotConfirmed {
+        /// Where the host should be.
+        wanted: Presence,
+        /// Balancer and answer.
+        said: Vec<(String, String)>,
+    },
+}
+
+impl From<BalancerError> for Fault {
+    fn from(error: BalancerError) -> Fault {
+        Fault::plain(error.to_string())
+    }
+}
+
+fn unconfirmed(wanted: Presence, said: &[(String, String)]) -> String {
+    let each = said.iter().map(|(name, said)| format!("{name} does not confirm that the host is {wanted}: {said}"));
+    each.collect::<Vec<_>>().join("; ")
+}
+
+/// What a balancer said when it was asked; the detail is for people.
+struct Said {
+    presence: Presence,
+    detail: String,
+}
+
+impl Said {
+    fn unknown(detail: impl Into<String>) -> Self {
+        Self { presence: Presence::Unknown, detail: detail.into() }
+    }
+}
+
+/// One balancer, by whichever way it is spoken to.
+#[derive(Clone, Copy)]
+enum One<'b> {
+    File(&'b crate::config::depool::FlagFile),
+    Http(&'b crate::config::depool::HttpBalancer),
+    Exec(&'b crate::config::depool::Commands),
+}
+
+impl Balancers {
+    /// The balancers of a service. Its commands see the client's environment.
+    pub fn new(service: &ServiceConfig, client: &Client) -> Self {
+        Self { depool: service.depool.clone(), client: client.of(&service.name) }
+    }
+
+    /// Asks every balancer, all at once, whether the host is in. Never fails: what cannot be told is unknown, with the
+    /// reason. Empty when there is no balancer.
+    pub async fn look(&self) -> Vec<Look> {
+        join_all(self.all().into_iter().map(|one| async move {
+            let Said { presence, detail } = self.ask(one).await;
+            // Nothing of the ways that exist must be put back beside the presence itself.
+            Look { balancer: one.name(), presence, detail, restore: String::new() }
+        }))
+        .await
+    }
+
+    /// Takes the host out of these balancers, and returns when each of them confirms it. A second call finds it done. Dropped,
+    /// it leaves some of them as they were.
+    ///
+    /// # Errors
+    /// A balancer is not configured, or did not confirm after the tries. Others may have been left by then.
+    pub async fn depool(&self, from: &ByName) -> Result<(), BalancerError> {
+        self.bring_all(from, Presence::Out).await
+    }
+
+    /// Puts the host into these balancers again, and returns when each of them confirms it. A second call finds it done.
+    /// Dropped, it leaves some of them as they were.
+    ///
+    /// # Errors
+    /// A balancer is not configured, or did not confirm after the tries. Others may have been joined by then.
+    pub async fn repool(&self, to: &ByName) -> Result<(), BalancerError> {
+        self.bring_all(to, Presence::In).await
+    }
+
+    fn all(&self) -> Vec<One<'_>> {
+        match &self.depool.way {
+            Way::None => Vec::new(),
+            Way::File(flag) => vec![One::File(flag)],
+            Way::Http(balancers) => balancers.iter().map(One::Http).collect(),
+            Way::Exec(commands) => vec![One::Exec(commands)],
+        }
+    }
+
+    async fn bring_all(&self, names: &ByName, wanted: Presence) -> Result<(), BalancerError> {
+        let all = self.all();
+        let mut chosen = Vec::new();
+        for name in names.keys() {
+            let found = all.iter().find(|one| one.name() == *name);
+            chosen.push(*found.ok_or_else(|| BalancerError::NotConfigured { balancer: name.clone() })?);
+        }
+        let ends = join_all(chosen.iter().map(|one| self.bring(*one, wanted))).await;
+        let said: Vec<(String, String)> =
+            chosen.iter().zip(ends).filter_map(|(one, end)| Some((one.name(), end.err()?))).collect();
+        if said.is_empty() { Ok(()) } else { Err(BalancerError::NotConfirmed { wanted, said }) }
+    }
+
+    /// Asks, moves and asks again, until it is confirmed or the tries are used up; then it says what was said last.
+    async fn bring(&self, one: One<'_>, wanted: Presence) -> Result<(), String> {
+        let mut last = String::new();
+        for attempt in 0..self.depool.tries {
+            if attempt > 0 {
+                pause::jittered(self.depool.pause).await;
+            }
+            if self.ask(one).await.presence == wanted {
+                return Ok(());
+            }
+            let moved = match one {
+                One::File(flag) => file::put(flag, wanted, self.depool.timeout).await,
+                One::Http(balancer) => http::put(balancer, wanted, &self.client, self.depool.timeout).await,
+                One::Exec(commands) => exec::put(commands, wanted, &self.client, self.depool.timeout).await,
+            };
+            let said = self.ask(one).await;
+            if said.presence == wanted {
+                return Ok(());
+            }
+            last = match moved {
+                Err(refused) => refused,
+                Ok(()) => format!("it says {}", said.describe()),
+            };
+        }
+        Err(last)
+    }
+
+    async fn ask(&self, one: One<'_>) -> Said {
+        match one {
+            One::File(flag) => file::ask(flag, &self.client, self.depool.timeout).await,
+            One::Http(balancer) => status::ask(&balancer.status, &self.client).await,
+            One::Exec(commands) => exec::ask(commands, &self.client, self.depool.timeout).await,
+        }
+    }
+}
+
+impl One<'_> {
+    /// Its name, for people and for the journal.
+    fn name(self) -> String {
+        match self {
+            One::File(flag) => flag.path.display().to_string(),
+            One::Http(balancer) => balancer.name.clone(),
+            One::Exec(commands) => {
+                let program = commands.status.program();
+                program.rsplit('/').next().unwrap_or(program).to_owned()
+            }
+        }
+    }
+}
+
+impl Said {
+    fn describe(&self) -> String {
+        if self.detail.is_empty() { self.presence.to_string() } else { format!("{} ({})", self.presence, self.detail) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,43 @@
+//! Balancers that have a program of their own.
+
+use super::Said;
+use crate::config::depool::Commands;
+use crate::probe::ask::Client;
+use crate::probe::observation::excerpt;
+use model::member::Presence;
+use std::time::Duration;
+
+/// Runs the command that takes the host out or in; anything but exit 0 is a no, told in one line.
+pub(super) async fn put(
+    commands: &Commands,
+    wanted: Presence,
+    client: &Client,
+    timeout: Duration,
+) -> Result<(), String> {
+    let command = match wanted {
+        Presence::Out => &commands.depool,
+        Presence::In => &commands.repool,
+        Presence::Unknown => return Err("nothing was asked for".to_owned()),
+    };
+    match client.run(command, timeout).await {
+        Ok(exit) if exit.is_success() => Ok(()),
+        Ok(exit) => Err(excerpt(&exit.cause())),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Runs the status command: exit 0 and `in` or `out` as the first word; anything else is unknown.
+pub(super) async fn ask(commands: &Commands, client: &Client, timeout: Duration) -> Said {
+    let exit = match client.run(&commands.status, timeout).await {
+        Ok(exit) if exit.is_success() => exit,
+        Ok(exit) => return Said::unknown(excerpt(&exit.cause())),
+        Err(error) => return Said::unknown(error.to_string()),
+    };
+    let mut words = exit.stdout.split_whitespace();
+    let presence = match words.next() {
+        Some("in") => Presence::In,
+        Some("out") => Presence::Out,
+        _ => return Said::unknown(format!("its status is neither in nor out: {}", excerpt(exit.stdout.trim()))),
+    };
+    Said { presence, detail: excerpt(&words.collect::<Vec<_>>().join(" ")) }
+}

@@ -1,0 +1,33 @@
+//! Balancers that are spoken to over HTTP.
+
+use crate::config::depool::{HttpBalancer, Method};
+use crate::probe::ask::Client;
+use crate::probe::observation::Observation;
+use model::member::Presence;
+use std::time::Duration;
+
+/// Asks the balancer to take the host out or in. Any status but 2xx is a no, told in one line.
+pub(super) async fn put(
+    balancer: &HttpBalancer,
+    wanted: Presence,
+    client: &Client,
+    timeout: Duration,
+) -> Result<(), String> {
+    let request = match wanted {
+        Presence::Out => &balancer.take_out,
+        Presence::In => &balancer.put_in,
+        Presence::Unknown => return Err("nothing was asked for".to_owned()),
+    };
+    let method = match request.method {
+        Method::Get => http::Method::GET,
+        Method::Put => http::Method::PUT,
+        Method::Post => http::Method::POST,
+        Method::Patch => http::Method::PATCH,
+        Method::Delete => http::Method::DELETE,
+    };
+    let answered = client.request(method, &request.url, request.body.as_deref(), timeout).await;
+    match answered.map_err(|error| error.to_string())? {
+        Observation::Http { status: 200..300, .. } => Ok(()),
+        other => Err(other.figures()),
+    }
+}

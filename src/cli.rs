@@ -1,0 +1,161 @@
+//! The command line: one file per command. Only here anything is printed, and only `main` exits.
+//!
+//! Reading order: [`Cli`] and [`main`]; what every command is given, [`context`] and [`client`]; how it ends, [`exit`] and
+//! [`failure`]; how it is shown, [`render`] (pure) and [`out`]. Never decides about leases or rollouts.
+
+mod abort;
+mod announce;
+mod client;
+mod completions;
+mod context;
+mod die_with_parent;
+mod exit;
+mod failure;
+mod follow;
+mod history;
+mod leases;
+mod man;
+mod members;
+mod out;
+mod pause;
+mod pools;
+mod release;
+mod render;
+mod resume;
+mod rollouts;
+mod run;
+mod scope;
+mod screen;
+mod set;
+mod why;
+
+use clap::{Parser, Subcommand};
+use context::{Context, Globals};
+use failure::Failure;
+use serde_json::json;
+
+/// Restart a fleet's services in turn, without an orchestrator.
+///
+/// Every host runs a worker. When a deploy is announced, each worker takes a lease from shared pools that bound how many
+/// hosts may be out at once, restarts its service safely, reports, and gives the lease back.
+///
+/// Example: stagger announce php-fpm -m "wmf.12 to group1" --follow
+///
+/// Exit codes: 0 done or nothing to do; 1 failed or refused; 2 no lease, or the coordinator cannot be reached; 3 restarted
+/// without a lease; 4 stuck, a person is needed; 5 a rollout ended with failed hosts or was stopped; 64 usage; 78
+/// configuration; 128 and a signal's number when interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "stagger", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Announce(announce::AnnounceArgs),
+    Rollouts(rollouts::RolloutsArgs),
+    Abort(abort::AbortArgs),
+    Run(run::RunArgs),
+    Leases(leases::LeasesArgs),
+    Pools(pools::PoolsArgs),
+    Members(members::MembersArgs),
+    Why(why::WhyArgs),
+    History(history::HistoryArgs),
+    Pause(pause::PauseArgs),
+    Resume(resume::ResumeArgs),
+    Release(release::ReleaseArgs),
+    Set(set::SetArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
+    #[command(name = "__die-with-parent", hide = true)]
+    DieWithParent(die_with_parent::DieWithParentArgs),
+}
+
+/// Runs the command that the program was called with, and returns the code to exit with. Call it once, on the main thread:
+/// commands under `run` end with the thread that started them.
+pub fn main() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return told(&error),
+    };
+    let context = Context { globals: cli.globals };
+    dispatch(cli.command, &context).unwrap_or_else(|failure| {
+        out::note(&failure.render());
+        failure.exit_code()
+    })
+}
+
+/// Prints what clap has to say: help on standard output, what is wrong on standard error.
+fn told(error: &clap::Error) -> u8 {
+    let _nobody_listens = error.print();
+    if error.use_stderr() { exit::USAGE } else { exit::OK }
+}
+
+fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
+    match command {
+        Command::Completions(args) => completions::run(&args, context),
+        Command::Man(args) => man::run(&args, context),
+        Command::DieWithParent(args) => Ok(die_with_parent::run(&args)),
+        Command::Announce(args) => wait_for(announce::run(args, context)),
+        Command::Rollouts(args) => wait_for(rollouts::run(args, context)),
+        Command::Abort(args) => wait_for(abort::run(args, context)),
+        Command::Run(args) => wait_for(run::run(args, context)),
+        Command::Leases(args) => wait_for(leases::run(args, context)),
+        Command::Pools(args) => wait_for(pools::run(args, context)),
+        Command::Members(args) => wait_for(members::run(args, context)),
+        Command::Why(args) => wait_for(why::run(args, context)),
+        Command::History(args) => wait_for(history::run(args, context)),
+        Command::Pause(args) => wait_for(pause::run(args, context)),
+        Command::Resume(args) => wait_for(resume::run(args, context)),
+        Command::Release(args) => wait_for(release::run(args, context)),
+        Command::Set(args) => wait_for(set::run(args, context)),
+    }
+}
+
+/// Runs a command to its end, on this thread.
+fn wait_for(command: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::system("start", error))?.block_on(command)
+}
+
+/// Says what a person's change did.
+fn changed(what: &str, context: &Context) -> Result<u8, Failure> {
+    match context.globals.json {
+        true => out::json(&json!({ "did": what }))?,
+        false => out::result(what)?,
+    }
+    Ok(exit::OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let help = command.get_long_about().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(&format!("Example: stagger {}", command.get_name())), "{}: {help}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn what_is_typed_wrong_is_refused() {
+        for line in ["stagger", "stagger nonsense", "stagger pause pools/a --reason r --for 2h", "stagger pause all --reason r --for 2"] {
+            let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
+            assert!(error.use_stderr(), "{line}");
+        }
+        for line in ["stagger leases --json", "stagger --json leases", "stagger run -p a -p b -- true --json", "stagger set pool/a slots= --reason r"] {
+            Cli::try_parse_from(line.split(' ')).expect(line);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What every command is given: the global flags, the coordinator they lead to, and who acts.
+//!
+//! Owns the order in which the coordinator is found: the flag, the environment, the configuration file, the default.
+//! Reads the environment once, when asked; no other part of the program does.
+
+use super::client::Client;
+use super::failure::Failure;
+use crate::config::{self, Config, CoordinatorUrl, Surroundings};
+use model::names::Host;
+use std::path::{Path, PathBuf};
+
+/// Where a host's configuration is, unless said otherwise.
+const CONFIG_DEFAULT: &str = "/etc/stagger/stagger.toml";
+/// The coordinator, when nothing names another: a lock server on this machine.
+const COORDINATOR_DEFAULT: &str = "http://127.0.0.1:7532";
+/// The variable that names the coordinator.
+const COORDINATOR_VARIABLE: &str = "STAGGER_COORDINATOR";
+/// The variable that names the worker's state folder: systemd sets it for `StateDirectory=`.
+const STATE_VARIABLE: &str = "STATE_DIRECTORY";
+
+/// Flags that every command has.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Globals {
+    /// Print JSON, one object on a line
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub(crate) json: bool,
+    /// Read the host's configuration from here [default: /etc/stagger/stagger.toml]
+    #[arg(short = 'c', long = "config", value_name = "FILE", global = true, help_heading = "Everywhere")]
+    pub(crate) config: Option<PathBuf>,
+    /// Ask this coordinator [default: STAGGER_COORDINATOR, else the configuration's, else http://127.0.0.1:7532]
+    #[arg(long, value_name = "URL", global = true, help_heading = "Everywhere")]
+    pub(crate) coordinator: Option<String>,
+}
+
+/// What a command is given.
+#[derive(Debug, Clone)]
+pub(crate) struct Context {
+    /// The flags that every command has.
+    pub(crate) globals: Globals,
+}
+
+impl Context {
+    /// The host's configuration: an error when there is none. `--coordinator`, when given, takes the place of its own.
+    ///
+    /// # Errors
+    /// The file cannot be read or is wrong; or the flag is.
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
+        let path = self.globals.config.as_deref().unwrap_or(Path::new(CONFIG_DEFAULT));
+        let mut config = config::load(path, &surroundings())?;
+        if let Some(url) = self.chosen_coordinator()? {
+            config.coordinator = url;
+        }
+        Ok(config)
+    }
+
+    /// A client of the coordinator.
+    ///
+    /// # Errors
+    /// The coordinator's URL, or the configuration that would name it, is wrong.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        let url = match self.chosen_coordinator()? {
+            Some(url) => url.to_string(),
+            None => self.optional_config()?.map_or_else(|| COORDINATOR_DEFAULT.to_owned(), |config| config.coordinator.to_string()),
+        };
+        Client::new(&url)
+    }
+
+    /// The name of this host: the configuration's, else the system's.
+    ///
+    /// # Errors
+    /// The configuration is wrong, or the system's name is no name.
+    pub(crate) fn host(&self) -> Result<Host, Failure> {
+        if let Some(config) = self.optional_config()? {
+            return Ok(config.host);
+        }
+        let name = surroundings().hostname;
+        name.parse().map_err(|error| Failure::usage(format!("this host has no usable name: {error}"), "name a scope"))
+    }
+
+    /// The coordinator that the flag or the environment names.
+    fn chosen_coordinator(&self) -> Result<Option<CoordinatorUrl>, Failure> {
+        let variable = || std::env::var(COORDINATOR_VARIABLE).ok().filter(|url| !url.is_empty());
+        let Some(url) = self.globals.coordinator.clone().or_else(variable) else { return Ok(None) };
+        url.parse().map(Some).map_err(|error| {
+            Failure::usage(format!("{url:?} names no coordinator: {error}"), "write --coordinator http://HOST:PORT")
+        })
+    }
+
+    /// The configuration, or nothing when it was not named and is not there.
+    fn optional_config(&self) -> Result<Option<Config>, Failure> {
+        if self.globals.config.is_none() && !Path::new(CONFIG_DEFAULT).exists() {
+            return Ok(None);
+        }
+        self.config().map(Some)
+    }
+}
+
+/// What the configuration does not say.
+fn surroundings() -> Surroundings {
+    Surroundings::of_system(std::env::var_os(STATE_VARIABLE).map(PathBuf::from))
+}
+
+/// The system's own short name.
+pub(crate) fn hostname() -> String {
+    surroundings().hostname
+}
+
+/// Who acts: user@host. Behind sudo, the person who typed it.
+pub(crate) fn actor() -> String {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let user = variable("SUDO_USER").filter(|_| rustix::process::geteuid().is_root());
+    let user = user.or_else(|| variable("USER")).or_else(|| variable("LOGNAME"));
+    let user = user.unwrap_or_else(|| format!("uid{}", rustix::process::getuid().as_raw()));
+    let name = format!("{user}@{}", hostname());
+    model::rollout::head(&name, model::lease::TEXT_BYTES_MAX).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context(config: Option<PathBuf>, coordinator: Option<&str>) -> Context {
+        Context { globals: Globals { json: false, config, coordinator: coordinator.map(str::to_owned) } }
+    }
+
+    #[test]
+    fn the_flag_wins_over_the_configuration() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("stagger.toml");
+        std::fs::write(&path, "coordinator = \"http://locks:7532\"\nhost = \"mw1\"\n").expect("written");
+        let from_file = context(Some(path.clone()), None);
+        assert_eq!(from_file.config().expect("a configuration").coordinator.as_str(), "http://locks:7532");
+        assert_eq!(from_file.host().expect("a host").as_str(), "mw1");
+        let from_flag = context(Some(path), Some("http://other:1"));
+        assert_eq!(from_flag.client().expect("a client").url(), "http://other:1");
+        assert_eq!(from_flag.config().expect("a configuration").coordinator.as_str(), "http://other:1");
+    }
+
+    #[test]
+    fn a_wrong_url_is_a_usage_error_and_a_missing_file_one_of_configuration() {
+        let wrong = context(None, Some("redis://a:1")).client().expect_err("no client");
+        assert_eq!(wrong.exit_code(), 64);
+        let missing = context(Some(PathBuf::from("/nonexistent/stagger.toml")), None).client().expect_err("no client");
+        assert_eq!(missing.exit_code(), 78);
+    }
+
+    #[test]
+    fn whoever_acts_has_a_name() {
+        let name = actor();
+        let (user, host) = name.split_once('@').expect("user@host");
+        assert!(!user.is_empty() && !host.is_empty(), "{name}");
+    }
+}

@@ -1,0 +1,160 @@
+//! What is told of the demo: a line per act, and one object for programs.
+//!
+//! Owns their texts. Judges nothing but whether every act went well.
+
+use crate::cli::demo::fleet::Options;
+use crate::cli::demo::observer::Counts;
+use serde::Serialize;
+use std::time::Duration;
+
+/// How wide the names of the acts are.
+const NAME_WIDTH: usize = 10;
+
+/// One act, played.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct Played {
+    /// Which.
+    pub(super) name: &'static str,
+    /// Whether all was as it should be.
+    pub(super) ok: bool,
+    /// What was seen, or what was wrong.
+    pub(super) detail: String,
+    /// The figures of the deploy.
+    #[serde(skip)]
+    pub(super) deploy: Option<Deploy>,
+}
+
+/// The figures of the act that deploys to everyone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Deploy {
+    /// Hosts that restarted, by their services' own account.
+    pub(super) restarted: u32,
+    /// Hosts that failed.
+    pub(super) failed: u32,
+    /// From the announcement until all was done.
+    pub(super) wall: Duration,
+}
+
+impl Played {
+    /// The act in a line.
+    pub(super) fn line(&self) -> String {
+        let sign = if self.ok { "✓" } else { "✗" };
+        format!("{sign} {:<NAME_WIDTH$} {}", self.name, self.detail)
+    }
+}
+
+/// The whole demo, as programs read it. Figures of the deploy are missing when that act was not played.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Summary {
+    hosts: u32,
+    slots: u32,
+    restarted: Option<u32>,
+    failed: Option<u32>,
+    /// The most hosts that were out at once, in all acts.
+    peak_out: u32,
+    /// Requests in all acts.
+    requests: u64,
+    failed_requests: u64,
+    /// Requests that were made while at least one host was out.
+    requests_while_out: u64,
+    wall_s: Option<f64>,
+    /// ceil(hosts / slots) × (least drain + restart): what no order of restarts can beat.
+    bound_s: f64,
+    efficiency: Option<f64>,
+    acts: Vec<Played>,
+}
+
+impl Summary {
+    /// A summary of nothing yet.
+    pub(super) fn new(options: &Options) -> Summary {
+        Summary {
+            hosts: options.hosts,
+            slots: options.slots,
+            restarted: None,
+            failed: None,
+            peak_out: 0,
+            requests: 0,
+            failed_requests: 0,
+            requests_while_out: 0,
+            wall_s: None,
+            bound_s: options.bound().as_secs_f64(),
+            efficiency: None,
+            acts: Vec::new(),
+        }
+    }
+
+    /// Adds an act.
+    pub(super) fn add(&mut self, played: Played) {
+        if let Some(deploy) = &played.deploy {
+            let wall_s = deploy.wall.as_secs_f64();
+            self.restarted = Some(deploy.restarted);
+            self.failed = Some(deploy.failed);
+            self.wall_s = Some(thousandths(wall_s));
+            self.efficiency = Some(thousandths(self.bound_s / wall_s));
+        }
+        self.acts.push(played);
+    }
+
+    /// Adds what the observer counted.
+    pub(super) fn close(&mut self, counts: Counts) {
+        self.peak_out = counts.peak_out;
+        self.requests = counts.requests;
+        self.failed_requests = counts.failed_requests;
+        self.requests_while_out = counts.requests_while_out;
+    }
+
+    /// Whether every act went well.
+    pub(super) fn is_well(&self) -> bool {
+        self.acts.iter().all(|act| act.ok)
+    }
+}
+
+fn thousandths(number: f64) -> f64 {
+    (number * 1000.0).round() / 1000.0
+}
+
+/// A number with its thousands apart: `14,210`.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_stand_below_each_other() {
+        let line = |name, ok| Played { name, ok, detail: "20 ok".to_owned(), deploy: None }.line();
+        assert_eq!(line("deploy", true), "✓ deploy     20 ok");
+        assert_eq!(line("bad build", false), "✗ bad build  20 ok");
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        let texts = [0, 7, 999, 1000, 14_210, 123_456, 1_234_567].map(grouped);
+        assert_eq!(texts, ["0", "7", "999", "1,000", "14,210", "123,456", "1,234,567"]);
+    }
+
+    #[test]
+    fn programs_get_one_object_with_the_deploys_figures() {
+        let options =
+            Options { hosts: 5, slots: 2, drain: Duration::from_secs(1), restart: Duration::from_millis(200) };
+        let mut summary = Summary::new(&options);
+        let deploy = Deploy { restarted: 5, failed: 0, wall: Duration::from_millis(4000) };
+        summary.add(Played { name: "deploy", ok: true, detail: "5 ok".to_owned(), deploy: Some(deploy) });
+        summary.close(Counts { peak_out: 2, requests: 10, requests_while_out: 6, ..Counts::default() });
+        let expected = r#"{"hosts":5,"slots":2,"restarted":5,"failed":0,"peak_out":2,"requests":10,"failed_requests":0,"requests_while_out":6,"wall_s":4.0,"bound_s":3.6,"efficiency":0.9,"acts":[{"name":"deploy","ok":true,"detail":"5 ok"}]}"#;
+        assert_eq!(serde_json::to_string(&summary).expect("JSON"), expected);
+        assert!(summary.is_well());
+        summary.add(Played { name: "slow", ok: false, detail: String::new(), deploy: None });
+        assert!(!summary.is_well());
+    }
+}

@@ -1,0 +1,71 @@
+//! `stagger history`: who did what, and why.
+
+use super::context::Context;
+use super::failure::Failure;
+use super::{exit, out, render, scope};
+use crate::config::duration;
+use jiff::Timestamp;
+use model::history::Entry;
+use model::names::Scope;
+use model::read::ROWS_MAX;
+use std::time::Duration;
+
+/// How many entries are shown when nothing is said.
+const ENTRIES_SHOWN: usize = 50;
+/// How often `--follow` looks for more.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Show who did what, when, and why: announcements, pauses, settings, releases, failed and lost hosts.
+///
+/// Example: stagger history pool/app-eqiad --since 2h
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct HistoryArgs {
+    /// Only this: all, pool/P, service/S, host/H, rollout/S@N; a bare name is a host
+    #[arg(value_parser = scope::lenient)]
+    scope: Option<Scope>,
+    /// As far back as this, such as 2h [default: the last 50 entries]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    since: Option<Duration>,
+    /// Go on until Ctrl-C
+    #[arg(long)]
+    follow: bool,
+}
+
+/// Shows it.
+pub(crate) async fn run(args: HistoryArgs, context: &Context) -> Result<u8, Failure> {
+    let client = context.client()?;
+    let limit = if args.since.is_some() { ROWS_MAX } else { ENTRIES_SHOWN };
+    let mut entries = client.history(args.scope.clone(), None, limit).await?;
+    let mut last = entries.last().map_or(0, |entry| entry.number);
+    if let Some(since) = args.since {
+        let since_ms = Timestamp::now().as_millisecond().saturating_sub(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+        entries.retain(|entry| entry.at.0 >= u64::try_from(since_ms).unwrap_or(0));
+    }
+    show(&entries, context)?;
+    let mut away = false;
+    while args.follow {
+        tokio::time::sleep(PAUSE).await;
+        match client.history(args.scope.clone(), Some(last), ROWS_MAX).await {
+            Ok(entries) => {
+                last = entries.last().map_or(last, |entry| entry.number);
+                away = false;
+                show(&entries, context)?;
+            }
+            Err(failure) if !std::mem::replace(&mut away, true) => {
+                out::note(&format!("{}\nwaiting for it to come back", failure.render()));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(exit::OK)
+}
+
+fn show(entries: &[Entry], context: &Context) -> Result<(), Failure> {
+    for entry in entries {
+        match context.globals.json {
+            true => out::json(entry)?,
+            false => out::result(&render::history::entry(entry))?,
+        }
+    }
+    Ok(())
+}

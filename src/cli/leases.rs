@@ -1,0 +1,79 @@
+//! `stagger leases`: who holds, who waits, and how full each pool is.
+
+use super::context::Context;
+use super::failure::Failure;
+use super::{exit, out, render, scope};
+use model::lease::LeaseState;
+use model::names::Scope;
+use model::read::Leases;
+
+/// Show who holds a lease, who waits for one, and how full each pool is.
+///
+/// Holders come first, lost and failed ones at the top, then the queue in its order.
+///
+/// Example: stagger leases pool/app-eqiad
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct LeasesArgs {
+    /// Only this: all, pool/P, service/S, host/H, rollout/S@N; a bare name is a host
+    #[arg(value_parser = scope::lenient)]
+    scope: Option<Scope>,
+    /// Only holders in this state, or only waiters
+    #[arg(long, value_enum, value_name = "STATE")]
+    state: Option<State>,
+}
+
+/// What can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum State {
+    Held,
+    Failed,
+    Lost,
+    Stuck,
+    Waiting,
+}
+
+/// Shows them.
+pub(crate) async fn run(args: LeasesArgs, context: &Context) -> Result<u8, Failure> {
+    let mut leases = context.client()?.leases(args.scope).await?;
+    if let Some(state) = args.state {
+        keep(&mut leases, state);
+    }
+    match context.globals.json {
+        true => out::json(&leases)?,
+        false => out::result(&render::leases::leases(&leases))?,
+    }
+    Ok(exit::OK)
+}
+
+fn keep(leases: &mut Leases, state: State) {
+    leases.leases.retain(|row| match state {
+        State::Held => row.lease.state == LeaseState::Held,
+        State::Failed => row.lease.state == LeaseState::Failed,
+        State::Lost => row.lease.state == LeaseState::Lost,
+        State::Stuck => row.stuck,
+        State::Waiting => false,
+    });
+    if state != State::Waiting {
+        leases.queue.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_state_is_shown_alone() {
+        let left = |state| {
+            let mut leases = render::samples::leases();
+            keep(&mut leases, state);
+            let holders = leases.leases.iter().map(|row| row.lease.holder.to_string());
+            holders.chain(leases.queue.iter().map(|row| row.holder.to_string())).collect::<Vec<_>>()
+        };
+        assert_eq!(left(State::Held), ["mw1402"]);
+        assert_eq!(left(State::Failed), ["mw1316"]);
+        assert_eq!(left(State::Lost), ["mwmaint1"]);
+        assert_eq!(left(State::Stuck), [""; 0]);
+        assert_eq!(left(State::Waiting), ["mw1331"]);
+    }
+}

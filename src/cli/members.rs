@@ -1,0 +1,36 @@
+//! `stagger members`: every worker known, alive or down, and who is out of a balancer.
+
+use super::context::Context;
+use super::failure::Failure;
+use super::render::members::Filter;
+use super::{exit, out, render, scope};
+use model::names::Scope;
+use serde_json::json;
+
+/// Show every worker known: when it was last heard of, its version, and the balancers that it is out of, by whose doing.
+///
+/// Example: stagger members --out
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct MembersArgs {
+    /// Only this: all, pool/P, service/S, host/H, rollout/S@N; a bare name is a host
+    #[arg(value_parser = scope::lenient)]
+    scope: Option<Scope>,
+    /// Only those that are down
+    #[arg(long)]
+    down: bool,
+    /// Only those that are out of a balancer, or of whom nobody can tell
+    #[arg(long)]
+    out: bool,
+}
+
+/// Shows them.
+pub(crate) async fn run(args: MembersArgs, context: &Context) -> Result<u8, Failure> {
+    let mut rows = context.client()?.members(args.scope).await?;
+    let filter = Filter { down: args.down, out: args.out };
+    rows.retain(|row| filter.keeps(row));
+    match context.globals.json {
+        true => out::json(&json!({ "members": rows }))?,
+        false => out::result(&render::members::members(&rows, filter))?,
+    }
+    Ok(exit::OK)
+}

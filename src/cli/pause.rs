@@ -1,0 +1,34 @@
+//! `stagger pause`: stops grants and begins for a while.
+
+use super::context::Context;
+use super::failure::Failure;
+use super::{changed, client};
+use crate::config::duration;
+use model::names::Scope;
+use model::request::Act;
+use model::time::millis;
+use std::time::Duration;
+
+/// Stop grants and restarts for a while: nothing new begins, what has begun finishes, nobody loses a place in the queue.
+///
+/// It ends by itself; `resume` ends it sooner.
+///
+/// Example: stagger pause pool/app-eqiad --reason "switch is being replaced" --for 2h
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PauseArgs {
+    /// What stands still: all, pool/P, service/S, host/H or rollout/S@N
+    scope: Scope,
+    /// Why, for those who will wonder
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+    /// For how long, such as 30m or 2h
+    #[arg(long = "for", value_name = "DURATION", value_parser = duration::parse)]
+    lasting: Duration,
+}
+
+/// Pauses it.
+pub(crate) async fn run(args: PauseArgs, context: &Context) -> Result<u8, Failure> {
+    let act = Act::Pause { scope: args.scope, reason: args.reason, for_ms: millis(args.lasting) };
+    let done = context.client()?.admin("pause", act).await?;
+    changed(&client::did(done)?, context)
+}

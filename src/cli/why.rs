@@ -1,0 +1,32 @@
+//! `stagger why`: why something waits, who causes it, and what to type.
+
+use super::context::Context;
+use super::failure::Failure;
+use super::{exit, out, render, scope};
+use model::names::Scope;
+
+/// Explain why a host, a pool, a service or a rollout waits: every cause, and the next command.
+///
+/// Without a scope, this host.
+///
+/// Example: stagger why mw1331
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct WhyArgs {
+    /// About this: all, pool/P, service/S, host/H, rollout/S@N; a bare name is a host [default: this host]
+    #[arg(value_parser = scope::lenient)]
+    scope: Option<Scope>,
+}
+
+/// Explains it.
+pub(crate) async fn run(args: WhyArgs, context: &Context) -> Result<u8, Failure> {
+    let scope = match args.scope {
+        Some(scope) => scope,
+        None => Scope::Host(context.host()?),
+    };
+    let why = context.client()?.why(&scope).await?;
+    match context.globals.json {
+        true => out::json(&why)?,
+        false => out::result(&render::why::why(&why))?,
+    }
+    Ok(exit::OK)
+}

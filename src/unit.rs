@@ -1,0 +1,147 @@
+//! The unit: what actually restarts when a service restarts.
+//!
+//! Owns the restart act, and the look whether it happened. Never retries a restart, never decides whether there is to be
+//! one. Called by the worker.
+
+use crate::config::service::Restart;
+use crate::config::{Command, ServiceConfig};
+use crate::probe::ask::Client;
+use crate::probe::exec::{self, ExecError, ExecOptions, Exit};
+use model::sequence::{Fault, Seen};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How long the question which incarnation runs may take.
+pub const IDENTITY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest identity, in bytes.
+pub const IDENTITY_BYTES_MAX: usize = 1024;
+/// How long the same incarnation must be seen before a restart counts as not done: one that was handed to somebody else,
+/// such as the service manager, may go on after its command died.
+pub const QUIET: Duration = Duration::from_secs(2);
+/// How far apart the looks in that time are.
+pub const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// What restarts.
+#[derive(Debug, Clone)]
+pub struct Unit {
+    restart: Restart,
+    client: Client,
+    die_with_parent: Option<PathBuf>,
+}
+
+/// A restart that worked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restarted {
+    /// What the command printed and complained.
+    pub output: String,
+    /// How long it took, in milliseconds.
+    pub ms: u64,
+}
+
+/// A restart, or the question which incarnation runs, did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum UnitError {
+    /// The command ended with something else than 0.
+    #[error("{}", exit.cause())]
+    Failed {
+        /// How it ended.
+        exit: Exit,
+    },
+    /// The command did not end by itself.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    /// The identity is empty, or longer than [`IDENTITY_BYTES_MAX`].
+    #[error("the identity command printed {bytes} bytes, and not between 1 and {IDENTITY_BYTES_MAX}")]
+    NoIdentity {
+        /// How much it printed.
+        bytes: usize,
+    },
+}
+
+impl UnitError {
+    /// The exit code, when there is one.
+    pub fn exit(&self) -> Option<i32> {
+        match self {
+            UnitError::Failed { exit } => Some(exit.code),
+            UnitError::Exec(_) | UnitError::NoIdentity { .. } => None,
+        }
+    }
+
+    /// What the failing command printed and complained.
+    pub fn output(&self) -> String {
+        match self {
+            UnitError::Failed { exit } => exit.output(),
+            UnitError::Exec(ExecError::TimedOut { output, .. }) => output.clone(),
+            UnitError::Exec(_) | UnitError::NoIdentity { .. } => String::new(),
+        }
+    }
+}
+
+impl From<UnitError> for Fault {
+    fn from(error: UnitError) -> Fault {
+        Fault { cause: error.to_string(), output: error.output() }
+    }
+}
+
+impl Unit {
+    /// The unit of a service. `die_with_parent` is this program's executable: with it, a restart command does not outlive a
+    /// killed worker, so that none goes on after the lease behind it is lost.
+    pub fn new(service: &ServiceConfig, client: &Client, die_with_parent: Option<PathBuf>) -> Self {
+        Self { restart: service.restart.clone(), client: client.of(&service.name), die_with_parent }
+    }
+
+    /// Restarts, once. `env` is added to what the command sees. A second call restarts again. Dropped, it kills the command
+    /// and nobody can tell whether the service was restarted.
+    ///
+    /// # Errors
+    /// The command failed, took too long, or could not be started.
+    pub async fn restart(&self, env: &[(String, String)]) -> Result<Restarted, UnitError> {
+        let exit = self.run(&self.restart.command, self.restart.timeout, env).await?;
+        Ok(Restarted { output: exit.output(), ms: model::time::millis(exit.elapsed) })
+    }
+
+    /// Which incarnation of the service runs; nothing when no command is configured that knows.
+    ///
+    /// # Errors
+    /// The command failed, took too long, or said nothing.
+    pub async fn identity(&self) -> Result<Option<String>, UnitError> {
+        let Some(command) = &self.restart.identity else {
+            return Ok(None);
+        };
+        let exit = self.run(command, IDENTITY_TIMEOUT, &[]).await?;
+        let identity = exit.stdout.trim();
+        if identity.is_empty() || identity.len() > IDENTITY_BYTES_MAX {
+            return Err(UnitError::NoIdentity { bytes: identity.len() });
+        }
+        Ok(Some(identity.to_owned()))
+    }
+
+    /// Whether a restart that was begun, and whose end nobody saw, happened: another incarnation than `before` runs. That the
+    /// same one runs is believed only after it was seen for [`QUIET`].
+    pub async fn inspect(&self, before: Option<&str>) -> Seen {
+        let Some(before) = before else {
+            return Seen::Unknown("which incarnation ran before the restart was not recorded".to_owned());
+        };
+        let until = Instant::now() + QUIET;
+        loop {
+            match self.identity().await {
+                Err(error) => return Seen::Unknown(format!("which incarnation runs cannot be told: {error}")),
+                Ok(None) => return Seen::Unknown("no identity command is configured".to_owned()),
+                Ok(Some(now)) if now != before => return Seen::Done,
+                Ok(Some(_)) if Instant::now() >= until => return Seen::NotDone,
+                Ok(Some(_)) => sleep(LOOK_EVERY).await,
+            }
+        }
+    }
+
+    async fn run(&self, command: &Command, timeout: Duration, env: &[(String, String)]) -> Result<Exit, UnitError> {
+        let env = self.client.env().iter().chain(env).cloned().collect();
+        let options = ExecOptions { timeout, env, die_with_parent: self.die_with_parent.clone() };
+        let exit = exec::run(command, &options).await?;
+        if exit.is_success() { Ok(exit) } else { Err(UnitError::Failed { exit }) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,121 @@
+//! Hosts: each with a configuration, a state folder and a worker of its own. Their service is a line in a start log.
+
+use super::{Balancer, LockServer, Running, lines, signal, stagger};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// How a host's service is restarted and drained.
+#[derive(Debug, Clone)]
+pub(crate) struct Tuning {
+    pub(crate) drain: &'static str,
+    /// What the restart does beside writing the start log: shell words.
+    pub(crate) restart: &'static str,
+    /// Whether the host can tell which start of its service runs.
+    pub(crate) has_identity: bool,
+    /// Further lines of the service's configuration.
+    pub(crate) more: &'static str,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self { drain: "100ms", restart: "true", has_identity: true, more: "" }
+    }
+}
+
+/// A host of the fleet.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) name: String,
+    pub(crate) folder: PathBuf,
+    pub(crate) config: PathBuf,
+}
+
+impl Host {
+    pub(crate) fn new(folder: &Path, name: &str, server: &LockServer, balancer: &Balancer, tuning: &Tuning) -> Host {
+        let folder = folder.join(name);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let starts = folder.join("starts");
+        let identity = match tuning.has_identity {
+            true => format!(", identity = [\"sh\", \"-c\", \"cat {0} 2>/dev/null | wc -l\"]", starts.display()),
+            false => String::new(),
+        };
+        let text = format!(
+            r#"coordinator = "{url}"
+listen = "127.0.0.1:0"
+host = "{name}"
+state = "{state}"
+
+[service.web]
+pools = ["p"]
+restart = {{ kind = "exec", command = ["sh", "-c", "echo start >> {starts}; {restart}"]{identity} }}
+{more}
+[service.web.depool]
+kind = "http"
+out = {{ method = "PUT", url = "{balancer}/servers/{{host}}", body = "out" }}
+in = {{ method = "PUT", url = "{balancer}/servers/{{host}}", body = "in" }}
+status = {{ url = "{balancer}/servers/{{host}}", out_when = "answer.state == 'out'", in_when = "answer.state == 'in'" }}
+tries = 3
+pause = "100ms"
+
+[service.web.drain]
+min = "{drain}"
+max = "5s"
+"#,
+            url = server.url,
+            state = folder.join("state").display(),
+            starts = starts.display(),
+            restart = tuning.restart,
+            more = tuning.more,
+            balancer = balancer.url,
+            drain = tuning.drain,
+        );
+        let config = folder.join("stagger.toml");
+        std::fs::write(&config, text).expect("a configuration");
+        Host { name: name.to_owned(), folder, config }
+    }
+
+    /// How often its service was started.
+    pub(crate) fn starts(&self) -> usize {
+        lines(&self.folder.join("starts")).len()
+    }
+
+    /// A command of the program on this host.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = stagger();
+        command.args(arguments).arg("-c").arg(&self.config);
+        command
+    }
+
+    /// Starts its worker.
+    pub(crate) fn work(&self) -> Worker {
+        self.work_with(&[])
+    }
+
+    /// Starts its worker with further variables in its environment.
+    pub(crate) fn work_with(&self, variables: &[(&str, &str)]) -> Worker {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("log")).expect("a log");
+        let mut command = self.command(&["worker"]);
+        command.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(log);
+        Worker(Running(command.spawn().expect("the program starts")))
+    }
+
+    /// What its worker said.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+}
+
+/// A worker's process; killed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Worker(pub(crate) Running);
+
+impl Worker {
+    pub(crate) fn signal(&self, which: rustix::process::Signal) {
+        signal(&self.0.0, which);
+    }
+
+    /// The exit code, once it has ended by itself.
+    pub(crate) fn ended(&mut self) -> Option<std::process::ExitStatus> {
+        self.0.0.try_wait().expect("our own child")
+    }
+}

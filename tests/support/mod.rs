@@ -1,0 +1,105 @@
+//! What the tests need of the world: the program itself, folders, a balancer that watches, hosts, and waiting with a deadline.
+//!
+//! Nothing here asks the lock server what happened: what is really in the balancer, and what really ran, decides.
+
+mod balancer;
+mod fleet;
+mod server;
+
+pub(crate) use balancer::Balancer;
+pub(crate) use fleet::{Host, Tuning, Worker};
+pub(crate) use server::LockServer;
+
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a test waits for something that should come soon, on a busy machine.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+/// The program, in an environment that says nothing.
+pub(crate) fn stagger() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_stagger"));
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("USER", "ann").stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end; what it printed, and its exit code.
+pub(crate) fn run(command: &mut Command) -> (i32, String, String) {
+    let output: Output = command.output().expect("the program starts");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
+}
+
+/// Waits until something holds; says what it waited for when it does not in time.
+pub(crate) fn wait_for<T>(what: &str, within: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(started.elapsed() < within, "waited {within:?} in vain for: {what}");
+        pause();
+    }
+}
+
+/// The pause between two looks. The only fixed wait in the tests, and nothing depends on its length.
+#[expect(clippy::disallowed_methods, reason = "a look, a pause, a look: there is nothing to be woken by")]
+pub(crate) fn pause() {
+    std::thread::sleep(Duration::from_millis(10));
+}
+
+/// Sends a signal to a process of the test's own.
+pub(crate) fn signal(child: &Child, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, signal).expect("a process of our own");
+}
+
+/// A process that is killed, by its handle, when the test is done with it.
+#[derive(Debug)]
+pub(crate) struct Running(pub(crate) Child);
+
+impl Running {
+    pub(crate) fn is_over(&mut self) -> bool {
+        self.0.try_wait().expect("our own child").is_some()
+    }
+
+    /// kill -9, and wait until it is gone.
+    pub(crate) fn kill(&mut self) {
+        let _already_gone = self.0.kill();
+        self.0.wait().expect("our own child");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _already_gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+/// The lines of a file; none while it is not there.
+pub(crate) fn lines(path: &Path) -> Vec<String> {
+    std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+/// A port that was free a moment ago, for a server that must come back at the same address.
+pub(crate) fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+/// A pseudo-random sequence: the seed reproduces it.
+#[derive(Debug)]
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    /// A number below `below`.
+    pub(crate) fn roll(&mut self, below: u64) -> u64 {
+        // xorshift64*, Vigna 2016.
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % below
+    }
+}
