@@ -5,11 +5,12 @@
 //! *main* effect at a time: a new one takes the place of one that is still under way.
 //!
 //! Reading order: [`event`] (what happens, what is done), this file (who the host is, and its phases), `idle` (what it takes
-//! up next), `work` (a sequence under way), `answers` (what the coordinator says), `pace` (how long to wait).
+//! up next), `work` (a sequence under way), `own` (its lease), `answers` (what the coordinator says), `pace` (how long to wait).
 
 mod answers;
 pub mod event;
 mod idle;
+mod own;
 mod pace;
 mod work;
 

@@ -58,14 +58,14 @@ pub(crate) fn begin(draft: &mut Draft<'_>, ask: &BeginAsk) -> Begin {
     if lease.state == LeaseState::Failed && !lease.has_begun {
         return Begin::Gone;
     }
-    if let Some(pause) = pause_of(view, &lease.holder, lease.pools.keys(), &lease.purpose) {
-        return Begin::Paused(format!("{} is paused by {}: {}", pause.scope, pause.by, pause.reason));
-    }
     let purpose = match authority(view, &lease.holder, &lease.purpose, now.time) {
         Authority::Restart(purpose) => purpose,
         Authority::No(refusal) if refusal.kind == RefusalKind::Halted => return Begin::Halted(refusal.value),
         Authority::No(refusal) => return Begin::Superseded(refusal.value),
     };
+    if let Some(pause) = pause_of(view, &lease.holder, lease.pools.keys(), &purpose) {
+        return Begin::Paused(format!("{} is paused by {}: {}", pause.scope, pause.by, pause.reason));
+    }
     if let Purpose::Rollout(name) = &purpose
         && let Some(rollout) = view.rollout(name)
         && let Some(no) = over_budget(rollout, view.target(name, &lease.holder.as_host()))

@@ -132,7 +132,10 @@ fn record(draft: &mut Draft<'_>, settle: &Settle, own: Option<&Lease>, report: R
     };
     // A late word about a host that is known to be well, or to have failed, does not undo that.
     let is_late = own.is_none() && matches!(target.progress, Progress::Ok | Progress::Skipped | Progress::Failed);
-    if is_late && progress != Progress::Ok {
+    // A rollout that has nothing left, and a newer one in its place, is not opened again.
+    let is_newest = draft.view.generation(&name.service) == name.generation;
+    let is_reopening = progress == Progress::Owes && target.progress != Progress::Begun && !is_newest;
+    if is_late && progress != Progress::Ok || is_reopening {
         return;
     }
     let cause = format!("{host} failed: {}", report.cause);
@@ -166,7 +169,7 @@ pub(crate) fn halt_if_spent(
     let spent = (rollout.budget_left() == 0)
         .then(|| format!("{} hosts failed, and max_failures is {}", rollout.tally.failed, rollout.max_failures));
     let left = rollout.tally.owes + rollout.tally.begun > 0;
-    let is_newest = draft.view.newest(&rollout.name.service).is_some_and(|newest| newest.name == rollout.name);
+    let is_newest = draft.view.generation(&rollout.name.service) == rollout.name.generation;
     if let Some(cause) = spent.or(pool_filled).filter(|_| left && is_newest) {
         let halted = draft.halt(rollout, format!("{cause}; last {last}"), Some(host));
         draft.push(Change::RolloutMoved(halted));

@@ -5,7 +5,7 @@
 
 use crate::host::Effect;
 use crate::host::pace::Pace;
-use crate::host::work::{Doing, Own, Work};
+use crate::host::work::{Doing, Work};
 use crate::request::{Answer, Begin};
 use crate::sequence::{Record, Unwind};
 use crate::time::{Time, millis};
@@ -17,30 +17,6 @@ const ASK_PAUSE_MS: u64 = 500;
 const UNREACHABLE_MS: u64 = 10_000;
 /// How often a settle is tried when the worker is about to end: the next start goes on with it.
 const SETTLE_TRIES_MAX: u32 = 3;
-/// Of the time to live, the part after which a lease that was not renewed is no longer taken for its own: 3 of 4.
-const KNOWN_PARTS: (u64, u64) = (3, 4);
-/// A lease is renewed so many times in its time to live.
-const RENEWALS: u64 = 3;
-/// The wait before a renewal that nobody answered is sent again: this part of the time to live, within these bounds.
-const RENEW_RETRY_PART: u64 = 10;
-const RENEW_RETRY_MS: (u64, u64) = (50, 2_000);
-
-impl Own {
-    /// It was its own when a request sent at `sent` was answered.
-    fn heard(&mut self, sent: Time) {
-        let known = sent.plus(Duration::from_millis(self.ttl_ms * KNOWN_PARTS.0 / KNOWN_PARTS.1));
-        if self.deadline.is_none_or(|deadline| deadline < known) {
-            self.deadline = Some(known);
-            self.renew_at = Some(sent.plus(Duration::from_millis(self.ttl_ms / RENEWALS)));
-        }
-    }
-
-    /// The wait before the next renewal, when this one is not answered.
-    pub(super) fn pause(&self) -> Duration {
-        let part = (self.ttl_ms / RENEW_RETRY_PART).clamp(RENEW_RETRY_MS.0, RENEW_RETRY_MS.1);
-        Duration::from_millis(if self.ttl_ms == 0 { RENEW_RETRY_MS.1 } else { part })
-    }
-}
 
 impl Work {
     pub(super) fn answered<R>(

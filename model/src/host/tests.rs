@@ -66,7 +66,10 @@ fn a_check_that_cannot_be_read_is_a_failure_without_a_lease() {
     rig.locked();
     assert_eq!(rig.checked(Err(fault("no socket"))), ["unlock", "settle failed_released failed"]);
     let report = rig.settle.clone().and_then(|settle| settle.report).expect("a report");
-    assert_eq!((report.step, report.cause.as_str(), report.output.as_str()), (Some(Step::Check), "no socket", "printed"));
+    assert_eq!(
+        (report.step, report.cause.as_str(), report.output.as_str()),
+        (Some(Step::Check), "no socket", "printed")
+    );
 }
 
 #[test]
@@ -199,7 +202,8 @@ fn no_last_word_no_restart() {
         (Begin::Gone, Ending::Cancelled),
     ] {
         let mut rig = Rig::beginning();
-        let renews = if begin == Begin::Gone { vec!["+undoing", "undo"] } else { vec!["+undoing", "renew repool", "undo"] };
+        let renews =
+            if begin == Begin::Gone { vec!["+undoing", "undo"] } else { vec!["+undoing", "renew repool", "undo"] };
         assert_eq!(rig.begun(Ok(begin)), renews);
         let settles = format!("settle {} cancelled", rig::word(&ending));
         assert_eq!(rig.on(Event::Undone(act())), ["+undone", "+ended", &settles]);
@@ -223,7 +227,10 @@ fn a_failed_step_is_told_with_what_it_printed() {
     let mut rig = Rig::restarting();
     assert_eq!(rig.on(Event::Acted(rig::failed("exit 78"))), ["+acted", "+ended", "settle kept failed"]);
     let report = rig.settle.clone().and_then(|settle| settle.report).expect("a report");
-    assert_eq!((report.step, report.cause.as_str(), report.output.as_str()), (Some(Step::Restart), "exit 78", "printed"));
+    assert_eq!(
+        (report.step, report.cause.as_str(), report.output.as_str()),
+        (Some(Step::Restart), "exit 78", "printed")
+    );
     assert_eq!(report.out_of, ["lb1"]);
 }
 

@@ -4,6 +4,7 @@
 //! them: before the restart act nothing goes on without a lease that is known to be its own. Called by [`super::Host`]; what
 //! the coordinator answers is taken in by `answers`.
 
+use crate::host::own::Own;
 use crate::host::pace::Pace;
 use crate::host::{Effect, Errand, Event, Prepared};
 use crate::lease::Purpose;
@@ -71,29 +72,6 @@ pub(super) enum Doing {
     Looking,
     Inspecting,
     Settling,
-}
-
-/// What is known of the lease.
-#[derive(Debug, Default)]
-pub(super) struct Own {
-    pub(super) ttl_ms: u64,
-    /// Until when it is known to be its own; `None` before that was said.
-    pub(super) deadline: Option<Time>,
-    /// Known not to be its own any more.
-    pub(super) is_gone: bool,
-    /// Nobody said in time whether it is its own.
-    pub(super) is_given_up: bool,
-    pub(super) renew_at: Option<Time>,
-}
-
-impl Own {
-    fn is_own(&self, now: Time) -> bool {
-        !self.is_gone && self.deadline.is_some_and(|deadline| now < deadline)
-    }
-
-    fn is_over(&self, now: Time) -> bool {
-        self.is_gone || self.is_given_up || self.deadline.is_some_and(|deadline| now >= deadline)
-    }
 }
 
 impl Work {

@@ -5,5 +5,6 @@ mod pauses;
 mod random;
 mod readings;
 mod rollouts;
+mod views;
 mod wire;
 mod world;

@@ -664,3 +664,18 @@ fn nudges_reach_those_whom_a_decision_may_help() {
     let settled = world.decide(&Request::Settle(settle));
     assert!(settled.nudges.pools.contains(&name("p")) && !settled.nudges.everyone);
 }
+
+#[test]
+fn a_late_cancel_does_not_open_an_older_rollout_again() {
+    let mut world = fleet(1, 1);
+    world.set("pool/p", Setting::Ttl(2_000));
+    let (first, _) = announced(world.announce_with("php", |announce| announce.max_failures = Some(1)));
+    world.ask_for("h1", "c1", &["p"], &first);
+    world.begin("h1", "c1");
+    world.later(2_000);
+    world.tick();
+    announced(world.announce("php"));
+    let cancelled = || Some(Report::plain(Outcome::Cancelled));
+    world.settle_with("h1", "c1", Ending::Cancelled, Some(first.clone()), cancelled());
+    assert_eq!((world.state_of(&first), world.tally(&first).failed), (RolloutState::Done, 1));
+}

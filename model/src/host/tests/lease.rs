@@ -8,7 +8,11 @@ use crate::request::Own;
 fn it_renews_three_times_in_the_time_to_live() {
     let mut rig = Rig::draining();
     let from = rig.now;
-    assert_eq!(rig.host.wake_at().map(|at| at.0), Some(from + 2_000), "it told of its step, and nobody has answered yet");
+    assert_eq!(
+        rig.host.wake_at().map(|at| at.0),
+        Some(from + 2_000),
+        "it told of its step, and nobody has answered yet"
+    );
     rig.now += 1;
     rig.held(30_000);
     rig.now -= 1;
@@ -174,7 +178,7 @@ fn a_short_time_to_live_is_renewed_often() {
     assert_eq!(rig.host.wake_at().map(|at| at.0), Some(rig.now + 60));
     let sent = rig.now;
     rig.now += 30;
-    rig.owned(sent - 100, Ok(Own::Held { ttl_ms: 600 }));
+    rig.owned(sent - 200, Ok(Own::Held { ttl_ms: 600 }));
     assert_eq!(rig.host.wake_at().map(|at| at.0), Some(sent + 60), "an answer that tells nothing new changes nothing");
     rig.owned(sent, Ok(Own::Held { ttl_ms: 600 }));
     assert_eq!(rig.host.wake_at().map(|at| at.0), Some(sent + 200));

@@ -1,1 +1,455 @@
+//! A host against a small world: a balancer, a service, a coordinator and a disk, each of which may fail at any moment, and a
+//! worker that dies anywhere. Whatever happens, what must hold is checked at every act; and when all is calm again, the host
+//! comes to rest with nothing left behind.
 
+use super::rig::{by_rollout, duties, lease, look, refusal, welcome};
+use crate::host::{Checked, Effect, Event, Host, Locked, Phase, Prepared, Setup};
+use crate::member::Presence;
+use crate::request::{Answer, Begin, Ending, Granted, Own, Queued, RefusalKind, Renew, Settle, Settled};
+use crate::sequence::{Act, Fault, Look, Record, Seen, Sequence, Step};
+use crate::time::Time;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+const TTL_MS: u64 = 3_000;
+
+/// What happens next.
+#[derive(Debug, Clone, Copy)]
+enum Op {
+    /// What is in flight is done, and answered.
+    Done,
+    /// It fails, or says no.
+    Failed,
+    /// It is done, and the answer is lost.
+    Unheard,
+    /// It is not done, and there is no answer.
+    Lost,
+    /// The worker dies before it is done.
+    DiesBefore,
+    /// The worker dies after it was done.
+    DiesAfter,
+    /// A renewal is answered, or not.
+    Renewed(bool),
+    /// Time goes by, in milliseconds.
+    Wait(u64),
+    /// The coordinator stops or resumes begins.
+    Pause(bool),
+    /// A deploy is announced.
+    Announce,
+    /// Somebody asks the worker to stop.
+    Stop,
+    /// A balancer forgets that the host is out.
+    Forgets,
+}
+
+/// The world, and the host in it.
+#[derive(Debug)]
+struct World {
+    host: Option<Host>,
+    now: u64,
+    main: Option<Effect<usize>>,
+    renewals: Vec<(u64, Renew)>,
+    /// One journal per sequence.
+    disk: Vec<Vec<Record>>,
+    sequences: u32,
+    /// Which claim has the lease, and when it was last heard of.
+    lease: Option<(String, u64)>,
+    paused: bool,
+    owed: bool,
+    is_in: bool,
+    was_in: bool,
+    incarnation: u64,
+    /// The incarnations at the last opening, and how often the restart was acted since the last word.
+    opened_at: u64,
+    acts_since_begun: u32,
+    said_go: bool,
+    stopping: bool,
+    exited: bool,
+    forgetful: bool,
+}
+
+impl World {
+    fn new(is_in: bool) -> World {
+        let mut world = World {
+            host: None,
+            now: 100_000,
+            main: None,
+            renewals: Vec::new(),
+            disk: Vec::new(),
+            sequences: 0,
+            lease: None,
+            paused: false,
+            owed: true,
+            is_in,
+            was_in: is_in,
+            incarnation: 1,
+            opened_at: 1,
+            acts_since_begun: 0,
+            said_go: false,
+            stopping: false,
+            exited: false,
+            forgetful: false,
+        };
+        world.boot();
+        world
+    }
+
+    fn boot(&mut self) {
+        let setup = Setup { holder: "mw1".parse().expect("a holder"), duties: duties(), errand: None, seed: self.now };
+        (self.host, self.main, self.stopping, self.exited) = (Some(Host::new(setup)), None, false, false);
+        self.renewals.clear();
+        self.tell(Event::Started);
+        self.join();
+    }
+
+    fn join(&mut self) {
+        let owed = [("php@7", true, false)];
+        self.tell(Event::Joined(Box::new(welcome(if self.owed { &owed } else { &[] }))));
+    }
+
+    fn tell(&mut self, event: Event<usize>) {
+        let Some(host) = &mut self.host else { return };
+        let effects = host.on(event, Time(self.now));
+        for effect in effects {
+            match effect {
+                Effect::Unlock => {}
+                Effect::Join => self.join(),
+                Effect::Renew(renew) => self.renewals.push((self.now, renew)),
+                Effect::Exit(_) => self.exited = true,
+                effect => {
+                    let is_droppable = self.main.as_ref().is_none_or(|old| {
+                        let is_question = matches!(old, Effect::Ask { .. } | Effect::Begin(_) | Effect::Look(_));
+                        is_question
+                            || matches!(old, Effect::Prepare(_) | Effect::Act(_, Step::Drain) | Effect::Check(_))
+                    });
+                    assert!(is_droppable, "{:?} was dropped for {effect:?}", self.main);
+                    self.check(&effect);
+                    self.main = Some(effect);
+                }
+            }
+        }
+    }
+
+    fn open(&self) -> Option<&Vec<Record>> {
+        self.disk.iter().rev().find(|file| !matches!(file.last(), Some(Record::Settled)))
+    }
+
+    /// What must hold whenever something is to be done.
+    fn check(&self, effect: &Effect<usize>) {
+        let last = self.open().and_then(|file| file.last());
+        match effect {
+            Effect::Act(receipt, step) => {
+                assert_eq!(Some(*receipt), self.open().map(Vec::len), "an act with an old receipt");
+                assert!(matches!(last, Some(Record::Acting { step: at, .. }) if at == step), "{step} after {last:?}");
+            }
+            Effect::Undo(_) => assert!(matches!(last, Some(Record::Undoing { .. })), "undo after {last:?}"),
+            _ => {}
+        }
+        if let Effect::Act(_, Step::Restart) = effect {
+            let claim =
+                self.host.as_ref().and_then(Host::sequence).map(|sequence| sequence.plan().sequence.to_string());
+            assert!(self.said_go, "a restart without a last word");
+            assert_eq!(self.acts_since_begun, 0, "two restarts on one last word");
+            assert_eq!(self.incarnation, self.opened_at, "a sequence restarts once");
+            assert!(self.holds(&claim.unwrap_or_default()), "a restart without a lease");
+            assert!(!self.stopping, "a restart begun after a stop");
+        }
+    }
+
+    fn holds(&self, claim: &str) -> bool {
+        self.lease.as_ref().is_some_and(|(own, heard)| own == claim && self.now < heard + TTL_MS)
+    }
+
+    fn run(&mut self, op: Op) {
+        match op {
+            Op::Wait(ms) => {
+                self.now += ms;
+                if self.host.as_ref().and_then(Host::wake_at).is_some_and(|at| at.0 <= self.now) {
+                    self.tell(Event::Woke);
+                }
+            }
+            Op::Renewed(is_answered) => {
+                if let Some((sent, renew)) = self.renewals.pop() {
+                    let own = self.own(&renew.claim.to_string());
+                    let own = if is_answered { Ok(own) } else { Err("no route".to_owned()) };
+                    self.tell(Event::Owned { claim: renew.claim, sent: Time(sent), own });
+                }
+            }
+            Op::Pause(paused) => self.paused = paused,
+            Op::Announce => {
+                self.owed = true;
+                self.join();
+            }
+            Op::Stop => {
+                self.stopping = true;
+                self.tell(Event::StopRequested);
+            }
+            Op::Forgets => self.forgetful = true,
+            op => self.main(op),
+        }
+        if self.exited {
+            self.boot();
+        }
+    }
+
+    fn main(&mut self, op: Op) {
+        let Some(effect) = self.main.take() else {
+            if matches!(op, Op::DiesBefore | Op::DiesAfter) {
+                self.boot();
+            }
+            return;
+        };
+        if matches!(op, Op::DiesBefore) {
+            return self.boot();
+        }
+        let event = self.outcome(effect, op);
+        if matches!(op, Op::DiesAfter) {
+            return self.boot();
+        }
+        self.tell(event);
+    }
+
+    fn own(&mut self, claim: &str) -> Own {
+        let now = self.now;
+        match &mut self.lease {
+            Some((own, heard)) if own == claim && now < *heard + TTL_MS => {
+                *heard = now;
+                Own::Held { ttl_ms: TTL_MS }
+            }
+            _ => Own::Gone,
+        }
+    }
+
+    /// Does it, as far as it is done, and returns what the host hears.
+    fn outcome(&mut self, effect: Effect<usize>, op: Op) -> Event<usize> {
+        let now = self.now;
+        let (sent, is_done) = (Time(now), !matches!(op, Op::Failed | Op::Lost));
+        let is_heard = matches!(op, Op::Done | Op::DiesAfter);
+        match effect {
+            Effect::Lock => {
+                if !is_done {
+                    return Event::Busy("pid 7".into());
+                }
+                self.sequences += 1;
+                let fresh = format!("q{}", self.sequences).parse().expect("an id");
+                let replayed = self.disk.last().map(|file| Sequence::replay(file).expect("a legal journal"));
+                let left = replayed.flatten().map(|sequence| sequence.left_out()).unwrap_or_default();
+                let left_out = BTreeMap::from([("php".parse().expect("a service"), left)]);
+                Event::Locked(Box::new(Locked { fresh, unfinished: self.open().cloned(), left_out }))
+            }
+            Effect::Check(_) => Event::Checked(Checked { ms: 1, note: String::new(), restart: Ok(is_done) }),
+            Effect::Record(record) => self.record(record, is_done),
+            Effect::Ask { ask, .. } => {
+                let claim = ask.claim.to_string();
+                let is_free = self.lease.as_ref().is_none_or(|(own, heard)| *own == claim || now >= heard + TTL_MS);
+                let answer = match op {
+                    Op::Failed => Ok(Answer::Refused(refusal(RefusalKind::TimedOut))),
+                    Op::Lost => Err("no route".to_owned()),
+                    _ if is_free => {
+                        self.lease = Some((claim.clone(), now));
+                        let lease = crate::lease::Lease { ttl_ms: TTL_MS, ..lease(&claim, by_rollout()) };
+                        Ok(Answer::Granted(Box::new(Granted { lease })))
+                    }
+                    _ => Ok(Answer::Queued(Queued { place: 1, left_ms: 1, why: refusal(RefusalKind::Full) })),
+                };
+                Event::Answered { sent, answer: if is_heard || !is_done { answer } else { Err("cut".to_owned()) } }
+            }
+            Effect::Begin(ask) => {
+                let begin = match self.own(&ask.claim.to_string()) {
+                    Own::Gone => Begin::Gone,
+                    Own::Held { .. } if self.paused => Begin::Paused("paused".into()),
+                    Own::Held { .. } if matches!(op, Op::Failed) => Begin::Halted("halted".into()),
+                    Own::Held { .. } => Begin::Go { generation: Some(7) },
+                };
+                let is_lost = matches!(op, Op::Lost | Op::Unheard);
+                self.said_go = !is_lost && matches!(begin, Begin::Go { .. });
+                Event::Begun { sent, begin: if is_lost { Err("cut".to_owned()) } else { Ok(begin) } }
+            }
+            Effect::Prepare(Step::Depool) => Event::Prepared(Prepared::Looks(self.looks(op))),
+            Effect::Prepare(_) => Event::Prepared(Prepared::Identity(Some(self.incarnation.to_string()))),
+            Effect::Look(_) => {
+                let forgets = std::mem::take(&mut self.forgetful);
+                self.is_in |= forgets && self.was_in;
+                Event::Looked(self.looks(op))
+            }
+            Effect::Inspect => Event::Inspected(self.inspect(op)),
+            Effect::Act(_, step) => Event::Acted(self.act(step, is_done, op)),
+            Effect::Undo(_) => {
+                self.is_in |= is_done && self.was_in;
+                Event::Undone(self.came_of(op))
+            }
+            Effect::Settle(settle) => self.settle(&settle, is_done, is_heard),
+            other => panic!("not a main effect: {other:?}"),
+        }
+    }
+
+    fn record(&mut self, record: Record, is_done: bool) -> Event<usize> {
+        if !is_done {
+            return Event::NotRecorded("disk full".into());
+        }
+        match &record {
+            Record::Opened(_) => {
+                self.disk.push(Vec::new());
+                (self.was_in, self.opened_at) = (self.is_in, self.incarnation);
+            }
+            Record::Begun { .. } => self.acts_since_begun = 0,
+            _ => {}
+        }
+        let file = self.disk.iter_mut().rev().find(|file| !matches!(file.last(), Some(Record::Settled)));
+        let file = file.expect("an open journal");
+        file.push(record);
+        Event::Recorded(file.len())
+    }
+
+    fn looks(&self, op: Op) -> Vec<Look> {
+        match op {
+            Op::Failed | Op::Lost => vec![Look { presence: Presence::Unknown, ..look("lb1", false) }],
+            _ => vec![look("lb1", self.is_in)],
+        }
+    }
+
+    fn inspect(&self, op: Op) -> Seen {
+        let before = self.host.as_ref().and_then(Host::sequence).and_then(|sequence| sequence.identity());
+        match op {
+            Op::Failed | Op::Lost => Seen::Unknown("no answer".into()),
+            _ if before == Some(self.incarnation.to_string().as_str()) => Seen::NotDone,
+            _ => Seen::Done,
+        }
+    }
+
+    fn act(&mut self, step: Step, is_done: bool, op: Op) -> Act {
+        let found = self.host.as_ref().and_then(Host::sequence).and_then(|sequence| sequence.found()).cloned();
+        let ours = found.is_some_and(|found| !found.ours().is_empty());
+        match step {
+            Step::Depool if is_done => self.is_in &= !ours,
+            Step::Restart => {
+                assert!(!self.is_in, "restarted in rotation");
+                self.acts_since_begun += 1;
+                self.incarnation += u64::from(is_done);
+            }
+            Step::Repool if is_done => self.is_in |= ours,
+            _ => {}
+        }
+        self.came_of(op)
+    }
+
+    fn came_of(&self, op: Op) -> Act {
+        let fault = (!matches!(op, Op::Done | Op::DiesAfter)).then(|| Fault::plain("broke"));
+        Act { ms: 1, note: String::new(), fault }
+    }
+
+    fn settle(&mut self, settle: &Settle, is_done: bool, is_heard: bool) -> Event<usize> {
+        if is_done {
+            if self.lease.as_ref().is_some_and(|(own, _)| *own == settle.claim.to_string()) {
+                self.lease = None;
+            }
+            self.owed &= matches!(settle.ending, Ending::Cancelled | Ending::GaveWay);
+        }
+        let answer = if is_done && is_heard { Ok(Settled::Done) } else { Err("no route".to_owned()) };
+        Event::Settled(answer)
+    }
+
+    /// Nothing fails any more: the host comes to rest.
+    fn calm(&mut self) {
+        self.paused = false;
+        self.owed = false;
+        self.forgetful = false;
+        for _ in 0..400 {
+            while !self.renewals.is_empty() {
+                self.run(Op::Renewed(true));
+            }
+            if self.main.is_some() {
+                self.run(Op::Done);
+                continue;
+            }
+            match self.host.as_ref().and_then(Host::wake_at) {
+                Some(at) => self.run(Op::Wait(at.0.saturating_sub(self.now))),
+                None => break,
+            }
+        }
+        let host = self.host.as_ref().expect("a host");
+        assert!(matches!(host.phase, Phase::Idle), "not at rest: {:?}, {:?}", host.phase, self.main);
+        assert!(self.open().is_none(), "left unfinished: {:?}", self.open());
+        self.check_rest();
+    }
+
+    /// Where the host is in rotation follows from how its last sequence ended.
+    fn check_rest(&self) {
+        let Some(file) = self.disk.last() else { return };
+        let sequence = Sequence::replay(file).expect("a legal journal").expect("a sequence");
+        let (ending, report) = sequence.ended().expect("it has ended");
+        let had_left = !sequence.plan().left_out.is_empty();
+        match ending {
+            Ending::Released => assert_eq!(self.is_in, self.was_in || had_left, "after a good end"),
+            Ending::Cancelled | Ending::GaveWay | Ending::FailedReleased => {
+                assert_eq!(self.is_in, self.was_in, "after {ending:?}: {report:?}");
+            }
+            Ending::Kept => assert!(report.step.is_some()),
+        }
+    }
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        30 => Just(Op::Done),
+        2 => Just(Op::Failed),
+        1 => Just(Op::Unheard),
+        1 => Just(Op::Lost),
+        1 => Just(Op::DiesBefore),
+        1 => Just(Op::DiesAfter),
+        6 => any::<bool>().prop_map(Op::Renewed),
+        4 => (0..1_500_u64).prop_map(Op::Wait),
+        1 => (2_000..20_000_u64).prop_map(Op::Wait),
+        1 => any::<bool>().prop_map(Op::Pause),
+        2 => Just(Op::Announce),
+        1 => Just(Op::Stop),
+        1 => Just(Op::Forgets),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_no_restart_is_wrong_and_no_host_is_left_out(
+        is_in in any::<bool>(),
+        ops in prop::collection::vec(op(), 0..120),
+    ) {
+        let mut world = World::new(is_in);
+        for op in ops {
+            world.run(op);
+        }
+        world.calm();
+    }
+}
+
+/// Killed at every single moment of a good run, before and after each effect: the next start ends it well.
+#[test]
+fn killed_anywhere_it_is_finished_or_undone() {
+    for death in [Op::DiesBefore, Op::DiesAfter] {
+        for moment in 0..40 {
+            let mut world = World::new(true);
+            for _ in 0..moment {
+                world.run(Op::Renewed(true));
+                world.run(Op::Done);
+            }
+            let before = world.incarnation;
+            world.run(death);
+            world.calm();
+            assert!(world.is_in, "{death:?} at {moment}");
+            assert!(world.incarnation - before <= 1);
+        }
+    }
+}
+
+#[test]
+fn a_quiet_run_restarts_once() {
+    let mut world = World::new(true);
+    for _ in 0..60 {
+        world.run(Op::Renewed(true));
+        world.run(Op::Done);
+    }
+    assert_eq!((world.incarnation, world.is_in, world.owed), (2, true, false));
+    world.calm();
+    assert_eq!(world.disk.len(), 1);
+}
