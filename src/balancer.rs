@@ -58,11 +58,37 @@ fn unconfirmed(wanted: Presence, said: &[(String, String)]) -> String {
 struct Said {
     presence: Presence,
     detail: String,
+    /// It answered well, and the host is neither in nor out: somebody else's doing, which is left alone.
+    is_foreign: bool,
 }
 
 impl Said {
+    fn known(presence: Presence, detail: impl Into<String>) -> Self {
+        Self { presence, detail: detail.into(), is_foreign: false }
+    }
+
     fn unknown(detail: impl Into<String>) -> Self {
-        Self { presence: Presence::Unknown, detail: detail.into() }
+        Self { presence: Presence::Unknown, detail: detail.into(), is_foreign: false }
+    }
+
+    fn foreign(detail: impl Into<String>) -> Self {
+        Self { presence: Presence::Unknown, detail: detail.into(), is_foreign: true }
+    }
+}
+
+/// Which way the host is to go.
+#[derive(Clone, Copy)]
+enum Move {
+    Out,
+    In,
+}
+
+impl Move {
+    fn wanted(self) -> Presence {
+        match self {
+            Move::Out => Presence::Out,
+            Move::In => Presence::In,
+        }
     }
 }
 
@@ -84,7 +110,7 @@ impl Balancers {
     /// reason. Empty when there is no balancer.
     pub async fn look(&self) -> Vec<Look> {
         join_all(self.all().into_iter().map(|one| async move {
-            let Said { presence, detail } = self.ask(one).await;
+            let Said { presence, detail, .. } = self.ask(one).await;
             // Nothing of the ways that exist must be put back beside the presence itself.
             Look { balancer: one.name(), presence, detail, restore: String::new() }
         }))
@@ -97,16 +123,17 @@ impl Balancers {
     /// # Errors
     /// A balancer is not configured, or did not confirm after the tries. Others may have been left by then.
     pub async fn depool(&self, from: &ByName) -> Result<(), BalancerError> {
-        self.bring_all(from, Presence::Out).await
+        self.bring_all(from, Move::Out).await
     }
 
-    /// Puts the host into these balancers again, and returns when each of them confirms it. A second call finds it done.
+    /// Puts the host into these balancers again, and returns when each of them confirms it. A second call finds it done. A
+    /// host that somebody put into a state of its own in the meantime, neither in nor out, is not touched.
     /// Dropped, it leaves some of them as they were.
     ///
     /// # Errors
     /// A balancer is not configured, or did not confirm after the tries. Others may have been joined by then.
     pub async fn repool(&self, to: &ByName) -> Result<(), BalancerError> {
-        self.bring_all(to, Presence::In).await
+        self.bring_all(to, Move::In).await
     }
 
     fn all(&self) -> Vec<One<'_>> {
@@ -118,36 +145,41 @@ impl Balancers {
         }
     }
 
-    async fn bring_all(&self, names: &ByName, wanted: Presence) -> Result<(), BalancerError> {
+    async fn bring_all(&self, names: &ByName, way: Move) -> Result<(), BalancerError> {
         let all = self.all();
         let mut chosen = Vec::new();
         for name in names.keys() {
             let found = all.iter().find(|one| one.name() == *name);
             chosen.push(*found.ok_or_else(|| BalancerError::NotConfigured { balancer: name.clone() })?);
         }
-        let ends = join_all(chosen.iter().map(|one| self.bring(*one, wanted))).await;
+        let ends = join_all(chosen.iter().map(|one| self.bring(*one, way))).await;
         let said: Vec<(String, String)> =
             chosen.iter().zip(ends).filter_map(|(one, end)| Some((one.name(), end.err()?))).collect();
-        if said.is_empty() { Ok(()) } else { Err(BalancerError::NotConfirmed { wanted, said }) }
+        if said.is_empty() { Ok(()) } else { Err(BalancerError::NotConfirmed { wanted: way.wanted(), said }) }
     }
 
     /// Asks, moves and asks again, until it is confirmed or the tries are used up; then it says what was said last.
-    async fn bring(&self, one: One<'_>, wanted: Presence) -> Result<(), String> {
+    async fn bring(&self, one: One<'_>, way: Move) -> Result<(), String> {
         let mut last = String::new();
         for attempt in 0..self.depool.tries {
             if attempt > 0 {
                 pause::jittered(self.depool.pause).await;
             }
-            if self.ask(one).await.presence == wanted {
+            let before = self.ask(one).await;
+            if before.presence == way.wanted() {
                 return Ok(());
             }
+            if before.is_foreign {
+                last = before.detail;
+                continue;
+            }
             let moved = match one {
-                One::File(flag) => file::put(flag, wanted, self.depool.timeout).await,
-                One::Http(balancer) => http::put(balancer, wanted, &self.client, self.depool.timeout).await,
-                One::Exec(commands) => exec::put(commands, wanted, &self.client, self.depool.timeout).await,
+                One::File(flag) => file::put(flag, way, self.depool.timeout).await,
+                One::Http(balancer) => http::put(balancer, way, &self.client, self.depool.timeout).await,
+                One::Exec(commands) => exec::put(commands, way, &self.client, self.depool.timeout).await,
             };
             let said = self.ask(one).await;
-            if said.presence == wanted {
+            if said.presence == way.wanted() {
                 return Ok(());
             }
             last = match moved {

@@ -8,12 +8,15 @@ mod announce;
 mod client;
 mod completions;
 mod context;
+mod demo;
 mod die_with_parent;
 mod exit;
 mod failure;
 mod follow;
 mod history;
 mod leases;
+mod lockserver;
+mod logging;
 mod man;
 mod members;
 mod out;
@@ -68,10 +71,18 @@ enum Command {
     Resume(resume::ResumeArgs),
     Release(release::ReleaseArgs),
     Set(set::SetArgs),
+    Lockserver(lockserver::LockserverArgs),
+    Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
     #[command(name = "__die-with-parent", hide = true)]
     DieWithParent(die_with_parent::DieWithParentArgs),
+    #[command(hide = true)]
+    DemoService(demo::service::DemoServiceArgs),
+    #[command(hide = true)]
+    DemoRestart(demo::restart::DemoRestartArgs),
+    #[command(hide = true)]
+    DemoJanitor(demo::janitor::DemoJanitorArgs),
 }
 
 /// Runs the command that the program was called with, and returns the code to exit with. Call it once, on the main thread:
@@ -112,6 +123,11 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Resume(args) => wait_for(resume::run(args, context)),
         Command::Release(args) => wait_for(release::run(args, context)),
         Command::Set(args) => wait_for(set::run(args, context)),
+        Command::Lockserver(args) => wait_for(lockserver::run(args, context)),
+        Command::Demo(args) => wait_for(demo::run(args, context)),
+        Command::DemoRestart(args) => Ok(demo::restart::run(&args)),
+        Command::DemoService(args) => wait_for(async { Ok(demo::service::run(args).await) }),
+        Command::DemoJanitor(args) => wait_for(async { Ok(demo::janitor::run(args).await) }),
     }
 }
 

@@ -6,3 +6,7 @@ pub mod probe;
 
 pub mod balancer;
 pub mod unit;
+
+pub mod sequence;
+
+pub mod cli;

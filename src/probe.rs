@@ -21,4 +21,6 @@ pub use holds::PredicateError;
 pub use observation::Observation;
 
 #[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
 mod tests;

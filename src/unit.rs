@@ -19,6 +19,8 @@ pub const IDENTITY_BYTES_MAX: usize = 1024;
 /// How long the same incarnation must be seen before a restart counts as not done: one that was handed to somebody else,
 /// such as the service manager, may go on after its command died.
 pub const QUIET: Duration = Duration::from_secs(2);
+/// How long to go on asking while nobody can tell: a service in the middle of its restart may have no identity.
+pub const INSPECT_MAX: Duration = Duration::from_secs(5);
 /// How far apart the looks in that time are.
 pub const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -118,20 +120,31 @@ impl Unit {
     }
 
     /// Whether a restart that was begun, and whose end nobody saw, happened: another incarnation than `before` runs. That the
-    /// same one runs is believed only after it was seen for [`QUIET`].
+    /// same one runs is believed only after it was seen for [`QUIET`] without a break; while nobody can tell, it is asked
+    /// again, at most for [`INSPECT_MAX`].
     pub async fn inspect(&self, before: Option<&str>) -> Seen {
         let Some(before) = before else {
             return Seen::Unknown("which incarnation ran before the restart was not recorded".to_owned());
         };
-        let until = Instant::now() + QUIET;
+        let deadline = Instant::now() + INSPECT_MAX;
+        let mut same_since: Option<Instant> = None;
         loop {
-            match self.identity().await {
-                Err(error) => return Seen::Unknown(format!("which incarnation runs cannot be told: {error}")),
+            let asked = self.identity().await;
+            let now = Instant::now();
+            let unclear = match asked {
                 Ok(None) => return Seen::Unknown("no identity command is configured".to_owned()),
-                Ok(Some(now)) if now != before => return Seen::Done,
-                Ok(Some(_)) if Instant::now() >= until => return Seen::NotDone,
-                Ok(Some(_)) => sleep(LOOK_EVERY).await,
+                Ok(Some(present)) if present != before => return Seen::Done,
+                Ok(Some(_)) if now - *same_since.get_or_insert(now) >= QUIET => return Seen::NotDone,
+                Ok(Some(_)) => "it was the same one for too short a time".to_owned(),
+                Err(error) => {
+                    same_since = None;
+                    error.to_string()
+                }
+            };
+            if now >= deadline {
+                return Seen::Unknown(format!("which incarnation runs cannot be told: {unclear}"));
             }
+            sleep(LOOK_EVERY).await;
         }
     }
 

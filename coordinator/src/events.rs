@@ -100,7 +100,8 @@ impl Parser {
             self.ready.push_back(Event::Reset { id });
             return Ok(());
         }
-        let change = serde_json::from_str(&data).map_err(|cause| Error::Corrupt(format!("event {id} {name}: {cause}")))?;
+        let change =
+            serde_json::from_str(&data).map_err(|cause| Error::Corrupt(format!("event {id} {name}: {cause}")))?;
         self.ready.push_back(Event::Changed { id, change: Box::new(change) });
         Ok(())
     }

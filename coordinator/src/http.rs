@@ -3,10 +3,11 @@
 //! Owns how a failure on the wire is read: refused is not applied, sent without an answer is unknown. Retries nothing by
 //! itself but one call on a connection that had died unseen; pauses and patience are the caller's.
 
+use crate::Coordinator;
 use crate::error::{Error, Result};
 use crate::events::{Event, Parser};
-use crate::wire::{AskBody, Call, DOMAIN, JoinBody, LAST_EVENT_ID, Problem, Refusable, kind, lease_path};
-use crate::{Coordinator, wire};
+use crate::refusal::{Problem, Refusable, kind};
+use crate::wire::{AskBody, Call, DOMAIN, JoinBody, LAST_EVENT_ID, lease_path};
 use http::Method;
 use model::history::Entry;
 use model::names::{RolloutName, Scope};
@@ -58,7 +59,11 @@ impl HttpCoordinator {
             let scheme = base.scheme();
             return Err(wrong(format!("{scheme}:// is not spoken here; write http://HOST:PORT")));
         }
-        if base.query().is_some() || base.fragment().is_some() || !base.username().is_empty() || base.password().is_some() {
+        if base.query().is_some()
+            || base.fragment().is_some()
+            || !base.username().is_empty()
+            || base.password().is_some()
+        {
             return Err(wrong(format!("{url:?} says too much; write http://HOST:PORT, or http://HOST:PORT/DOMAIN")));
         }
         let domain = base.path().trim_matches('/').to_owned();
@@ -194,7 +199,7 @@ impl Coordinator for HttpCoordinator {
     }
 
     async fn admin(&self, admin: &Admin) -> Result<Done> {
-        let wire::Call { method, path, body } =
+        let Call { method, path, body } =
             Call::of(admin).map_err(|cause| Error::NotApplied { retry: false, why: cause.to_string() })?;
         self.call(method, &path, &body, Duration::ZERO).await
     }
@@ -228,10 +233,7 @@ impl Coordinator for HttpCoordinator {
         let path = format!("rollouts/{}/{}", name.service, name.generation);
         match self.read(&path, "").await {
             Ok(detail) => Ok(Some(detail)),
-            Err(Error::Refused { status: 404, kind: what, value }) if what == kind::NOT_FOUND => {
-                // An unknown domain or path is an error; only the rollout itself may be missing.
-                if value.contains(&name.to_string()) { Ok(None) } else { Err(Error::Refused { status: 404, kind: what, value }) }
-            }
+            Err(Error::Refused { kind: name, .. }) if name == kind::NOT_FOUND => Ok(None),
             Err(other) => Err(other),
         }
     }
@@ -354,7 +356,9 @@ mod tests {
             let client = HttpCoordinator::new(url).expect("a client");
             assert_eq!(client.url_of("leases", "").path(), path);
         }
-        for url in ["", "127.0.0.1:7532", "https://a:1", "redis://a:1", "http://a:1/b/c", "http://u:p@a:1", "http://a:1/?q"] {
+        for url in
+            ["", "127.0.0.1:7532", "https://a:1", "redis://a:1", "http://a:1/b/c", "http://u:p@a:1", "http://a:1/?q"]
+        {
             let error = HttpCoordinator::new(url).expect_err(url);
             assert!(!error.retryable(), "{url}: {error}");
         }
@@ -363,7 +367,10 @@ mod tests {
     #[test]
     fn a_selection_survives_the_query() {
         let scope = Some("pool/a+b".parse().expect("a scope"));
-        assert_eq!(query(&Selection { scope, after: Some("x%y".into()), limit: Some(3) }), "scope=pool/a%2Bb&after=x%25y&limit=3");
+        assert_eq!(
+            query(&Selection { scope, after: Some("x%y".into()), limit: Some(3) }),
+            "scope=pool/a%2Bb&after=x%25y&limit=3"
+        );
         assert_eq!(query(&Selection::default()), "");
     }
 

@@ -1,11 +1,12 @@
 //! What workers and commands ask of a coordinator, whatever it is.
 //!
-//! Reading order: [`error`], [`Coordinator`], [`wire`] (how it travels), [`events`] (what is told as it happens),
+//! Reading order: [`error`], [`Coordinator`], [`wire`] and [`refusal`] (how it travels), [`events`] (what is told as it happens),
 //! [`http`] (the client of the lock server). No rule about leases or rollouts lives here: those are the model's.
 
 pub mod error;
 pub mod events;
 pub mod http;
+pub mod refusal;
 pub mod wire;
 
 pub use error::{Error, Result};
@@ -84,7 +85,8 @@ pub trait Coordinator: Send + Sync {
 /// The system has no randomness to give.
 pub fn random_id() -> Result<Id> {
     let mut bytes = [0_u8; ID_BYTES];
-    let failed = |why: String| Error::NotApplied { retry: false, why: format!("the system gives no random numbers: {why}") };
+    let failed =
+        |why: String| Error::NotApplied { retry: false, why: format!("the system gives no random numbers: {why}") };
     getrandom::fill(&mut bytes).map_err(|cause| failed(cause.to_string()))?;
     let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     text.parse().map_err(|cause: model::names::NameError| failed(cause.to_string()))

@@ -98,12 +98,17 @@ fn add<N: Ord + Clone>(
     all.entry(name.clone()).or_default().insert(id.clone(), listener)
 }
 
-fn take<N: Ord>(all: &mut BTreeMap<N, BTreeMap<Id, Listener>>, name: &N, id: &Id) {
-    let Some(ids) = all.get_mut(name) else { return };
+/// Takes a listener out, when it is still that of this number.
+fn take<N: Ord>(all: &mut BTreeMap<N, BTreeMap<Id, Listener>>, name: &N, id: &Id, number: u64) -> bool {
+    let Some(ids) = all.get_mut(name) else { return false };
+    if ids.get(id).is_none_or(|listener| listener.number != number) {
+        return false;
+    }
     ids.remove(id);
     if ids.is_empty() {
         all.remove(name);
     }
+    true
 }
 
 /// A call that listens. Dropped while it is held, its client went away.
@@ -162,18 +167,21 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if !self.is_latest() {
+        let mut registry = self.domain.calls.registry();
+        let was_latest = match &self.quiet {
+            Quiet::Waiter { holder, claim } => take(&mut registry.waiters, holder, claim, self.number),
+            Quiet::Member { host, session } => take(&mut registry.members, host, session, self.number),
+        };
+        drop(registry);
+        if self.answered || !was_latest {
             return;
         }
-        let mut registry = self.domain.calls.registry();
+        // Nobody is left to hear what comes of it; a domain that is closed forgets its listeners when it starts again.
+        let _ = self.domain.decide(&Request::Quiet(self.quiet.clone()));
+        // A call of the same name may have come in between: it asks again, and is not silent.
         match &self.quiet {
-            Quiet::Waiter { holder, claim } => take(&mut registry.waiters, holder, claim),
-            Quiet::Member { host, session } => take(&mut registry.members, host, session),
-        }
-        drop(registry);
-        if !self.answered {
-            // Nobody is left to hear what comes of it; a domain that is closed forgets its listeners when it starts again.
-            let _ = self.domain.decide(&Request::Quiet(self.quiet.clone()));
+            Quiet::Waiter { holder, .. } => self.domain.calls.wake_waiter(holder),
+            Quiet::Member { host, .. } => self.domain.calls.wake_members(&[host.clone()].into(), &BTreeSet::new()),
         }
     }
 }

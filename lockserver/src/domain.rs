@@ -29,7 +29,9 @@ const TICK_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
     /// Nothing can be written any more; it was not done.
-    #[error("the store cannot be written: {0}; put that right and start the lock server again: nothing that was answered is lost")]
+    #[error(
+        "the store cannot be written: {0}; put that right and start the lock server again: nothing that was answered is lost"
+    )]
     Store(Arc<str>),
     /// It may have been written, or not.
     #[error("the store failed while it was written: {0}")]
@@ -69,6 +71,8 @@ pub(crate) struct Domain {
     pub(crate) metrics: Metrics,
     /// Set once, when the server stops.
     pub(crate) stopping: watch::Sender<bool>,
+    /// How long a body may take to arrive.
+    pub(crate) body_wait: Duration,
 }
 
 /// What the mutex guards. It is one mutex, because it is one decision: whether a lease may be granted depends on every
@@ -108,7 +112,7 @@ pub(crate) struct Batch {
 
 impl Domain {
     /// A domain that goes on from what was loaded.
-    pub(crate) fn new(loaded: Loaded) -> Arc<Domain> {
+    pub(crate) fn new(loaded: Loaded, body_wait: Duration) -> Arc<Domain> {
         let inner = Inner {
             state: loaded.state,
             clock: Clock::from(loaded.time),
@@ -127,6 +131,7 @@ impl Domain {
             ring: Ring::new(crate::clock::wall()),
             metrics: Metrics::new(),
             stopping: watch::Sender::new(false),
+            body_wait,
         })
     }
 
@@ -230,7 +235,7 @@ impl Domain {
             let Ok(wait) = self.until_due() else { return };
             tokio::select! {
                 () = tokio::time::sleep(wait) => {
-                    if self.decide(&Request::Tick).is_err() {
+                    if matches!(self.decide(&Request::Tick), Err(Fault::Store(_) | Fault::Stopping)) {
                         return;
                     }
                 }

@@ -15,7 +15,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use coordinator::wire::{DOMAIN, Problem, Refusable, kind};
+use coordinator::refusal::{Problem, Refusable, kind};
+use coordinator::wire::DOMAIN;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -27,12 +28,12 @@ pub(crate) type Answered = Result<Response, Failure>;
 
 /// A refusal, on its way out.
 #[derive(Debug)]
-pub(crate) struct Failure(pub(crate) Problem);
+pub(crate) struct Failure(pub(crate) Box<Problem>);
 
 impl Failure {
     /// A refusal that needs no more than a sentence.
     pub(crate) fn new(kind: &str, value: impl Into<String>) -> Failure {
-        Failure(Problem::new(kind, value))
+        Failure(Box::new(Problem::new(kind, value)))
     }
 }
 
@@ -57,7 +58,7 @@ impl IntoResponse for Failure {
 /// A success, or the refusal that the model gave.
 pub(crate) fn respond<T: Refusable + Serialize>(answer: &T) -> Answered {
     match answer.problem() {
-        Some(problem) => Err(Failure(problem)),
+        Some(problem) => Err(Failure(Box::new(problem))),
         None => Ok(Json(answer).into_response()),
     }
 }
@@ -115,9 +116,9 @@ async fn no_such_path(request: Request) -> Failure {
     let (first, second) = (parts.next().unwrap_or_default(), parts.next());
     if second == Some("v1") && first != DOMAIN {
         let value = format!("there is no domain {first:?} here: this lock server has one, {DOMAIN:?}");
-        return Failure::new(kind::NOT_FOUND, value);
+        return Failure::new(kind::NO_PATH, value);
     }
-    Failure::new(kind::NOT_FOUND, format!("there is no {path}; the paths begin with /v1/"))
+    Failure::new(kind::NO_PATH, format!("there is no {path}; the paths begin with /v1/"))
 }
 
 async fn no_such_method(request: Request) -> Failure {

@@ -21,10 +21,13 @@ use model::Request;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 
 /// Most connections at once, unless said otherwise. More are answered 503 and closed.
 pub const CONNECTIONS_MAX: usize = 10_000;
+/// How long a client may take to send the header of its next request, or a body, unless said otherwise.
+pub const CLIENT_WAIT: Duration = Duration::from_secs(60);
 
 /// Where the state lies.
 #[derive(Debug)]
@@ -42,12 +45,14 @@ pub struct Options {
     pub place: Place,
     /// Most connections at once.
     pub connections_max: usize,
+    /// How long a client may take to send the header of its next request, or a body. It ends idle connections too.
+    pub client_wait: Duration,
 }
 
 impl Options {
     /// The defaults, with the state in a folder.
     pub fn folder(data: impl Into<PathBuf>) -> Options {
-        Options { place: Place::Folder(data.into()), connections_max: CONNECTIONS_MAX }
+        Options { place: Place::Folder(data.into()), connections_max: CONNECTIONS_MAX, client_wait: CLIENT_WAIT }
     }
 }
 
@@ -73,16 +78,16 @@ pub enum Error {
 /// # Errors
 /// The store cannot be opened: a state that cannot be read is never taken for an empty one. Or it did not close.
 pub async fn run(listener: TcpListener, options: Options, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-    let Options { place, connections_max } = options;
+    let Options { place, connections_max, client_wait } = options;
     let opening = tokio::task::spawn_blocking(move || store::open(place));
     // redb asserts what it reads: a file that was damaged on purpose can end it in a panic.
     let opened = opening.await.map_err(|cause| StoreError::Damaged { what: cause.to_string() })?;
     let (store, loaded) = opened?;
-    let domain = Domain::new(loaded);
+    let domain = Domain::new(loaded, client_wait);
     let committer = commit::start(Arc::clone(&domain), store).map_err(Error::Thread)?;
     if let Err(fault) = domain.decide(&Request::Restarted) {
         return Err(Error::Unclosed(fault.to_string()));
     }
-    serve::serve(listener, &domain, connections_max, shutdown).await;
+    serve::serve(listener, &domain, connections_max, client_wait, shutdown).await;
     committer.close().await
 }

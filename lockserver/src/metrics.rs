@@ -14,7 +14,8 @@ use model::rollout::RolloutState;
 use model::state::Stored;
 use model::{Now, Reply, State};
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -214,7 +215,9 @@ impl Metrics {
             gauges.slots.with_label_values(&[pool]).set(i64::from(row.slots));
             gauges.members.with_label_values(&[pool, "alive"]).set(i64::from(row.members - row.down.min(row.members)));
             gauges.members.with_label_values(&[pool, "down"]).set(i64::from(row.down));
-            for (state, count) in [(LeaseState::Held, row.held), (LeaseState::Failed, row.failed), (LeaseState::Lost, row.lost)] {
+            for (state, count) in
+                [(LeaseState::Held, row.held), (LeaseState::Failed, row.failed), (LeaseState::Lost, row.lost)]
+            {
                 gauges.leases.with_label_values(&[pool, &state.to_string()]).set(i64::from(count));
             }
             gauges.waiters.with_label_values(&[pool]).set(i64::from(row.waiting));
@@ -233,8 +236,13 @@ fn look_at_rollouts(gauges: &Gauges, state: &State, now: Now) {
     for row in state.read_rollouts(&Selection::default(), now).into_iter().filter(|row| row.newest) {
         let service = row.name.service.as_str();
         let tally = row.tally;
-        let counts =
-            [("owes", tally.owes), ("begun", tally.begun), ("ok", tally.ok), ("skipped", tally.skipped), ("failed", tally.failed)];
+        let counts = [
+            ("owes", tally.owes),
+            ("begun", tally.begun),
+            ("ok", tally.ok),
+            ("skipped", tally.skipped),
+            ("failed", tally.failed),
+        ];
         for (state, count) in counts {
             gauges.hosts.with_label_values(&[service, state]).set(i64::from(count));
         }

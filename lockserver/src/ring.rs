@@ -253,7 +253,10 @@ mod tests {
             Change::TokenUsed { pool: "p".parse().expect("a pool"), token: 1 },
         ] {
             let json = serde_json::to_value(&change).expect("JSON");
-            assert_eq!(json.as_object().and_then(|object| object.keys().next()).map(String::as_str), Some(word(&change)));
+            assert_eq!(
+                json.as_object().and_then(|object| object.keys().next()).map(String::as_str),
+                Some(word(&change))
+            );
         }
     }
 }

@@ -16,10 +16,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-/// How long a connection may take to send the header of its next request. It bounds idle connections too.
-const HEADER_WAIT: Duration = Duration::from_secs(60);
 /// Longest header, in bytes.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// A silent connection is probed after so many seconds, so often and so many times: a host that was unplugged must not be
+/// granted what others wait for, merely because its call still seems open.
+const PROBE_AFTER: Duration = Duration::from_secs(5);
+const PROBE_EVERY: Duration = Duration::from_secs(3);
+const PROBES: u32 = 3;
+/// How long an answer may go unacknowledged before the connection counts as dead, in milliseconds.
+const UNACKNOWLEDGED_MS: u32 = 15_000;
 /// How long stopping may take.
 const STOP_WAIT: Duration = Duration::from_millis(2500);
 /// How long accepting rests after it failed, which is when there are no more file descriptors.
@@ -27,7 +32,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Files that the server opens beside its connections.
 const FILES_OWN: usize = 64;
 /// What a connection too many is told.
-const OVERLOADED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 67\r\n\
+const OVERLOADED: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 67\r\n\
     connection: close\r\n\r\n{\"kind\":\"overloaded\",\"value\":\"too many connections; try again later\"}";
 
 /// Serves until `shutdown` is ready, and then ends what is held.
@@ -35,6 +41,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     domain: &Arc<Domain>,
     connections_max: usize,
+    client_wait: Duration,
     shutdown: impl Future<Output = ()>,
 ) {
     allow_files(connections_max);
@@ -54,7 +61,7 @@ pub(crate) async fn serve(
                     Ok(permit) => {
                         let (router, domain) = (router.clone(), Arc::clone(domain));
                         tasks.spawn(async move {
-                            connection(stream, router, &domain).await;
+                            connection(stream, router, &domain, client_wait).await;
                             drop(permit);
                         });
                     }
@@ -76,12 +83,14 @@ pub(crate) async fn serve(
 }
 
 /// Serves one connection until it ends, or the server stops and its last answer is sent.
-async fn connection(stream: TcpStream, router: axum::Router, domain: &Domain) {
+async fn connection(stream: TcpStream, router: axum::Router, domain: &Domain, client_wait: Duration) {
     let mut stopping = domain.stopping.subscribe();
-    // Answers are small, and somebody waits for each.
-    let _ = stream.set_nodelay(true);
+    if let Err(cause) = probe(&stream) {
+        tracing::debug!("a connection cannot be set up: {cause}");
+        return;
+    }
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_WAIT).max_buf_size(HEADER_BYTES_MAX.max(8192));
+    builder.timer(TokioTimer::new()).header_read_timeout(client_wait).max_buf_size(HEADER_BYTES_MAX);
     let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut served = pin!(served);
     tokio::select! {
@@ -90,6 +99,18 @@ async fn connection(stream: TcpStream, router: axum::Router, domain: &Domain) {
     }
     served.as_mut().graceful_shutdown();
     log(served.await);
+}
+
+/// Has the system find out when the other end is gone, and send small answers at once.
+fn probe(stream: &TcpStream) -> std::io::Result<()> {
+    use rustix::net::sockopt;
+    stream.set_nodelay(true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(stream, PROBE_EVERY)?;
+    sockopt::set_tcp_keepcnt(stream, PROBES)?;
+    sockopt::set_tcp_user_timeout(stream, UNACKNOWLEDGED_MS)?;
+    Ok(())
 }
 
 fn log(ended: hyper::Result<()>) {

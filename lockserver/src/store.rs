@@ -7,7 +7,9 @@ use crate::Place;
 use model::change::Key;
 use model::state::{State, Stored};
 use model::time::Time;
-use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
+use redb::{
+    Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
+};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -95,6 +97,13 @@ pub(crate) struct Loaded {
     pub(crate) time: Time,
 }
 
+/// What the file holds, as it is.
+struct Rows {
+    rows: Vec<(String, Vec<u8>)>,
+    format: Option<u64>,
+    time: Option<u64>,
+}
+
 /// Opens a store, or makes a new one where there was none.
 pub(crate) fn open(place: Place) -> Result<(Store, Loaded), StoreError> {
     let database = match place {
@@ -120,14 +129,18 @@ fn open_folder(folder: &Path) -> Result<Database, StoreError> {
     };
     fs::create_dir_all(folder).map_err(io(folder))?;
     let marked = match fs::read_to_string(&mark) {
-        Ok(text) if text.trim() != FORMAT.to_string() => return Err(StoreError::Format { found: text.trim().to_owned() }),
+        Ok(text) if text.trim() != FORMAT.to_string() => {
+            return Err(StoreError::Format { found: text.trim().to_owned() });
+        }
         Ok(_) => true,
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => false,
         Err(cause) => return Err(io(&mark)(cause)),
     };
     match fs::metadata(&file) {
         // redb would take an empty file for a new one.
-        Ok(meta) if meta.len() == 0 => return Err(StoreError::Damaged { what: format!("{} is empty", file.display()) }),
+        Ok(meta) if meta.len() == 0 => {
+            return Err(StoreError::Damaged { what: format!("{} is empty", file.display()) });
+        }
         Ok(_) => {}
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound && marked => {
             return Err(StoreError::Missing { path: file, mark });
@@ -206,7 +219,7 @@ fn opened(cause: DatabaseError, path: &Path) -> StoreError {
 
 impl Store {
     fn load(&self) -> Result<Loaded, StoreError> {
-        let read = || -> Result<(Vec<(String, Vec<u8>)>, Option<u64>, Option<u64>), redb::Error> {
+        let read = || -> Result<Rows, redb::Error> {
             let transaction = self.database.begin_read()?;
             let meta = transaction.open_table(META)?;
             let format = meta.get(META_FORMAT)?.map(|value| value.value());
@@ -216,12 +229,16 @@ impl Store {
                 let (key, value) = row?;
                 rows.push((key.value().to_owned(), value.value().to_owned()));
             }
-            Ok((rows, format, time))
+            Ok(Rows { rows, format, time })
         };
-        let (rows, format, time) = read().map_err(damaged)?;
+        let Rows { rows, format, time } = read().map_err(damaged)?;
         match format {
             Some(FORMAT) => {}
-            found => return Err(StoreError::Format { found: found.map_or_else(|| "none".to_owned(), |found| found.to_string()) }),
+            found => {
+                return Err(StoreError::Format {
+                    found: found.map_or_else(|| "none".to_owned(), |found| found.to_string()),
+                });
+            }
         }
         let Some(time) = time else { return Err(StoreError::Damaged { what: "it has no clock".to_owned() }) };
         let mut state = State::default();

@@ -1,6 +1,6 @@
 //! Balancers that have a program of their own.
 
-use super::Said;
+use super::{Move, Said};
 use crate::config::depool::Commands;
 use crate::probe::ask::Client;
 use crate::probe::observation::excerpt;
@@ -8,16 +8,10 @@ use model::member::Presence;
 use std::time::Duration;
 
 /// Runs the command that takes the host out or in; anything but exit 0 is a no, told in one line.
-pub(super) async fn put(
-    commands: &Commands,
-    wanted: Presence,
-    client: &Client,
-    timeout: Duration,
-) -> Result<(), String> {
-    let command = match wanted {
-        Presence::Out => &commands.depool,
-        Presence::In => &commands.repool,
-        Presence::Unknown => return Err("nothing was asked for".to_owned()),
+pub(super) async fn put(commands: &Commands, way: Move, client: &Client, timeout: Duration) -> Result<(), String> {
+    let command = match way {
+        Move::Out => &commands.depool,
+        Move::In => &commands.repool,
     };
     match client.run(command, timeout).await {
         Ok(exit) if exit.is_success() => Ok(()),
@@ -37,7 +31,10 @@ pub(super) async fn ask(commands: &Commands, client: &Client, timeout: Duration)
     let presence = match words.next() {
         Some("in") => Presence::In,
         Some("out") => Presence::Out,
-        _ => return Said::unknown(format!("its status is neither in nor out: {}", excerpt(exit.stdout.trim()))),
+        _ => {
+            let printed = exit.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+            return Said::foreign(format!("its status is neither in nor out: {}", excerpt(&printed)));
+        }
     };
-    Said { presence, detail: excerpt(&words.collect::<Vec<_>>().join(" ")) }
+    Said::known(presence, excerpt(&words.collect::<Vec<_>>().join(" ")))
 }

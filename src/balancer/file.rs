@@ -1,6 +1,6 @@
 //! A flag file that something the balancer asks looks at. It survives the worker, and the machine's restart.
 
-use super::{Said, status};
+use super::{Move, Said, status};
 use crate::config::depool::FlagFile;
 use crate::probe::ask::Client;
 use model::member::Presence;
@@ -11,11 +11,10 @@ use tokio::fs;
 use tokio::time::timeout;
 
 /// Makes or removes the flag, and syncs its folder, so that a power failure does not undo what was reported as done.
-pub(super) async fn put(flag: &FlagFile, wanted: Presence, within: Duration) -> Result<(), String> {
-    let present = match wanted {
-        Presence::Out => flag.present_is_out,
-        Presence::In => !flag.present_is_out,
-        Presence::Unknown => return Err("nothing was asked for".to_owned()),
+pub(super) async fn put(flag: &FlagFile, way: Move, within: Duration) -> Result<(), String> {
+    let present = match way {
+        Move::Out => flag.present_is_out,
+        Move::In => !flag.present_is_out,
     };
     let done = async {
         if present {
@@ -46,11 +45,13 @@ pub(super) async fn ask(flag: &FlagFile, client: &Client, within: Duration) -> S
     };
     let presence = if present == flag.present_is_out { Presence::Out } else { Presence::In };
     let Some(confirm) = &flag.confirm else {
-        return Said { presence, detail: String::new() };
+        return Said::known(presence, "");
     };
     let said = status::ask(confirm, client).await;
     match (presence, said.presence) {
-        (Presence::Out, Presence::In) => Said::unknown(format!("the flag says out, and in is confirmed: {}", said.detail)),
+        (Presence::Out, Presence::In) => {
+            Said::unknown(format!("the flag says out, and in is confirmed: {}", said.detail))
+        }
         _ => said,
     }
 }

@@ -1,22 +1,16 @@
 //! Balancers that are spoken to over HTTP.
 
+use super::Move;
 use crate::config::depool::{HttpBalancer, Method};
 use crate::probe::ask::Client;
 use crate::probe::observation::Observation;
-use model::member::Presence;
 use std::time::Duration;
 
 /// Asks the balancer to take the host out or in. Any status but 2xx is a no, told in one line.
-pub(super) async fn put(
-    balancer: &HttpBalancer,
-    wanted: Presence,
-    client: &Client,
-    timeout: Duration,
-) -> Result<(), String> {
-    let request = match wanted {
-        Presence::Out => &balancer.take_out,
-        Presence::In => &balancer.put_in,
-        Presence::Unknown => return Err("nothing was asked for".to_owned()),
+pub(super) async fn put(balancer: &HttpBalancer, way: Move, client: &Client, timeout: Duration) -> Result<(), String> {
+    let request = match way {
+        Move::Out => &balancer.take_out,
+        Move::In => &balancer.put_in,
     };
     let method = match request.method {
         Method::Get => http::Method::GET,

@@ -14,12 +14,12 @@ pub(super) async fn ask(status: &Status, client: &Client) -> Said {
         Err(error) => return Said::unknown(error.to_string()),
     };
     let figures = observation.figures();
-    let said = |presence| Said { presence, detail: figures.clone() };
+    let said = |presence| Said::known(presence, figures.clone());
     match (status.out_when.holds(&observation), status.in_when.holds(&observation)) {
         (Ok(true), Ok(false) | Err(PredicateError::NoAnswer { .. })) => said(Presence::Out),
         (Ok(false) | Err(PredicateError::NoAnswer { .. }), Ok(true)) => said(Presence::In),
         (Ok(true), Ok(true)) => Said::unknown(format!("both in and out: {figures}")),
         (Err(error), _) | (_, Err(error)) => Said::unknown(error.to_string()),
-        (Ok(false), Ok(false)) => Said::unknown(format!("neither in nor out: {figures}")),
+        (Ok(false), Ok(false)) => Said::foreign(format!("neither in nor out: {figures}")),
     }
 }

@@ -37,6 +37,7 @@ impl Client {
     }
 
     /// The coordinator's URL.
+    #[cfg(test)]
     pub(crate) fn url(&self) -> &str {
         &self.url
     }

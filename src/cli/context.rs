@@ -95,6 +95,11 @@ impl Context {
     }
 }
 
+/// The folder that is kept over restarts: the service manager's, else the usual one.
+pub(crate) fn state_directory() -> PathBuf {
+    surroundings().state_directory.unwrap_or_else(|| PathBuf::from(config::STATE_DEFAULT))
+}
+
 /// What the configuration does not say.
 fn surroundings() -> Surroundings {
     Surroundings::of_system(std::env::var_os(STATE_VARIABLE).map(PathBuf::from))

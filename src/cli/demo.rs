@@ -2,14 +2,16 @@
 //!
 //! Reading order: [`run`]; `fleet` (what is started, and ends with the demo) and `config` (what each worker is told);
 //! `acts` (one file each) and `summary` (what is told of them). The pretend world: [`service`], `supervisor`, [`restart`],
-//! `balancer`, `observer`, `load`, over the little HTTP of `http`. The workers and the lock server are the real ones.
-//! Called by the command line, on a runtime of the main thread alone: the children end with the thread that spawned them.
+//! `balancer`, `observer`, `load`, over the little HTTP of `http`; and the [`janitor`]. The workers and the lock server are
+//! the real ones. Called by the command line, on a runtime of the main thread alone: the children end with the thread that
+//! spawned them.
 
 mod acts;
 mod balancer;
 mod config;
 mod fleet;
 mod http;
+pub(crate) mod janitor;
 mod load;
 mod observer;
 mod progress;
@@ -18,7 +20,7 @@ pub(crate) mod service;
 mod summary;
 mod supervisor;
 
-use super::{exit, failure::Failure, out};
+use super::{context::Context, exit, failure::Failure, out};
 use acts::{Act, Stage};
 use fleet::{Fleet, FleetError};
 use progress::Progress;
@@ -40,7 +42,7 @@ const TIME_MAX: Duration = Duration::from_secs(60);
 ///
 /// Example: stagger demo --hosts 50 --slots 5
 #[derive(Debug, Clone, clap::Args)]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// How many pretend hosts there are
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..=HOSTS_MAX))]
     hosts: u32,
@@ -72,7 +74,8 @@ fn time(text: &str) -> Result<Duration, String> {
 ///
 /// # Errors
 /// The arguments do not fit each other, or the fleet cannot be started or cleared away.
-pub(crate) async fn run(args: DemoArgs, json: bool) -> Result<u8, Failure> {
+pub(crate) async fn run(args: DemoArgs, context: &Context) -> Result<u8, Failure> {
+    let json = context.globals.json;
     if args.slots >= args.hosts {
         return Err(Failure::usage(
             format!("{} hosts with {} slots: there would be nobody left to serve", args.hosts, args.slots),
@@ -126,13 +129,13 @@ async fn play(fleet: &Fleet, args: &DemoArgs, json: bool) -> Result<u8, Failure>
     }
     progress.end();
     summary.close(fleet.balancer().counts());
-    if args.keep {
-        out::note(&keeping(fleet));
-        // Whoever is waited for here ends the whole of `play`.
-        std::future::pending::<()>().await;
-    }
     if json {
         out::json(&summary)?;
+    }
+    if args.keep {
+        out::note(&keeping(fleet));
+        // The signal that is waited for ends the whole of `play`.
+        std::future::pending::<()>().await;
     }
     Ok(if summary.is_well() { exit::OK } else { exit::FAILED })
 }
@@ -153,6 +156,7 @@ fn keeping(fleet: &Fleet) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::context::Globals;
     use clap::Parser;
 
     #[derive(Debug, Parser)]
@@ -181,6 +185,7 @@ mod tests {
     #[tokio::test]
     async fn somebody_must_be_left_to_serve() {
         let args = read(&["--hosts", "3", "--slots", "3"]).expect("each in its bounds");
-        assert_eq!(run(args, true).await.expect_err("refused").exit_code(), exit::USAGE);
+        let context = Context { globals: Globals::default() };
+        assert_eq!(run(args, &context).await.expect_err("refused").exit_code(), exit::USAGE);
     }
 }

@@ -61,7 +61,7 @@ async fn report(client: &Client, name: &RolloutName, context: &Context) -> Resul
         true => out::json(&detail)?,
         false => out::result(&render::summary::summary(&detail, &leases.leases))?,
     }
-    Ok(detail.row.exit_code)
+    Ok(if detail.row.exit_code == 0 { exit::OK } else { exit::ROLLOUT_NOT_CLEAN })
 }
 
 /// One who watches a rollout.

@@ -183,11 +183,7 @@ fn read_status(section: &Section<'_>, probe: Probe, host: &Host) -> Result<Statu
     let variables = probe.question.variables();
     let out_when = section.must("out_when", "an expression that holds when the host is out")?;
     let in_when = section.must("in_when", "an expression that holds when the host is in")?;
-    Ok(Status {
-        out_when: out_when.predicate(host, variables)?,
-        in_when: in_when.predicate(host, variables)?,
-        probe,
-    })
+    Ok(Status { out_when: out_when.predicate(host, variables)?, in_when: in_when.predicate(host, variables)?, probe })
 }
 
 fn read_http(section: &Section<'_>, host: &Host, timeout: Duration) -> Result<Vec<HttpBalancer>, Problem> {

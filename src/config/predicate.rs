@@ -2,12 +2,15 @@
 //!
 //! Owns the text and the compiled program. What holds is decided in the module `probe`, which has the answers.
 
-use cel::Program;
+use cel::common::ast::{EntryExpr, Expr};
+use cel::{IdedExpr, Program};
 use std::fmt;
 use std::sync::Arc;
 
 /// Longest expression, in bytes.
-pub const EXPRESSION_BYTES_MAX: usize = 4096;
+pub const EXPRESSION_BYTES_MAX: usize = 1024;
+/// Deepest nesting of brackets. The parser needs some 150 KiB of stack for each in a debug build, and has no bound that holds.
+pub const NESTING_MAX: usize = 8;
 
 /// A compiled expression that says yes or no of an observation.
 #[derive(Clone)]
@@ -36,6 +39,9 @@ impl Predicate {
         if text.len() > EXPRESSION_BYTES_MAX {
             return Err(plain(format!("an expression has at most {EXPRESSION_BYTES_MAX} bytes")));
         }
+        if nesting(text) > NESTING_MAX {
+            return Err(plain(format!("an expression has at most {NESTING_MAX} brackets inside each other")));
+        }
         let program = Program::compile(text).map_err(|errors| match errors.errors.first() {
             Some(error) => ExpressionError {
                 message: error.msg.split_whitespace().collect::<Vec<_>>().join(" "),
@@ -46,9 +52,9 @@ impl Predicate {
         let references = program.references();
         let mut named = references.variables();
         named.sort_unstable();
-        // A comprehension (`exists`, `all`) has variables of its own; then only evaluation can tell.
-        let has_own = named.iter().any(|name| name.starts_with('@'));
-        if let Some(unknown) = named.iter().find(|name| !has_own && !variables.contains(name)) {
+        let mut own = Vec::new();
+        own_variables(program.expression(), &mut own);
+        if let Some(unknown) = named.iter().find(|name| !variables.contains(name) && !own.contains(name)) {
             let message = format!("no variable `{unknown}` here; there are {}", variables.join(", "));
             return Err(ExpressionError { message, at: text.find(unknown) });
         }
@@ -69,6 +75,50 @@ impl Predicate {
     pub fn names(&self, variable: &str) -> bool {
         self.program.references().has_variable(variable)
     }
+}
+
+/// The variables that comprehensions (`exists`, `all`, `map` …) bring along themselves. The depth is bounded by the parser.
+fn own_variables<'e>(expression: &'e IdedExpr, own: &mut Vec<&'e str>) {
+    match &expression.expr {
+        Expr::Comprehension(comprehension) => {
+            own.push(&comprehension.iter_var);
+            own.extend(comprehension.iter_var2.as_deref());
+            for part in [&comprehension.iter_range, &comprehension.loop_cond, &comprehension.loop_step] {
+                own_variables(part, own);
+            }
+            own_variables(&comprehension.result, own);
+        }
+        Expr::Call(call) => {
+            call.target.as_deref().into_iter().chain(&call.args).for_each(|part| own_variables(part, own))
+        }
+        Expr::List(list) => list.elements.iter().for_each(|part| own_variables(part, own)),
+        Expr::Select(select) => own_variables(&select.operand, own),
+        Expr::Map(map) => {
+            for entry in &map.entries {
+                if let EntryExpr::MapEntry(entry) = &entry.expr {
+                    own_variables(&entry.key, own);
+                    own_variables(&entry.value, own);
+                }
+            }
+        }
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) => {}
+    }
+}
+
+/// How many brackets stand inside each other at most. A rough count, for quoted ones are counted too: it guards against
+/// mistakes, and whoever writes the file is trusted.
+fn nesting(text: &str) -> usize {
+    let mut depth: usize = 0;
+    let mut deepest = 0;
+    for letter in text.chars() {
+        match letter {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
 }
 
 /// The byte that a parser's line and column, both from 1, stand for.
@@ -120,10 +170,31 @@ mod tests {
     }
 
     #[test]
+    fn no_expression_is_too_deep_for_the_stack() {
+        let longest = |part: &str| part.repeat(EXPRESSION_BYTES_MAX / part.len());
+        for deep in ["(", "[", "{a:", "[a][", "f("] {
+            assert!(Predicate::compile(&longest(deep), &["a"]).is_err(), "{deep}");
+        }
+        // Whether these are accepted is the parser's business; that it returns is ours.
+        for long in ["!", "-", "a.", "a?a:", "a+", "a&&", "[a](", "'"] {
+            let _returned = Predicate::compile(&longest(long), &["a"]);
+        }
+        let nested = |depth: usize| format!("{}a{}", "(".repeat(depth), ")".repeat(depth));
+        assert!(Predicate::compile(&nested(NESTING_MAX), &["a"]).is_ok());
+        let error = Predicate::compile(&nested(NESTING_MAX + 1), &["a"]).expect_err("too deep");
+        assert_eq!(error.message, "an expression has at most 8 brackets inside each other");
+        assert!(Predicate::compile("(a)+".repeat(100).trim_end_matches('+'), &["a"]).is_ok());
+    }
+
+    #[test]
     fn an_unknown_variable_is_refused_before_it_can_matter() {
         let error = Predicate::compile("1 < statsu", &["body", "status"]).expect_err("unknown");
         assert_eq!(error.message, "no variable `statsu` here; there are body, status");
         assert_eq!(error.at, Some(4));
-        assert!(Predicate::compile("answer.list.exists(x, x > 3)", &["answer"]).is_ok());
+        for ok in ["answer.list.exists(x, x > 3)", "!answer.map(y, [y]).all(z, {'k': z.filter(q, q == 1)}.size() == 1)"]
+        {
+            assert!(Predicate::compile(ok, &["answer"]).is_ok(), "{ok}");
+        }
+        assert!(Predicate::compile("answer.list.exists(x, y > 3)", &["answer"]).is_err());
     }
 }

@@ -110,6 +110,9 @@ pub enum HttpUrlError {
     /// Another scheme.
     #[error("this build speaks http:// only")]
     Scheme,
+    /// A name or password in it.
+    #[error("a URL with a password in it would be shown in reports")]
+    Credentials,
     /// Not a URL.
     #[error("not a URL: {0}")]
     Form(String),
@@ -134,7 +137,11 @@ impl FromStr for HttpUrl {
         if !text.starts_with("http://") {
             return Err(HttpUrlError::Scheme);
         }
-        let uri: http::Uri = text.parse().map_err(|error: http::uri::InvalidUri| HttpUrlError::Form(error.to_string()))?;
+        let uri: http::Uri =
+            text.parse().map_err(|error: http::uri::InvalidUri| HttpUrlError::Form(error.to_string()))?;
+        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return Err(HttpUrlError::Credentials);
+        }
         match uri.host() {
             Some(host) if !host.is_empty() => Ok(Self(text.to_owned())),
             _ => Err(HttpUrlError::Form("it names no host".to_owned())),
@@ -170,7 +177,8 @@ pub(super) fn read_optional(section: &Section<'_>, host: &Host) -> Result<Option
         Question::Http(field.url(host)?)
     } else if let Some(field) = section.get("tcp") {
         let address = field.filled(host)?;
-        let port = address.rsplit_once(':').filter(|(name, _)| !name.is_empty()).and_then(|(_, port)| port.parse().ok());
+        let port =
+            address.rsplit_once(':').filter(|(name, _)| !name.is_empty()).and_then(|(_, port)| port.parse().ok());
         if port.is_none_or(|port: u16| port == 0) {
             return Err(field.wrong("an address is written HOST:PORT"));
         }

@@ -233,7 +233,9 @@ impl<'t> Field<'t> {
     /// A command: a list of its words, with `{host}` filled in.
     pub(super) fn command(&self, host: &Host) -> Result<Command, Problem> {
         let DeValue::Array(_) = self.value else {
-            return Err(self.of_another_type("a list, such as [\"systemctl\", \"restart\", \"app\"]; no shell is involved"));
+            return Err(
+                self.of_another_type("a list, such as [\"systemctl\", \"restart\", \"app\"]; no shell is involved")
+            );
         };
         let words = self.texts()?.iter().map(|word| fill(word, host)).collect::<Vec<_>>();
         if words.len() > ARGUMENTS_MAX {

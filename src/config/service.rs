@@ -3,7 +3,7 @@
 //! Owns the keys of `[service.NAME]` and what they default to. A service without a way to depool is refused: `none` must
 //! be said.
 
-use super::depool::{self, Depool};
+use super::depool::{self, Depool, Way};
 use super::error::Problem;
 use super::probe::{self, Command};
 use super::reader::{Field, Section};
@@ -37,7 +37,7 @@ pub struct ServiceConfig {
     pub check: Option<Check>,
     /// How it leaves its balancers.
     pub depool: Depool,
-    /// How it waits for what is in flight.
+    /// How it waits for what is in flight; not at all unless said so, where there is no balancer.
     pub drain: Drain,
     /// When it is well again; without one nobody asks.
     pub verify: Option<Verify>,
@@ -82,9 +82,9 @@ pub(super) fn read<'t>(
 ) -> Result<ServiceConfig, Problem> {
     const KEYS: [&str; 9] =
         ["restart", "pools", "on_failure", "unreachable", "steady", "check", "depool", "drain", "verify"];
-    let service: Service = name
-        .parse()
-        .map_err(|error: model::names::NameError| Problem::new(at.clone(), "unusable service name").label(error.to_string()))?;
+    let service: Service = name.parse().map_err(|error: model::names::NameError| {
+        Problem::new(at.clone(), "unusable service name").label(error.to_string())
+    })?;
     let section = Section::open(text, table, at.clone(), &format!("service.{name}"), &KEYS)?;
     let restart = section.must("restart", "{ kind = \"exec\", command = [\"systemctl\", \"restart\", …] }")?;
     let restart = read_restart(&restart, host)?;
@@ -92,7 +92,9 @@ pub(super) fn read<'t>(
     let depool = section.get("depool").ok_or_else(|| {
         Problem::new(at.clone(), format!("service `{name}` does not say how it leaves its balancers"))
             .label("missing key `depool`")
-            .help("depool = { kind = \"file\", … }, \"http\" or \"exec\"; { kind = \"none\" } when there is no balancer")
+            .help(
+                "depool = { kind = \"file\", … }, \"http\" or \"exec\"; { kind = \"none\" } when there is no balancer",
+            )
     })?;
     let depool = depool::read(&depool, host)?;
     let on_failure = section
@@ -105,7 +107,12 @@ pub(super) fn read<'t>(
         .transpose()?;
     let steady = section.duration("steady", Duration::ZERO, Duration::ZERO)?;
     let check = section.get("check").map(|field| steps::read_check(&field, host)).transpose()?;
-    let drain = section.get("drain").map(|field| steps::read_drain(&field, host)).transpose()?;
+    let drain = match section.get("drain") {
+        Some(field) => steps::read_drain(&field, host)?,
+        // Where there is no balancer, nothing stops arriving, and there is nothing to wait out.
+        None if depool.way == Way::None => Drain { min: Duration::ZERO, max: Duration::ZERO, until: None },
+        None => Drain::default(),
+    };
     let verify = section.get("verify").map(|field| steps::read_verify(&field, host, steady)).transpose()?;
     Ok(ServiceConfig {
         name: service,
@@ -116,7 +123,7 @@ pub(super) fn read<'t>(
         steady,
         check,
         depool,
-        drain: drain.unwrap_or_default(),
+        drain,
         verify,
     })
 }

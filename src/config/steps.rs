@@ -161,8 +161,12 @@ pub(super) fn read_verify(field: &Field<'_>, host: &Host, steady: Duration) -> R
     let least = steady.max(every.saturating_mul(times - 1));
     if least >= within {
         let at = section.get("within").map_or(section.at.clone(), |field| field.at);
-        return Err(Problem::new(at, format!("[{}] can never succeed", section.name))
-            .label(format!("{times} answers every {}, steady for {}: more than {}", span(every), span(steady), span(within))));
+        return Err(Problem::new(at, format!("[{}] can never succeed", section.name)).label(format!(
+            "{times} answers every {}, steady for {}: more than {}",
+            span(every),
+            span(steady),
+            span(within)
+        )));
     }
     Ok(Verify { probe, expect, times, every, within })
 }

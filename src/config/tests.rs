@@ -1,43 +1,418 @@
+//! What a host's file may say, and the very text that is shown when it says something else.
+
+use super::depool::{Method, Way};
+use super::service::{OnFailure, Unreachable};
+use super::steps::Then;
 use super::*;
+use std::time::Duration;
+
 const BASE: &str = r#"coordinator = "http://locks:7532"
 [service.php-fpm]
-restart = { kind = "exec", command = ["true"] }
+restart = { kind = "exec", command = ["systemctl", "restart", "php"] }
 pools = ["app-eqiad"]
 depool = { kind = "none" }
 "#;
-fn sur() -> Surroundings { Surroundings { hostname: "mw1331".into(), state_directory: None } }
+
+const FULL: &str = r#"
+coordinator = "http://[::1]:7532/eqiad/"
+listen      = "0.0.0.0:0"
+host        = "mw1"
+state       = "/srv/{host}"
+
+[service.app]
+restart     = { kind = "exec", command = ["restart", "{host}"], timeout = "1m30s", identity = ["pid"] }
+pools       = ["app", "rack.b4"]
+on_failure  = "release"
+unreachable = "restart"
+steady      = "2s"
+
+[service.app.check]
+exec  = ["figures"]
+rules = [
+  { when = "answer.free_mib <= 100", then = "restart" },
+  { when = "answer.fragmentation >= 95", then = { exec = ["clear"] } },
+]
+
+[service.app.depool]
+kind      = "http"
+balancers = ["http://lb1:9000", "http://lb2:9000/"]
+out       = { method = "PUT", url = "{balancer}/servers/{host}", body = '{"state":"drain","on":"{balancer}"}' }
+in        = { url = "{balancer}/servers/{host}/ready" }
+status    = { url = "{balancer}/servers/{host}", out_when = "answer.state == 'drain'", in_when = "answer.state == 'ready'" }
+timeout   = "2s"
+tries     = 7
+pause     = "200ms"
+
+[service.app.drain]
+http  = "http://127.0.0.1/in-flight"
+until = "answer.count <= 1"
+min   = "1s"
+max   = "1m"
+
+[service.app.verify]
+tcp    = "127.0.0.1:80"
+times  = 5
+every  = "500ms"
+within = "20s"
+"#;
+
+fn surroundings() -> Surroundings {
+    Surroundings { hostname: "mw1331".to_owned(), state_directory: None }
+}
+
+fn good(text: &str) -> Config {
+    parse(text, Path::new("stagger.toml"), &surroundings()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn bad(text: &str) -> String {
+    match parse(text, Path::new("stagger.toml"), &surroundings()) {
+        Ok(config) => panic!("accepted as {config:#?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// The base with one line more in its service.
+fn with(line: &str) -> String {
+    format!("{BASE}{line}\n")
+}
+
+fn service(config: &Config) -> &ServiceConfig {
+    config.services.values().next().expect("a service")
+}
+
 #[test]
-fn dump() {
-    let cases: Vec<String> = vec![
-        format!("{BASE}slots = \"10%\"\n"),
-        format!("{BASE}canary = true\n"),
-        format!("{BASE}stedy = \"2s\"\n"),
-        BASE.replace("depool = { kind = \"none\" }\n", ""),
-        BASE.replace("\"none\"", "\"haproxy\""),
-        BASE.replace("\"none\"", "\"nome\""),
-        BASE.replace("\"app-eqiad\"", "\"\""),
-        BASE.replace("[\"app-eqiad\"]", "[]"),
-        BASE.replace("[\"app-eqiad\"]", "\"app\""),
-        BASE.replace("http://locks:7532", "redis://locks"),
-        BASE.replace("coordinator", "cordinator"),
-        BASE.replace("coordinator = \"http://locks:7532\"\n", ""),
-        format!("{BASE}steady = \"8d\"\n"),
-        format!("{BASE}steady = 3\n"),
-        format!("{BASE}steady = \"3\"\n"),
-        format!("{BASE}drain = {{ min = \"5s\", max = \"3s\" }}\n"),
-        format!("{BASE}[service.php-fpm.verify]\nhttp = \"http://127.0.0.1/\"\nexpect = \"statsu == 200\"\n"),
-        format!("{BASE}[service.php-fpm.verify]\nhttp = \"http://127.0.0.1/\"\nexpect = \"status = 200\"\n"),
-        format!("{BASE}[service.php-fpm.verify]\ntimes = 3\n"),
-        format!("{BASE}[service.php-fpm.verify]\nfastcgi = \"x\"\n"),
-        format!("{BASE}pools = [\"a\"]\n"),
-        "coordinator = ".to_owned(),
-        BASE.replace("\"exec\"", "\"systemd\""),
-        format!("{BASE}[service.b]\n[service.c]\nrestart = {{ kind = \"exec\", command = [] }}\n"),
-    ];
-    for text in cases {
-        match parse(&text, Path::new("/etc/stagger/stagger.toml"), &sur()) {
-            Ok(config) => eprintln!("OK {config:#?}\n"),
-            Err(error) => eprintln!("{error}\n"),
+fn the_smallest_useful_file_has_a_safe_default_for_everything() {
+    let config = good(BASE);
+    assert_eq!(config.coordinator.as_str(), "http://locks:7532");
+    assert_eq!(config.listen.to_string(), "127.0.0.1:7533");
+    assert_eq!(config.host.as_str(), "mw1331");
+    assert_eq!(config.state, Path::new("/var/lib/stagger"));
+    let service = service(&config);
+    assert_eq!(service.name.as_str(), "php-fpm");
+    assert_eq!(service.restart.timeout, Duration::from_secs(90));
+    assert_eq!(service.restart.identity, None);
+    assert_eq!((service.on_failure, service.unreachable), (OnFailure::Keep, Unreachable::Stay));
+    assert_eq!(service.steady, Duration::ZERO);
+    assert_eq!((service.check.is_none(), service.verify.is_none()), (true, true));
+    assert_eq!(service.drain, Drain { min: Duration::ZERO, max: Duration::ZERO, until: None }, "there is no balancer");
+    assert_eq!(service.depool.way, Way::None);
+    assert_eq!(service.depool.tries, 5);
+}
+
+#[test]
+fn the_full_file_says_everything_and_the_host_is_filled_in() {
+    let config = good(FULL);
+    assert_eq!(config.coordinator.as_str(), "http://[::1]:7532/eqiad");
+    assert_eq!(config.state, Path::new("/srv/mw1"));
+    assert_eq!(config.listen.port(), 0);
+    let service = service(&config);
+    assert_eq!(service.restart.command.to_string(), "restart mw1");
+    assert_eq!(service.pools.iter().map(model::names::Pool::as_str).collect::<Vec<_>>(), ["app", "rack.b4"]);
+    assert_eq!((service.on_failure, service.unreachable), (OnFailure::Release, Unreachable::Restart));
+    let check = service.check.as_ref().expect("a check");
+    assert_eq!(check.rules[0].then, Then::Restart);
+    assert!(matches!(&check.rules[1].then, Then::Exec(command) if command.program() == "clear"));
+    let Way::Http(balancers) = &service.depool.way else { panic!("{:?}", service.depool.way) };
+    let (first, second) = (&balancers[0], &balancers[1]);
+    assert_eq!((first.name.as_str(), second.name.as_str()), ("lb1:9000", "lb2:9000"));
+    assert_eq!((first.take_out.method, first.put_in.method), (Method::Put, Method::Post));
+    assert_eq!(second.take_out.url.as_str(), "http://lb2:9000/servers/mw1");
+    assert_eq!(second.take_out.body.as_deref(), Some(r#"{"state":"drain","on":"http://lb2:9000"}"#));
+    assert_eq!(first.status.probe.timeout, Duration::from_secs(2));
+    assert_eq!((service.depool.tries, service.depool.pause), (7, Duration::from_millis(200)));
+    let verify = service.verify.as_ref().expect("a verify");
+    assert_eq!((verify.expect.text(), verify.times), ("connected", 5));
+    assert_eq!((verify.every, verify.within), (Duration::from_millis(500), Duration::from_secs(20)));
+    assert_eq!(service.drain.until.as_ref().map(|(_, until)| until.text()), Some("answer.count <= 1"));
+}
+
+#[test]
+fn slots_in_a_hosts_file_are_answered_with_the_command_that_sets_them() {
+    assert_eq!(
+        bad(&with("slots = \"10%\"")),
+        r#"error: unknown key `slots`
+ --> stagger.toml:6:1
+  |
+6 | slots = "10%"
+  | ^^^^^ a pool's size lives in the coordinator, so hosts cannot disagree
+  |
+help: stagger set pool/app-eqiad slots=10% --reason …"#
+    );
+    assert!(bad(&with("ttl = \"30s\"")).ends_with("help: stagger set pool/app-eqiad ttl=30s --reason …"));
+    assert!(bad(&with("max_failures = 3")).ends_with("help: stagger set service/php-fpm max_failures=3 --reason …"));
+}
+
+#[test]
+fn a_service_without_depool_is_refused_and_none_must_be_said() {
+    assert_eq!(
+        bad(&BASE.replace("depool = { kind = \"none\" }\n", "")),
+        r#"error: service `php-fpm` does not say how it leaves its balancers
+ --> stagger.toml:2:10
+  |
+2 | [service.php-fpm]
+  |          ^^^^^^^ missing key `depool`
+  |
+help: depool = { kind = "file", … }, "http" or "exec"; { kind = "none" } when there is no balancer"#
+    );
+}
+
+#[test]
+fn a_pool_without_a_name_is_refused() {
+    assert_eq!(
+        bad(&BASE.replace("\"app-eqiad\"", "\"\"")),
+        r#"error: cannot use `service.php-fpm.pools`
+ --> stagger.toml:4:10
+  |
+4 | pools = [""]
+  |          ^^ a pool needs a name, and this one is empty"#
+    );
+    assert!(bad(&BASE.replace("[\"app-eqiad\"]", "[]")).contains("a service restarts under 1 to 8 pools"));
+    assert!(bad(&BASE.replace("[\"app-eqiad\"]", "[\"a\", \"a\"]")).contains("this pool is listed twice"));
+    assert!(bad(&BASE.replace("[\"app-eqiad\"]", "\"app\"")).contains("pools wants a list of pool names"));
+    let nine = (0..9).map(|number| format!("\"p{number}\"")).collect::<Vec<_>>().join(", ");
+    assert!(bad(&BASE.replace("\"app-eqiad\"", &nine)).contains("a service restarts under 1 to 8 pools"));
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_the_known_ones_or_the_near_one() {
+    assert_eq!(
+        bad(&with("stedy = \"2s\"")),
+        r#"error: unknown key `stedy`
+ --> stagger.toml:6:1
+  |
+6 | stedy = "2s"
+  | ^^^^^ not a key in [service.php-fpm]
+  |
+help: did you mean `steady`?"#
+    );
+    assert_eq!(
+        bad("coordinator = \"http://locks:7532\"\ntoken_file = \"/etc/token\"\n"),
+        r#"error: unknown key `token_file`
+ --> stagger.toml:2:1
+  |
+2 | token_file = "/etc/token"
+  | ^^^^^^^^^^ not a key at the top
+  |
+help: the keys here are coordinator, listen, host, state, service"#
+    );
+    assert!(bad(&with("[service.php-fpm.verify]\nfastcgi = \"/run/x\"")).contains("the keys here are http, tcp, exec"));
+}
+
+#[test]
+fn an_unknown_kind_is_refused_with_the_known_ones() {
+    assert_eq!(
+        bad(&BASE.replace("\"none\"", "\"haproxy\"")),
+        r#"error: unknown kind `haproxy`
+ --> stagger.toml:5:19
+  |
+5 | depool = { kind = "haproxy" }
+  |                   ^^^^^^^^^ this build knows none, file, http, exec"#
+    );
+    assert!(bad(&BASE.replace("\"none\"", "\"nonne\"")).ends_with("help: did you mean \"none\"?"));
+    assert!(bad(&BASE.replace("kind = \"exec\"", "kind = \"systemd\"")).contains("this build knows exec"));
+}
+
+#[test]
+fn impossible_durations_are_refused_with_their_place() {
+    assert_eq!(
+        bad(&with("steady = \"8d\"")),
+        r#"error: cannot use `service.php-fpm.steady`
+ --> stagger.toml:6:10
+  |
+6 | steady = "8d"
+  |          ^^^^ longer than 7d"#
+    );
+    assert!(bad(&with("steady = 3")).contains("steady wants a duration with its unit"));
+    assert!(bad(&with("steady = \"3\"")).contains("durations are written like 3s"));
+    assert!(bad(&with("steady = \"-3s\"")).contains("durations are written like 3s"));
+    assert!(
+        bad(&with("drain = { min = \"5s\", max = \"3s\" }")).contains("^^^^ at least 5s, and at most 3s"),
+        "the least is above the most"
+    );
+    let verify = "[service.php-fpm.verify]\ntcp = \"a:1\"\n";
+    assert!(bad(&with(&format!("{verify}every = \"0s\""))).contains("shorter than 10ms"));
+    assert!(bad(&with(&format!("{verify}times = 61"))).contains("can never succeed"));
+    assert!(bad(&with(&format!("{verify}times = 0"))).contains("not between 1 and 1000"));
+    assert!(bad(&with(&format!("steady = \"60s\"\n{verify}"))).contains("steady for 1m: more than 1m"));
+    let flag = good(&BASE.replace("kind = \"none\"", "kind = \"file\", path = \"/run/out\""));
+    assert_eq!(service(&flag).drain, Drain { min: Duration::from_secs(3), max: Duration::from_secs(30), until: None });
+    let long = good(&with("drain = { min = \"40s\" }"));
+    assert_eq!(service(&long).drain.max, Duration::from_secs(40), "the least alone moves the most");
+}
+
+#[test]
+fn an_expression_is_refused_with_its_place_inside_the_text() {
+    assert_eq!(
+        bad(&with("[service.php-fpm.verify]\nhttp = \"http://a/\"\nexpect = \"statsu == 200\"")),
+        r#"error: cannot use the expression `service.php-fpm.verify.expect`
+ --> stagger.toml:8:11
+  |
+8 | expect = "statsu == 200"
+  |           ^^^^^^ no variable `statsu` here; there are status, body, answer, headers"#
+    );
+    assert!(bad(&with("[service.php-fpm.verify]\ntcp = \"a:1\"\nexpect = \"connected &&\"")).contains(":8:"));
+}
+
+#[test]
+fn a_probe_is_exactly_one_question() {
+    let verify = |keys: &str| bad(&with(&format!("[service.php-fpm.verify]\n{keys}")));
+    assert!(verify("times = 3").contains("[service.php-fpm.verify] asks nothing"));
+    assert!(verify("tcp = \"a:1\"\nhttp = \"http://a/\"").contains("a second question"));
+    assert!(verify("tcp = \"a\"").contains("an address is written HOST:PORT"));
+    assert!(verify("tcp = \":1\"").contains("an address is written HOST:PORT"));
+    assert!(verify("http = \"https://a/\"").contains("this build speaks http:// only"));
+    assert!(verify("http = \"http:///x\"").contains("not a URL"));
+    assert!(verify("http = \"http://me:secret@a/\"").contains("would be shown in reports"));
+    assert!(verify("exec = []").contains("a command needs a program"));
+    assert!(verify("exec = \"reload me\"").contains("no shell is involved"));
+    assert!(bad(&with("drain = { until = \"exit == 0\" }")).contains("there is no answer to look at"));
+    assert!(bad(&with("drain = { tcp = \"a:1\" }")).contains("missing key `until`"));
+}
+
+#[test]
+fn a_check_must_be_able_to_end_in_a_restart() {
+    let check = |rules: &str| bad(&with(&format!("[service.php-fpm.check]\nexec = [\"x\"]\n{rules}")));
+    assert!(check("").contains("missing key `rules`"));
+    assert!(check("rules = []").contains("between 1 and 64 rules"));
+    assert!(check("rules = [{ when = \"exit == 0\", then = { exec = [\"y\"] } }]").contains("would never restart"));
+    assert!(check("rules = [{ when = \"exit == 0\", then = \"restrat\" }]").contains("did you mean \"restart\"?"));
+    assert!(check("rules = [{ when = \"status == 0\", then = \"restart\" }]").contains("no variable `status` here"));
+}
+
+#[test]
+fn balancers_must_be_told_apart() {
+    let depool = |more: &str, url: &str| {
+        let status = format!("status = {{ url = \"{url}\", out_when = \"status == 1\", in_when = \"status == 2\" }}");
+        let parts = format!("out = {{ url = \"{url}\" }}\nin = {{ url = \"{url}\" }}\n{status}\n{more}");
+        let depool = format!("[service.php-fpm.depool]\nkind = \"http\"\n{parts}\n");
+        BASE.replace("depool = { kind = \"none\" }\n", &depool)
+    };
+    let one = good(&depool("", "http://lb:1/{host}"));
+    assert!(matches!(&service(&one).depool.way, Way::Http(all) if all[0].name == "lb:1"));
+    assert!(bad(&depool("", "{balancer}/x")).contains("{balancer} needs `balancers`"));
+    assert!(bad(&depool("balancers = [\"http://a\"]", "http://a/x")).contains("every balancer is the same one"));
+    assert!(bad(&depool("balancers = [\"http://a\", \"http://a/\"]", "{balancer}/x")).contains("listed twice"));
+    assert!(bad(&depool("balancers = []", "{balancer}/x")).contains("between 1 and 16 balancers"));
+    assert!(bad(&depool("path = \"/x\"", "http://a/")).contains("unknown key `path`"), "another kind's key");
+}
+
+#[test]
+fn coordinators_are_reached_over_http_and_by_port() {
+    let coordinator = |url: &str| url.parse::<CoordinatorUrl>().map(|url| url.to_string());
+    assert_eq!(coordinator("http://a:1/"), Ok("http://a:1".to_owned()));
+    assert_eq!(coordinator("http://a:1/eqiad"), Ok("http://a:1/eqiad".to_owned()));
+    for url in ["https://a:1", "redis://a:1", "etcd://a,b", "a:1", ""] {
+        assert_eq!(coordinator(url), Err(CoordinatorUrlError::Scheme), "{url}");
+    }
+    for url in ["http://a", "http://:1", "http://a:0", "http://a:x", "http://u@a:1", "http://a b:1"] {
+        assert_eq!(coordinator(url), Err(CoordinatorUrlError::Authority), "{url}");
+    }
+    for url in ["http://a:1/b/c", "http://a:1/b?c", "http://a:1//"] {
+        assert_eq!(coordinator(url), Err(CoordinatorUrlError::Domain), "{url}");
+    }
+    assert!(bad(&BASE.replace("http://locks:7532", "redis://locks")).contains("this build speaks http:// only"));
+}
+
+#[test]
+fn every_service_is_told_its_first_mistake_in_the_order_of_the_file() {
+    let text = "coordinator = \"http://a:1\"\n[service.z]\npools = 1\n[service.b]\nslots = 2\n[service.'c d']\n";
+    let said = bad(text);
+    let starts: Vec<&str> = said.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(starts, ["error: missing key `restart`", "error: unknown key `slots`", "error: unusable service name"]);
+}
+
+#[test]
+fn what_is_no_toml_is_shown_where_it_breaks() {
+    let said = bad("coordinator = \n");
+    assert!(said.starts_with("error: this is not TOML\n --> stagger.toml:1:15\n"), "{said}");
+    assert!(bad("ключ = \"é").contains("this is not TOML"));
+}
+
+#[test]
+fn a_file_that_is_too_deep_is_refused() {
+    for deep in [
+        format!("x = {}", "[".repeat(100_000)),
+        format!("[{}a]\nb = 1", "a.".repeat(100_000)),
+        "x = {a=".repeat(50_000),
+    ] {
+        assert!(bad(&deep).starts_with("error: "));
+    }
+}
+
+#[test]
+fn the_surroundings_fill_in_what_the_file_leaves_out() {
+    let state_directory = Some(PathBuf::from("/run/state"));
+    let given = Surroundings { hostname: "h".to_owned(), state_directory };
+    let config = parse(BASE, Path::new("x"), &given).expect("a configuration");
+    assert_eq!((config.host.as_str(), config.state.as_path()), ("h", Path::new("/run/state")));
+    let nameless = parse(BASE, Path::new("x"), &Surroundings::default()).expect_err("no name");
+    assert!(nameless.to_string().contains("the system's own name cannot be used"), "{nameless}");
+    let system = Surroundings::of_system(None);
+    assert!(!system.hostname.is_empty() && !system.hostname.contains('.'), "{system:?}");
+}
+
+#[test]
+fn a_file_is_read_or_it_is_said_why_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("stagger.toml");
+    let missing = load(&path, &surroundings()).expect_err("no file");
+    assert!(missing.to_string().starts_with("error: cannot read the configuration "), "{missing}");
+    std::fs::write(&path, BASE).expect("written");
+    assert_eq!(load(&path, &surroundings()).expect("a configuration").services.len(), 1);
+    std::fs::write(&path, "#".repeat(1024 * 1024 + 1)).expect("written");
+    assert!(matches!(load(&path, &surroundings()), Err(ConfigError::TooLarge { .. })));
+}
+
+/// What a random change puts into a file: pieces that mean something in it.
+const PIECES: [&str; 22] = [
+    "\"",
+    "'''",
+    "[",
+    "]",
+    "{",
+    "}",
+    "=",
+    ".",
+    ",",
+    "\n",
+    "{host}",
+    "{balancer}",
+    "é",
+    "\0",
+    "#",
+    "-1",
+    "1e9",
+    "then",
+    "when",
+    "answer.",
+    "service",
+    "(((",
+];
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { cases: 512, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn whatever_stands_in_a_file_is_read_or_refused_with_a_place(
+        changes in proptest::collection::vec((0usize..2000, 0usize..PIECES.len(), 0usize..6), 0..6)
+    ) {
+        let mut text: Vec<char> = FULL.chars().collect();
+        for (at, piece, dropped) in changes {
+            let at = at % text.len();
+            let end = (at + dropped).min(text.len());
+            text.splice(at..end, PIECES[piece].chars());
+        }
+        let text: String = text.into_iter().collect();
+        if let Err(error) = parse(&text, Path::new("stagger.toml"), &surroundings()) {
+            let said = error.to_string();
+            assert!(said.starts_with("error: ") && said.contains("--> stagger.toml:"), "{said}");
+        }
+    }
+
+    #[test]
+    fn whatever_stands_in_an_expression_is_compiled_or_refused(text in "[a-z0-9 .()\\[\\]{}'\"!&|<>=?:,+*/%@\\\\é-]{0,40}") {
+        if let Err(error) = Predicate::compile(&text, &["a", "answer"]) {
+            assert!(!error.to_string().is_empty() && error.at.is_none_or(|at| at <= text.len()), "{error:?}");
         }
     }
 }

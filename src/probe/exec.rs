@@ -5,6 +5,7 @@
 //! Called by the probes, the balancers and the units.
 
 use crate::config::Command;
+use model::rollout::tail;
 use rustix::process::{Pid, Signal};
 use std::ffi::OsString;
 use std::io;
@@ -25,7 +26,7 @@ const REAP_MAX: Duration = Duration::from_secs(1);
 pub const DIE_WITH_PARENT: &str = "__die-with-parent";
 
 /// How to run a command.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ExecOptions {
     /// After this it is killed, with its whole process group.
     pub timeout: Duration,
@@ -108,7 +109,8 @@ pub enum ExecError {
 pub async fn run(command: &Command, options: &ExecOptions) -> Result<Exit, ExecError> {
     let program = || command.program().to_owned();
     let started = Instant::now();
-    let mut child = prepare(command, options).spawn().map_err(|source| ExecError::Start { program: program(), source })?;
+    let mut child =
+        prepare(command, options).spawn().map_err(|source| ExecError::Start { program: program(), source })?;
     let mut group = Group::of(child.id());
     let (mut out, mut err) = (Tail::of(child.stdout.take()), Tail::of(child.stderr.take()));
     let ended = timeout(options.timeout, wait(&mut child, &mut out, &mut err)).await;
@@ -178,11 +180,7 @@ fn output(stdout: &str, stderr: &str) -> String {
         all.push('\n');
     }
     all.push_str(stderr);
-    let mut from = all.len().saturating_sub(OUTPUT_BYTES_MAX);
-    while !all.is_char_boundary(from) {
-        from += 1;
-    }
-    all.split_off(from)
+    tail(&all, OUTPUT_BYTES_MAX).to_owned()
 }
 
 /// A command's process group; killed when dropped, unless the command has ended by itself.

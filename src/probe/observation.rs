@@ -4,6 +4,7 @@
 
 use crate::probe::exec::Exit;
 use cel::{Context, Value};
+use model::rollout::head;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, HashMap};
 
@@ -109,7 +110,8 @@ fn value(json: &Json) -> Value {
         Json::String(text) => Value::from(text.clone()),
         Json::Array(items) => Value::from(items.iter().map(value).collect::<Vec<_>>()),
         Json::Object(entries) => {
-            let entries: HashMap<String, Value> = entries.iter().map(|(key, item)| (key.clone(), value(item))).collect();
+            let entries: HashMap<String, Value> =
+                entries.iter().map(|(key, item)| (key.clone(), value(item))).collect();
             Value::from(entries)
         }
     }
@@ -117,12 +119,6 @@ fn value(json: &Json) -> Value {
 
 /// The beginning of a text, at most [`EXCERPT_BYTES_MAX`] bytes of it.
 pub fn excerpt(text: &str) -> String {
-    if text.len() <= EXCERPT_BYTES_MAX {
-        return text.to_owned();
-    }
-    let mut end = EXCERPT_BYTES_MAX;
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}…", &text[..end])
+    let head = head(text, EXCERPT_BYTES_MAX);
+    if head.len() == text.len() { head.to_owned() } else { format!("{head}…") }
 }

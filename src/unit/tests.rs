@@ -1,0 +1,97 @@
+//! The restart act and the look whether it happened, with real commands.
+
+use super::*;
+use crate::probe::fixture::{client, service};
+use std::path::Path;
+
+/// A unit whose commands are these shell lines.
+fn unit(restart: &str, identity: Option<&str>) -> Unit {
+    let identity = identity.map_or(String::new(), |line| format!(", identity = [\"sh\", \"-c\", '''{line}''']"));
+    let keys = format!("restart = {{ kind = \"exec\", command = [\"sh\", \"-c\", '''{restart}''']{identity} }}\n");
+    Unit::new(&service(&keys), &client(), None)
+}
+
+fn reads(file: &Path) -> String {
+    format!("cat {}", file.display())
+}
+
+#[tokio::test]
+async fn a_restart_tells_what_it_printed() {
+    let unit = unit("echo $STAGGER_HOST $STAGGER_SERVICE $STAGGER_TOKEN", None);
+    let restarted = unit.restart(&[("STAGGER_TOKEN".to_owned(), "9127".to_owned())]).await.expect("restarted");
+    assert_eq!(restarted.output, "mw1 app 9127\n");
+    assert!(restarted.ms < 10_000);
+}
+
+#[tokio::test]
+async fn a_failed_restart_tells_its_exit_and_its_last_words() {
+    let error = unit("echo '[pool www] unknown entry' >&2; exit 78", None).restart(&[]).await.expect_err("failed");
+    assert_eq!(error.to_string(), "exit 78: [pool www] unknown entry");
+    assert_eq!(error.exit(), Some(78));
+    let fault = Fault::from(error);
+    assert_eq!(
+        (fault.cause.as_str(), fault.output.as_str()),
+        ("exit 78: [pool www] unknown entry", "[pool www] unknown entry\n")
+    );
+    let mut slow = unit("echo begun; sleep 600", None);
+    slow.restart.timeout = Duration::from_millis(1500);
+    let error = slow.restart(&[]).await.expect_err("slow");
+    assert_eq!((error.exit(), error.output().as_str()), (None, "begun\n"));
+}
+
+#[tokio::test]
+async fn an_identity_is_a_word_of_its_command() {
+    assert_eq!(unit("true", None).identity().await.expect("none"), None);
+    assert_eq!(unit("true", Some("echo pid 7")).identity().await.expect("one").as_deref(), Some("pid 7"));
+    assert!(matches!(unit("true", Some("true")).identity().await, Err(UnitError::NoIdentity { bytes: 0 })));
+    assert!(matches!(unit("true", Some("seq 1 1000")).identity().await, Err(UnitError::NoIdentity { .. })));
+    assert!(matches!(unit("true", Some("echo 7; exit 1")).identity().await, Err(UnitError::Failed { .. })));
+}
+
+#[tokio::test]
+async fn another_incarnation_is_a_restart_that_happened() {
+    let unit = unit("true", Some("echo 8"));
+    assert_eq!(unit.inspect(Some("7")).await, Seen::Done);
+}
+
+#[tokio::test]
+async fn the_same_incarnation_is_believed_only_after_a_while() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("identity");
+    std::fs::write(&file, "7").expect("written");
+    let unit = unit("true", Some(&reads(&file)));
+    let started = Instant::now();
+    assert_eq!(unit.inspect(Some("7")).await, Seen::NotDone);
+    assert!(started.elapsed() >= QUIET);
+    // A restart that goes on after its command died: it shows within the quiet time.
+    let later = tokio::spawn(async move {
+        sleep(LOOK_EVERY * 2).await;
+        std::fs::write(&file, "8").expect("written");
+        folder
+    });
+    assert_eq!(unit.inspect(Some("7")).await, Seen::Done);
+    later.await.expect("written");
+}
+
+#[tokio::test]
+async fn what_nobody_can_tell_is_unknown() {
+    let unknown =
+        |seen: Seen, word: &str| assert!(matches!(&seen, Seen::Unknown(why) if why.contains(word)), "{seen:?}");
+    unknown(unit("true", Some("echo 7")).inspect(None).await, "not recorded");
+    unknown(unit("true", None).inspect(Some("7")).await, "no identity command");
+    unknown(unit("true", Some("echo gone >&2; exit 1")).inspect(Some("7")).await, "exit 1: gone");
+}
+
+#[tokio::test]
+async fn a_service_in_the_middle_of_its_restart_is_waited_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("identity");
+    let unit = unit("true", Some(&reads(&file)));
+    let later = tokio::spawn(async move {
+        sleep(LOOK_EVERY * 3).await;
+        std::fs::write(&file, "8").expect("written");
+        folder
+    });
+    assert_eq!(unit.inspect(Some("7")).await, Seen::Done);
+    later.await.expect("written");
+}

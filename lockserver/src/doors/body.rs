@@ -1,9 +1,11 @@
 //! Reading requests: bodies within their bounds, names checked where they enter, refusals in the one shape.
 
 use super::Failure;
+use crate::domain::Domain;
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use coordinator::wire::{BODY_BYTES_MAX, kind};
+use coordinator::refusal::kind;
+use coordinator::wire::BODY_BYTES_MAX;
 use futures_util::StreamExt;
 use http::request::Parts;
 use model::names::{NameError, RolloutName};
@@ -11,10 +13,7 @@ use model::read::Selection;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::str::FromStr;
-use std::time::Duration;
-
-/// How long a body may take to arrive.
-const BODY_WAIT: Duration = Duration::from_secs(10);
+use std::sync::Arc;
 
 fn malformed(value: impl Into<String>) -> Failure {
     Failure::new(kind::MALFORMED, value)
@@ -24,12 +23,12 @@ fn malformed(value: impl Into<String>) -> Failure {
 #[derive(Debug)]
 pub(crate) struct Payload(Map<String, Value>);
 
-impl<S: Send + Sync> FromRequest<S> for Payload {
+impl FromRequest<Arc<Domain>> for Payload {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, _: &S) -> Result<Payload, Failure> {
-        let read = tokio::time::timeout(BODY_WAIT, bytes(request.into_body())).await;
-        let slow = |_| Failure::new(kind::SLOW, format!("the body did not come within {} s", BODY_WAIT.as_secs()));
+    async fn from_request(request: Request, domain: &Arc<Domain>) -> Result<Payload, Failure> {
+        let read = tokio::time::timeout(domain.body_wait, bytes(request.into_body())).await;
+        let slow = |_| Failure::new(kind::SLOW, format!("the body did not come within {:?}", domain.body_wait));
         let bytes = read.map_err(slow)??;
         if bytes.is_empty() {
             return Ok(Payload(Map::new()));
@@ -56,7 +55,9 @@ impl Payload {
     /// A field that the path says: the body may leave it out, and must not say another.
     pub(crate) fn named(mut self, field: &str, value: &str) -> Result<Payload, Failure> {
         match self.0.insert(field.to_owned(), Value::String(value.to_owned())) {
-            Some(said) if said != value => Err(malformed(format!("the path says {field} {value:?}, and the body {said}"))),
+            Some(said) if said != value => {
+                Err(malformed(format!("the path says {field} {value:?}, and the body {said}")))
+            }
             _ => Ok(self),
         }
     }
@@ -74,7 +75,8 @@ impl Payload {
 
     /// The body as what it should be.
     pub(crate) fn read<T: DeserializeOwned>(self) -> Result<T, Failure> {
-        serde_json::from_value(Value::Object(self.0)).map_err(|cause| malformed(format!("the body does not fit: {cause}")))
+        serde_json::from_value(Value::Object(self.0))
+            .map_err(|cause| malformed(format!("the body does not fit: {cause}")))
     }
 
     /// The body of a person's change. Without an operation it gets one, and cannot be repeated safely.
@@ -129,6 +131,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Selected {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Selected, Failure> {
         let query = Query::<Selection>::from_request_parts(parts, state).await;
-        query.map(|Query(select)| Selected(select)).map_err(|cause| malformed(format!("the query cannot be read: {cause}")))
+        query
+            .map(|Query(select)| Selected(select))
+            .map_err(|cause| malformed(format!("the query cannot be read: {cause}")))
     }
 }

@@ -4,7 +4,7 @@ use super::{Answered, Failure, Shared};
 use crate::domain::Fault;
 use axum::extract::State;
 use axum::response::IntoResponse;
-use coordinator::wire::kind;
+use coordinator::refusal::kind;
 
 /// The content type of the Prometheus text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";

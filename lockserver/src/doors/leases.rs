@@ -13,16 +13,20 @@ use model::request::{BeginAsk, Quiet, Renew, Settle};
 use model::{Reply, Request};
 use serde_json::{Value, json};
 
+/// For how long an ask stands that does not say so itself, in milliseconds: time enough to ask again.
+const PATIENCE_MS: u64 = 5_000;
+
 /// `POST /v1/leases`
 pub(crate) async fn ask(State(domain): Shared, payload: Payload) -> Answered {
-    let AskBody { ask, hold_ms } = payload.or("patience_ms", 0).read()?;
+    let AskBody { ask, hold_ms } = payload.or("patience_ms", PATIENCE_MS).read()?;
     respond(&calls::ask(&domain, ask, hold_ms).await?)
 }
 
 /// `PUT /v1/members/{host}`
 pub(crate) async fn join(State(domain): Shared, names: Names, payload: Payload) -> Answered {
     let host: Host = names.get(0)?;
-    let payload = payload.named("host", host.as_str())?.or("services", json!({})).or("version", "").or("sightings", json!([]));
+    let payload =
+        payload.named("host", host.as_str())?.or("services", json!({})).or("version", "").or("sightings", json!([]));
     let body: JoinBody = payload.or("patience_ms", 0).read()?;
     respond(&calls::join(&domain, body).await?)
 }

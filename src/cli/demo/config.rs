@@ -30,6 +30,7 @@ pub(super) struct World<'a> {
 
 /// The configuration of the host of this name, whose service listens here and whose folder is this.
 ///
+/// What is in flight is asked of the balancer: a service that failed to start cannot tell, and has nothing to drain.
 /// One good answer is enough to verify: the supervisor answers a restart only when the old process is gone, so whoever
 /// answers is the new one.
 pub(super) fn text(world: &World<'_>, host: &str, service: SocketAddr, folder: &Path) -> String {
@@ -56,8 +57,8 @@ status = {{ url = "{{balancer}}/servers/{{host}}", out_when = "answer.state == '
 pause = "100ms"
 
 [service.{name}.drain]
-http = "http://{service}/in-flight"
-until = "answer.in_flight == 0"
+http = "http://{balancer}/servers/{{host}}"
+until = "answer.current == 0"
 min = "{drain_ms}ms"
 max = "{max_ms}ms"
 
@@ -70,9 +71,9 @@ within = "10s"
     )
 }
 
-/// A path as a TOML string.
+/// A path as a TOML string; a JSON string is one.
 fn quoted(path: &Path) -> String {
-    toml::Value::String(path.to_string_lossy().into_owned()).to_string()
+    serde_json::Value::from(path.to_string_lossy()).to_string()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Asks the demo's supervisor and ends as the unit did, with what that printed. Owns no process itself. Plain blocking
 //! sockets, since its own start is part of what every pretend restart costs.
 
+use crate::cli::out;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -16,7 +17,7 @@ const ANSWER_BYTES_MAX: u64 = 64 * 1024;
 
 /// Restart a pretend service of `stagger demo`.
 #[derive(Debug, Clone, clap::Args)]
-pub struct DemoRestartArgs {
+pub(crate) struct DemoRestartArgs {
     /// Where the demo's supervisor listens
     supervisor: SocketAddr,
     /// Whose service
@@ -24,16 +25,16 @@ pub struct DemoRestartArgs {
 }
 
 /// Has the service restarted. Returns the unit's exit code, 0 once it is well.
-pub fn run(args: &DemoRestartArgs) -> u8 {
+pub(crate) fn run(args: &DemoRestartArgs) -> u8 {
     match ask(args) {
         Ok((exit, stderr)) => {
             if !stderr.is_empty() {
-                anstream::eprintln!("{stderr}");
+                out::note(&stderr);
             }
             exit
         }
         Err(error) => {
-            anstream::eprintln!("cannot restart the service of {}: {error}", args.host);
+            out::note(&format!("cannot restart the service of {}: {error}", args.host));
             EXIT_FAILED
         }
     }

@@ -1,17 +1,16 @@
 //! The pretend service, a process of its own for each host: `stagger demo-service`.
 //!
-//! Answers `GET /` after a few milliseconds with its build, `/slow?ms=N` after so long, `/healthz`, and `/in-flight` with the
-//! number of requests that it is at. Killed, it loses them. It takes a while to start, reads which build is installed when
-//! it does, and refuses to run a broken one. Started by the supervisor; ends with the process that started it.
+//! Answers `GET /` after a few milliseconds, `/slow?ms=N` after so long and `/healthz` at once, each with its build and pid.
+//! Killed, it loses the requests that it is at. It takes a while to start, reads which build is installed when it does, and
+//! refuses to run a broken one. Started by the supervisor; ends with the process that started it.
 
 use crate::cli::demo::http::{self, Answer, Request};
+use crate::cli::out;
 use serde_json::json;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -22,13 +21,13 @@ const EXIT_FAILED: u8 = 1;
 /// How long an ordinary request takes.
 const ANSWER_TIME: Duration = Duration::from_millis(3);
 /// Longest that a slow one may be asked to take.
-const SLOW_MS_MAX: u64 = 30_000;
+const SLOW_TIME_MAX: Duration = Duration::from_secs(30);
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 256;
 
 /// A pretend service of `stagger demo`.
 #[derive(Debug, Clone, clap::Args)]
-pub struct DemoServiceArgs {
+pub(crate) struct DemoServiceArgs {
     /// Where to listen; its port may be 0
     #[arg(long)]
     address: SocketAddr,
@@ -88,7 +87,7 @@ impl Build {
 }
 
 /// Runs the service until it is killed. Returns its exit code when it cannot start.
-pub async fn run(args: DemoServiceArgs) -> u8 {
+pub(crate) async fn run(args: DemoServiceArgs) -> u8 {
     let error = match start(&args).await {
         Ok((listener, build)) => {
             serve(listener, build).await;
@@ -96,7 +95,7 @@ pub async fn run(args: DemoServiceArgs) -> u8 {
         }
         Err(error) => error,
     };
-    anstream::eprintln!("{error}");
+    out::note(&error.to_string());
     if matches!(error, StartError::Broken(_)) { EXIT_CONFIGURATION } else { EXIT_FAILED }
 }
 
@@ -142,48 +141,22 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Counts a request for as long as it is handled.
-struct InFlight(Arc<AtomicU32>);
-
-impl InFlight {
-    fn new(count: &Arc<AtomicU32>) -> InFlight {
-        count.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(count))
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 async fn serve(listener: TcpListener, build: u64) {
-    let in_flight = Arc::new(AtomicU32::new(0));
-    http::serve(listener, move |request| {
-        let in_flight = Arc::clone(&in_flight);
-        async move { answer(&request, build, &in_flight).await }
-    })
-    .await;
+    http::serve(listener, move |request| async move { answer(&request, build).await }).await;
 }
 
-async fn answer(request: &Request, build: u64, in_flight: &Arc<AtomicU32>) -> Answer {
-    match request.parts().as_slice() {
-        [] => {
-            let _flight = InFlight::new(in_flight);
-            tokio::time::sleep(ANSWER_TIME).await;
-            Answer::json(&json!({ "build": build, "pid": std::process::id() }))
-        }
+async fn answer(request: &Request, build: u64) -> Answer {
+    let time = match request.parts().as_slice() {
+        [] => ANSWER_TIME,
         ["slow"] => {
-            let _flight = InFlight::new(in_flight);
-            let ms = request.query("ms").and_then(|ms| ms.parse().ok()).unwrap_or(0).min(SLOW_MS_MAX);
-            tokio::time::sleep(Duration::from_millis(ms)).await;
-            Answer::json(&json!({ "build": build, "pid": std::process::id() }))
+            let ms = request.query("ms").and_then(|ms| ms.parse().ok()).unwrap_or(0);
+            Duration::from_millis(ms).min(SLOW_TIME_MAX)
         }
-        ["healthz"] => Answer::json(&json!({ "build": build, "pid": std::process::id() })),
-        ["in-flight"] => Answer::json(&json!({ "in_flight": in_flight.load(Ordering::Relaxed) })),
-        _ => Answer::new(404, "there are /, /slow, /healthz and /in-flight"),
-    }
+        ["healthz"] => Duration::ZERO,
+        _ => return Answer::new(404, "there are /, /slow and /healthz"),
+    };
+    tokio::time::sleep(time).await;
+    Answer::json(&json!({ "build": build, "pid": std::process::id() }))
 }
 
 #[cfg(test)]
@@ -204,24 +177,15 @@ mod tests {
         assert!(matches!(Build::read(&path), Err(StartError::Broken(_))));
     }
 
-    #[tokio::test]
-    async fn it_answers_with_its_build_and_counts_what_is_in_flight() {
-        let in_flight = Arc::new(AtomicU32::new(0));
-        let body = answer(&Request::get("/"), 7, &in_flight).await.body;
-        let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
-        assert_eq!((&body["build"], &body["pid"]), (&json!(7), &json!(std::process::id())));
-
-        let slow = tokio::spawn({
-            let in_flight = Arc::clone(&in_flight);
-            async move { answer(&Request::get("/slow?ms=50"), 7, &in_flight).await }
-        });
-        while in_flight.load(Ordering::Relaxed) == 0 {
-            tokio::task::yield_now().await;
+    #[tokio::test(start_paused = true)]
+    async fn it_answers_with_its_build_after_so_long() {
+        for (target, time_ms) in [("/", 3), ("/slow?ms=2500", 2500), ("/slow", 0), ("/slow?ms=99999999", 30_000), ("/healthz", 0)] {
+            let asked = tokio::time::Instant::now();
+            let answer = answer(&Request::get(target), 7).await;
+            assert_eq!(asked.elapsed().as_millis(), time_ms, "{target}");
+            let body: serde_json::Value = serde_json::from_str(&answer.body).expect("JSON");
+            assert_eq!(body, json!({ "build": 7, "pid": std::process::id() }));
         }
-        let count = answer(&Request::get("/in-flight"), 7, &in_flight).await;
-        assert_eq!(count, Answer::new(200, r#"{"in_flight":1}"#));
-        assert_eq!(slow.await.expect("no panic").status, 200);
-        assert_eq!(answer(&Request::get("/in-flight"), 7, &in_flight).await.body, r#"{"in_flight":0}"#);
-        assert_eq!(answer(&Request::get("/else"), 7, &in_flight).await.status, 404);
+        assert_eq!(answer(&Request::get("/else"), 7).await.status, 404);
     }
 }

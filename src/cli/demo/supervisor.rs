@@ -217,6 +217,8 @@ impl Supervisor {
         let log = host.folder.join("worker.log");
         let (out, errors) = (append(&log)?, append(&log)?);
         let mut command = Command::new(&self.settings.exe);
+        // The environment must not lead it to another coordinator than its configuration does.
+        command.env_remove("STAGGER_COORDINATOR");
         command.arg("__die-with-parent").arg(std::process::id().to_string()).arg("--");
         command.arg(&self.settings.exe).arg("worker").arg("-c").arg(host.folder.join("stagger.toml"));
         command.stdin(Stdio::null()).stdout(out).stderr(errors);

@@ -119,6 +119,7 @@ host/mw1 is paused by ann@ops1 5m ago, 1h55m more: switch is being replaced; end
             reason: "slow disks".to_owned(),
             at: AT,
             until: Some(Time(1)),
+            before: None,
         });
         row.pauses.push(sample_pause("all"));
         let expected = "\

@@ -1,0 +1,9 @@
+//! The lock server over HTTP, from outside: one binary, a file per subject.
+
+mod common;
+mod doors;
+mod events;
+mod held;
+mod manual;
+mod round_trip;
+mod store;

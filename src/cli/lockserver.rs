@@ -1,0 +1,73 @@
+//! `stagger lockserver`: keeps the leases, the queue and the rollouts of a fleet.
+//!
+//! Owns where it listens and how it is ended. The server itself is the crate `lockserver`.
+
+use super::context::{Context, state_directory};
+use super::failure::Failure;
+use super::{exit, logging, out};
+use ::lockserver::{Error, Options};
+use serde_json::json;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Keep the leases, the queue and the rollouts of a fleet: what workers and commands ask.
+///
+/// The state is in memory and on disk before anyone is answered; a lock server that starts again knows everything. It
+/// prints its address, logs to standard error, and stops in order on TERM or Ctrl-C.
+///
+/// Example: stagger lockserver --data /var/lib/stagger --api 10.0.0.5:7532 --trusted-network
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct LockserverArgs {
+    /// The folder of its state [default: STATE_DIRECTORY, else /var/lib/stagger]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Listen here; port 0 takes any
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7532")]
+    api: SocketAddr,
+    /// Listen beyond loopback without encryption or tokens: whoever reaches the port may do everything
+    #[arg(long)]
+    trusted_network: bool,
+}
+
+/// Runs it until a signal ends it.
+pub(crate) async fn run(args: LockserverArgs, context: &Context) -> Result<u8, Failure> {
+    if let Some(url) = &context.globals.coordinator {
+        let what = format!("a lock server keeps its own state here, and --coordinator {url} would name another's");
+        return Err(Failure::usage(what, "leave --coordinator out; --data says where the state is"));
+    }
+    if !args.api.ip().is_loopback() && !args.trusted_network {
+        let what = format!("{} can be reached from elsewhere, and neither encryption nor tokens protect it", args.api);
+        return Err(Failure::usage(what, "listen on loopback; or say --trusted-network when the network itself is the protection"));
+    }
+    logging::start();
+    let failed = |error| Failure::system("listen for signals", error);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let unbound = |error| Failure::system(format!("listen on {}", args.api), error);
+    let listener = TcpListener::bind(args.api).await.map_err(unbound)?;
+    let api = format!("http://{}", listener.local_addr().map_err(unbound)?);
+    let data = args.data.unwrap_or_else(state_directory);
+    match context.globals.json {
+        true => out::json(&json!({ "api": api, "data": data }))?,
+        false => out::result(&format!("{api}  state in {}", data.display()))?,
+    }
+    let shutdown = async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping");
+    };
+    ::lockserver::run(listener, Options::folder(data), shutdown).await.map_err(failure)?;
+    Ok(exit::OK)
+}
+
+fn failure(error: Error) -> Failure {
+    let what = match &error {
+        Error::Store(_) => format!("cannot open the store: {error}"),
+        _ => format!("the lock server ended badly: {error}"),
+    };
+    Failure::Work { what, hint: String::new(), code: exit::FAILED }
+}

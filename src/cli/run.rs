@@ -1,0 +1,150 @@
+//! `stagger run`: runs a command under a lease, and ends it when the lease can no longer be confirmed.
+//!
+//! Owns the order: a lease first ([`wait`]), then the command ([`child`]) while the lease is kept ([`keep`]), then the lease
+//! is given back. Never runs a command without a lease that was confirmed, and never leaves one running that has none.
+
+mod boottime;
+mod child;
+mod keep;
+mod signals;
+mod wait;
+
+use super::context::{Context, hostname};
+use super::failure::Failure;
+use super::render::text::clean;
+use super::{exit, out};
+use crate::config::duration;
+use child::Child;
+use model::lease::{Lease, POOLS_PER_LEASE_MAX, Purpose, TEXT_BYTES_MAX};
+use model::names::{Holder, Pool};
+use model::request::Ask;
+use model::time::millis;
+use signals::Signals;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::time::Duration;
+use wait::Waited;
+
+/// Run a command while holding a lease of one or several pools.
+///
+/// It waits in the queue, runs the command, and gives the lease back. The command sees STAGGER_TOKEN, the fencing token of
+/// its grant (pool:token,pool:token when there are several pools), STAGGER_TOKENS, always in that form, and STAGGER_HOLDER.
+/// When the lease cannot be confirmed in time, the command is ended: TERM, then KILL. It never outlives this one.
+///
+/// The exit code is the command's own; 2, or the one of -E, when there was no lease; 2 when the lease was lost.
+///
+/// Example: stagger run -p app-eqiad --wait 10m -- apt-get -y upgrade
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct RunArgs {
+    /// Of these pools, granted together or not at all
+    #[arg(short, long = "pool", value_name = "POOL", required = true)]
+    pool: Vec<Pool>,
+    /// Wait at most so long, such as 10m [default: the pools' setting]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    wait: Option<Duration>,
+    /// The holder's name; while it has a lease nobody else can use it [default: run-PID.HOST]
+    #[arg(long, value_name = "HOLDER")]
+    name: Option<Holder>,
+    /// Exit with this code when there is no lease
+    #[arg(short = 'E', value_name = "N", default_value_t = exit::NO_LEASE)]
+    exit_without_lease: u8,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// Runs it.
+pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<u8, Failure> {
+    let client = context.client()?;
+    let mut signals = Signals::listen().map_err(|error| Failure::system("listen for signals", error))?;
+    let ask = ask(&args, &client)?;
+    let held = match wait::wait(&client, &ask, &mut signals).await {
+        Waited::Held(held) => *held,
+        Waited::No(why) | Waited::Away(why) => {
+            out::note(&why);
+            return Ok(args.exit_without_lease);
+        }
+        Waited::Interrupted(signal) => return Ok(exit::of_signal(signal)),
+    };
+    let started = Child::start(&args.command, &environment(&held.lease));
+    let code = match started {
+        Ok(child) => keep::keep(&client, &held, child, &mut signals).await,
+        Err(error) => Err(Failure::system("start the command", error)),
+    };
+    keep::give_back(&client, &held.lease).await;
+    code
+}
+
+/// What is asked for.
+fn ask(args: &RunArgs, client: &super::client::Client) -> Result<Ask, Failure> {
+    let pools: BTreeSet<Pool> = args.pool.iter().cloned().collect();
+    if pools.len() > POOLS_PER_LEASE_MAX {
+        let what = format!("a lease covers at most {POOLS_PER_LEASE_MAX} pools, and these are {}", pools.len());
+        return Err(Failure::usage(what, "name fewer"));
+    }
+    let holder = match &args.name {
+        Some(name) => name.clone(),
+        None => format!("run-{}.{}", std::process::id(), hostname()).parse().map_err(|error| {
+            Failure::usage(format!("this host's name does not make a holder's: {error}"), "say --name HOLDER")
+        })?,
+    };
+    let words: Vec<_> = args.command.iter().map(|word| word.to_string_lossy()).collect();
+    let what = clean(&words.join(" "));
+    let claim = coordinator::random_id().map_err(|error| client.failure("ask for a lease", error))?;
+    Ok(Ask {
+        holder,
+        claim,
+        pools,
+        purpose: Purpose::Run(model::rollout::head(&what, TEXT_BYTES_MAX).to_owned()),
+        wait_ms: args.wait.map(millis),
+        patience_ms: 0,
+    })
+}
+
+/// What the command is told of its lease.
+fn environment(lease: &Lease) -> BTreeMap<&'static str, String> {
+    let each = lease.pools.iter().map(|(pool, token)| format!("{pool}:{token}")).collect::<Vec<_>>().join(",");
+    let token = match lease.pools.values().collect::<Vec<_>>()[..] {
+        [token] => token.to_string(),
+        _ => each.clone(),
+    };
+    BTreeMap::from([("STAGGER_TOKEN", token), ("STAGGER_TOKENS", each), ("STAGGER_HOLDER", lease.holder.to_string())])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::client::Client;
+    use super::*;
+    use crate::cli::render::samples;
+
+    #[test]
+    fn one_pool_gives_a_bare_token_and_several_name_theirs() {
+        let mut lease = samples::lease("batch");
+        let told = environment(&lease);
+        assert_eq!(told["STAGGER_TOKEN"], "app-eqiad:9127,rack.b4:415");
+        assert_eq!(told["STAGGER_TOKENS"], "app-eqiad:9127,rack.b4:415");
+        assert_eq!(told["STAGGER_HOLDER"], "batch");
+        lease.pools.pop_last();
+        let told = environment(&lease);
+        assert_eq!((told["STAGGER_TOKEN"].as_str(), told["STAGGER_TOKENS"].as_str()), ("9127", "app-eqiad:9127"));
+    }
+
+    #[test]
+    fn what_is_asked_for_names_its_holder_and_its_command() {
+        let args = |pools: &[&str], name: Option<&str>| RunArgs {
+            pool: pools.iter().map(|pool| pool.parse().expect("a pool")).collect(),
+            wait: Some(Duration::from_secs(600)),
+            name: name.map(|name| name.parse().expect("a holder")),
+            exit_without_lease: 2,
+            command: ["apt", "upgrade\n-y"].map(OsString::from).to_vec(),
+        };
+        let client = Client::new("http://127.0.0.1:1").expect("a client");
+        let ask = ask(&args(&["a", "a", "b"], None), &client).expect("an ask");
+        assert!(ask.holder.as_str().starts_with(&format!("run-{}.", std::process::id())), "{}", ask.holder);
+        assert_eq!((ask.pools.len(), ask.wait_ms), (2, Some(600_000)));
+        assert_eq!(ask.purpose, Purpose::Run("apt upgrade -y".to_owned()));
+        assert_eq!(super::ask(&args(&["a"], Some("batch")), &client).expect("an ask").holder.as_str(), "batch");
+        let many = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
+        assert_eq!(super::ask(&args(&many, None), &client).expect_err("too many").exit_code(), 64);
+    }
+}

@@ -1,0 +1,225 @@
+//! Waiting for a lease: asking, asking again, and saying meanwhile who is in the way.
+//!
+//! Owns how long a silent coordinator is borne. The queue's own order and times are the coordinator's.
+
+use super::boottime;
+use super::signals::Signals;
+use crate::cli::client::Client;
+use crate::cli::out;
+use crate::cli::render::text::{age, clean, ordinal, span};
+use crate::cli::screen::Screen;
+use coordinator::{Coordinator as _, Error};
+use model::lease::Lease;
+use model::names::Pool;
+use model::request::{Answer, Ask, Ending, Own, Queued, Refusal, Renew, Settle};
+use model::time::millis;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long one ask is held open. On a terminal the place is shown, so it is asked for more often.
+const HOLD: Duration = Duration::from_secs(25);
+const HOLD_SHOWN: Duration = Duration::from_secs(2);
+/// How much longer than it is held an ask stands, so that nobody passes while the next one is on its way.
+const MARGIN: Duration = Duration::from_secs(10);
+/// How long the coordinator may be away once this one is in the queue.
+const AWAY_MAX: Duration = Duration::from_secs(60);
+/// How long an answer to the first ask is tried for, when nobody knows whether it arrived.
+const FIRST_MAX: Duration = Duration::from_secs(10);
+/// The pause before asking a silent coordinator again: it doubles, up to the second.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long leaving the queue may take.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
+/// How many holders a refusal names.
+const HOLDERS_SHOWN_MAX: usize = 3;
+
+/// A lease, and when its ownership was last confirmed: when the request that was answered so was sent.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) lease: Lease,
+    pub(super) confirmed: Duration,
+}
+
+/// What came of waiting.
+pub(super) enum Waited {
+    /// The lease is there.
+    Held(Box<Held>),
+    /// There is none; why, for people.
+    No(String),
+    /// Nobody answers, and the place in the queue may still be there; why, for people.
+    Away(String),
+    /// A signal ended the wait.
+    Interrupted(i32),
+}
+
+/// Waits until the lease is there, the wait is over, or a signal comes. The queue is left in order.
+pub(super) async fn wait(client: &Client, ask: &Ask, signals: &mut Signals) -> Waited {
+    let mut screen = Screen::open();
+    let waited = tokio::select! {
+        waited = obtain(client, ask, &mut screen) => waited,
+        signal = signals.next_end() => Waited::Interrupted(signal.as_raw()),
+    };
+    if let Some(screen) = &mut screen {
+        screen.draw(&[], &[]);
+    }
+    if matches!(waited, Waited::Away(_) | Waited::Interrupted(_)) {
+        leave(client, ask).await;
+    }
+    waited
+}
+
+/// Asks until there is an answer that is none of "not yet".
+async fn obtain(client: &Client, ask: &Ask, screen: &mut Option<Screen>) -> Waited {
+    let mut queued = false;
+    let mut away: Option<Instant> = None;
+    let mut pause = PAUSE_MIN;
+    loop {
+        // The first ask is not held, so that its place is known at once.
+        let hold = match (queued && away.is_none(), screen.is_some()) {
+            (false, _) => Duration::ZERO,
+            (true, true) => HOLD_SHOWN,
+            (true, false) => HOLD,
+        };
+        let ask = Ask { patience_ms: millis(hold + MARGIN), ..ask.clone() };
+        let sent = boottime::now();
+        let failure = match client.coordinator().ask(&ask, hold).await {
+            Ok(Answer::Granted(granted)) => return confirmed(client, granted.lease, sent).await,
+            Ok(Answer::Refused(refusal)) => return Waited::No(refusal_text(&refusal, &ask)),
+            Ok(Answer::Queued(place)) => {
+                show(screen, &place, &ask, !queued);
+                (queued, away, pause) = (true, None, PAUSE_MIN);
+                continue;
+            }
+            Err(failure) => failure,
+        };
+        let since = *away.get_or_insert_with(Instant::now);
+        let patience = match (&failure, queued) {
+            (failure, _) if !failure.retryable() => Duration::ZERO,
+            (_, true) => AWAY_MAX,
+            (Error::Unknown { .. }, false) => FIRST_MAX,
+            // Nothing was lost that a person could not repeat.
+            (_, false) => Duration::ZERO,
+        };
+        if since.elapsed() >= patience {
+            return Waited::Away(client.failure("get a lease", failure).render());
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// A grant may be as old as the ask that brought it: then it is renewed before anything begins.
+async fn confirmed(client: &Client, lease: Lease, sent: Duration) -> Waited {
+    let ttl = Duration::from_millis(lease.ttl_ms);
+    if boottime::now().saturating_sub(sent) < ttl / 10 {
+        return Waited::Held(Box::new(Held { lease, confirmed: sent }));
+    }
+    let renew = Renew { holder: lease.holder.clone(), claim: lease.claim.clone(), step: None, note: String::new() };
+    let sent = boottime::now();
+    let answer = tokio::time::timeout(ttl / 2, client.coordinator().renew(&renew)).await;
+    match answer {
+        Ok(Ok(Own::Held { .. })) => Waited::Held(Box::new(Held { lease, confirmed: sent })),
+        Ok(Ok(Own::Gone)) => Waited::No("error: the lease was granted, and is gone again\nhint: stagger history".to_owned()),
+        Ok(Err(failure)) => Waited::Away(client.failure("confirm the lease", failure).render()),
+        Err(_) => Waited::Away(format!("error: the lease was granted, and could not be confirmed in {}", span(millis(ttl / 2)))),
+    }
+}
+
+/// Leaves the queue, or gives back a lease that came too late; a bounded try, since a silent waiter loses its turn anyway.
+async fn leave(client: &Client, ask: &Ask) {
+    let settle = Settle {
+        holder: ask.holder.clone(),
+        claim: ask.claim.clone(),
+        ending: Ending::Cancelled,
+        rollout: None,
+        report: None,
+    };
+    let _passes_by_itself = tokio::time::timeout(LEAVE_MAX, client.coordinator().settle(&settle)).await;
+}
+
+/// Shows the place: again and again on a terminal, else once.
+fn show(screen: &mut Option<Screen>, place: &Queued, ask: &Ask, is_first: bool) {
+    let line = queued_text(place, ask);
+    match screen {
+        Some(screen) => screen.draw(&[], &[line]),
+        None if is_first => out::note(&line),
+        None => {}
+    }
+}
+
+/// `waiting for app, 2nd, gives up in 9m50s: 2 of 2 out; mw1402 held 6s, php-fpm@42, drain`.
+fn queued_text(place: &Queued, ask: &Ask) -> String {
+    let (pools, nth, left) = (pools(ask), ordinal(place.place), span(place.left_ms));
+    format!("waiting for {pools}, {nth}, gives up in {left}: {}{}", clean(&place.why.value), holders(&place.why))
+}
+
+fn pools(ask: &Ask) -> String {
+    ask.pools.iter().map(Pool::as_str).collect::<Vec<_>>().join(" + ")
+}
+
+fn holders(why: &Refusal) -> String {
+    let named = why.holders.iter().take(HOLDERS_SHOWN_MAX);
+    named.map(|holding| format!("; {} {} {}, {}", holding.holder, holding.state, age(holding.since_ms), clean(&holding.what))).collect()
+}
+
+/// Why there is no lease, who holds it, and where the number of slots comes from.
+fn refusal_text(why: &Refusal, ask: &Ask) -> String {
+    let source = match (&why.slots, &why.source) {
+        (Some(slots), Some(source)) => format!(" (slots={slots}: {})", clean(source)),
+        _ => String::new(),
+    };
+    let hint = ask.pools.first().map(|pool| format!("\nhint: stagger why pool/{pool}")).unwrap_or_default();
+    format!("error: no lease of {}: {}{source}{}{hint}", pools(ask), clean(&why.value), holders(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::lease::{LeaseState, Purpose};
+    use model::request::{Holding, RefusalKind};
+
+    fn ask() -> Ask {
+        Ask {
+            holder: "run-7.ops1".parse().expect("a holder"),
+            claim: "c1".parse().expect("an id"),
+            pools: ["app", "rack.b4"].iter().map(|pool| pool.parse().expect("a pool")).collect(),
+            purpose: Purpose::Run("true".to_owned()),
+            wait_ms: None,
+            patience_ms: 0,
+        }
+    }
+
+    fn full() -> Refusal {
+        let holding = |holder: &str| Holding {
+            holder: holder.parse().expect("a holder"),
+            pool: "rack.b4".parse().expect("a pool"),
+            state: LeaseState::Held,
+            since_ms: 6_000,
+            what: "php-fpm@42, drain".to_owned(),
+        };
+        Refusal {
+            kind: RefusalKind::Full,
+            value: "2 of 2 slots of rack.b4 are taken".to_owned(),
+            holders: ["mw1", "mw2", "mw3", "mw4"].map(holding).to_vec(),
+            slots: Some(2),
+            source: Some("default".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_waiter_sees_its_place_and_who_is_in_the_way() {
+        let place = Queued { place: 2, left_ms: 590_000, why: Refusal { holders: full().holders[..1].to_vec(), ..full() } };
+        let expected = "waiting for app + rack.b4, 2nd, gives up in 9m50s: 2 of 2 slots of rack.b4 are taken; mw1 held 6s, php-fpm@42, drain";
+        assert_eq!(queued_text(&place, &ask()), expected);
+    }
+
+    #[test]
+    fn a_refusal_names_holders_slots_and_where_the_number_comes_from() {
+        let expected = "error: no lease of app + rack.b4: 2 of 2 slots of rack.b4 are taken (slots=2: default); \
+            mw1 held 6s, php-fpm@42, drain; mw2 held 6s, php-fpm@42, drain; mw3 held 6s, php-fpm@42, drain\n\
+            hint: stagger why pool/app";
+        assert_eq!(refusal_text(&full(), &ask()), expected);
+        let plain = Refusal { holders: Vec::new(), slots: None, source: None, ..full() };
+        assert!(refusal_text(&plain, &ask()).starts_with("error: no lease of app + rack.b4: 2 of 2 slots of rack.b4 are taken\n"));
+    }
+}

@@ -1,0 +1,157 @@
+//! The check, the drain and the verify.
+
+use crate::config::steps::Then;
+use crate::config::{Check, Drain, Verify};
+use crate::probe::check::{self, CheckError};
+use crate::probe::drain::drain;
+use crate::probe::fixture::{client, exec, predicate, service, sh};
+use crate::probe::verify::verify;
+use std::path::Path;
+use std::time::Duration;
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// A check over these figures, whose second rule writes the file `cleared`.
+fn opcache(figures: &str, cleared: &Path) -> Check {
+    let keys = format!(
+        r#"
+        [service.app.check]
+        exec = ["sh", "-c", "echo '{figures}'"]
+        rules = [
+          {{ when = "answer.free_mib <= 100", then = "restart" }},
+          {{ when = "answer.fragmentation >= 95", then = {{ exec = ["touch", "{}"] }} }},
+          {{ when = "answer.keys >= answer.max_keys - 5000", then = "restart" }},
+        ]"#,
+        cleared.display()
+    );
+    service(&keys).check.expect("a check")
+}
+
+#[tokio::test]
+async fn a_service_says_itself_whether_it_needs_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cleared = folder.path().join("cleared");
+    let figures = |free: u32, fragmentation: u32, keys: u32| {
+        format!(r#"{{\"free_mib\":{free},\"fragmentation\":{fragmentation},\"keys\":{keys},\"max_keys\":32531}}"#)
+    };
+    let well = check::verdict(&opcache(&figures(101, 94, 27530), &cleared), &client()).await.expect("a verdict");
+    assert!(!well.restart && well.ran.is_empty() && !cleared.exists(), "{well:?}");
+    assert!(well.figures.contains("\"free_mib\":101"), "{well:?}");
+    let full = check::verdict(&opcache(&figures(100, 99, 0), &cleared), &client()).await.expect("a verdict");
+    assert!(full.restart && full.why == "answer.free_mib <= 100", "{full:?}");
+    assert!(full.ran.is_empty() && !cleared.exists(), "the first restart ends it");
+    let keys = check::verdict(&opcache(&figures(101, 95, 27531), &cleared), &client()).await.expect("a verdict");
+    assert!(keys.restart && keys.why.contains("max_keys") && cleared.exists(), "{keys:?}");
+    assert_eq!((keys.ran.len(), keys.ran[0].ok, keys.ran[0].outcome.as_str()), (1, true, "exit 0"));
+}
+
+#[tokio::test]
+async fn a_check_that_cannot_be_read_restarts_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let unread = check::verdict(&opcache("no figures", &folder.path().join("x")), &client()).await;
+    assert!(matches!(unread, Err(CheckError::Rule(_))), "{unread:?}");
+    let mut check = opcache("", &folder.path().join("x"));
+    check.probe = exec("exit 1");
+    let failed = check::verdict(&check, &client()).await.expect_err("a failed command");
+    assert_eq!(failed.to_string(), "the check cannot be read: no usable answer: exit 1");
+}
+
+#[tokio::test]
+async fn a_rules_command_that_fails_is_told_of() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut check =
+        opcache(r#"{\"free_mib\":101,\"fragmentation\":95,\"keys\":0,\"max_keys\":32531}"#, &folder.path().join("x"));
+    check.rules[1].then = Then::Exec(sh("echo denied >&2; exit 4"));
+    let verdict = check::verdict(&check, &client()).await.expect("a verdict");
+    assert!(!verdict.restart);
+    assert_eq!((verdict.ran[0].ok, verdict.ran[0].outcome.as_str()), (false, "exit 4: denied"));
+}
+
+#[tokio::test]
+async fn a_drain_takes_its_least_even_when_nothing_is_in_flight() {
+    let plain = drain(&Drain { min: ms(120), max: ms(5000), until: None }, &client()).await;
+    assert!(plain.waited >= ms(120) && plain.waited < ms(2000) && !plain.timed_out, "{plain:?}");
+    let probe = exec("echo 0");
+    let until = predicate(&probe, "answer == 0");
+    let quiet = drain(&Drain { min: ms(120), max: ms(5000), until: Some((probe, until)) }, &client()).await;
+    assert!(quiet.waited >= ms(120) && quiet.waited < ms(4000) && !quiet.timed_out, "{quiet:?}");
+    assert_eq!(quiet.in_flight, "0");
+}
+
+#[tokio::test]
+async fn a_drain_waits_for_what_is_in_flight_but_not_for_ever() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let count = folder.path().join("count");
+    // Each question leaves one request less in flight.
+    let script = format!("n=$(cat {0} 2>/dev/null || echo 3); echo $((n-1)) > {0}; echo $n", count.display());
+    let probe = exec(&script);
+    let until = predicate(&probe, "answer <= 1");
+    let gone =
+        drain(&Drain { min: ms(0), max: ms(9000), until: Some((probe.clone(), until.clone())) }, &client()).await;
+    assert!(!gone.timed_out && gone.in_flight == "1" && gone.waited >= ms(500), "{gone:?}");
+    std::fs::write(&count, "1000").expect("written");
+    let late = drain(&Drain { min: ms(0), max: ms(1500), until: Some((probe, until)) }, &client()).await;
+    assert!(
+        late.timed_out
+            && late.waited >= ms(1450)
+            && late.in_flight.starts_with("10") | late.in_flight.starts_with("99"),
+        "{late:?}"
+    );
+    let broken = exec("exit 1");
+    let until = predicate(&broken, "stdout == ''");
+    let unread = drain(&Drain { min: ms(0), max: ms(1500), until: Some((broken, until)) }, &client()).await;
+    assert!(unread.timed_out && unread.in_flight == "no usable answer: exit 1", "{unread:?}");
+    let silent = exec("sleep 600");
+    let until = predicate(&silent, "exit == 0");
+    let unheard = drain(&Drain { min: ms(0), max: ms(1500), until: Some((silent, until)) }, &client()).await;
+    assert!(unheard.timed_out && unheard.waited < ms(9000), "{unheard:?}");
+}
+
+/// Asks a command that answers good (`0`) or bad as the file's lines say, one line per question; then good for ever.
+fn scripted(folder: &Path, answers: &str, times: u32, every: u64, within: u64) -> Verify {
+    let file = folder.join("answers");
+    std::fs::write(&file, answers).expect("written");
+    let script = format!("c=$(head -n1 {0}); sed -i 1d {0}; echo asked >> {0}.log; exit ${{c:-0}}", file.display());
+    let probe = exec(&script);
+    let expect = predicate(&probe, "exit == 0");
+    Verify { probe, expect, times, every: ms(every), within: ms(within) }
+}
+
+fn asked(folder: &Path) -> usize {
+    std::fs::read_to_string(folder.join("answers.log")).expect("a log").lines().count()
+}
+
+#[tokio::test]
+async fn a_service_is_well_after_good_answers_in_a_row() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dying = scripted(folder.path(), "0\n1\n0\n0\n", 3, 10, 9000);
+    let verified = verify(Some(&dying), Duration::ZERO, &client()).await.expect("well");
+    assert_eq!(asked(folder.path()), 5, "a bad answer starts the row anew");
+    assert!(verified.waited >= ms(40) && verified.figures == "exit 0", "{verified:?}");
+}
+
+#[tokio::test]
+async fn a_service_must_be_steady() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let steady = scripted(folder.path(), "1\n", 1, 50, 9000);
+    let verified = verify(Some(&steady), ms(300), &client()).await.expect("well");
+    assert!(verified.waited >= ms(350) && asked(folder.path()) > 2, "{verified:?}");
+    let unasked = verify(None, ms(100), &client()).await.expect("nobody asks");
+    assert!(unasked.waited >= ms(100) && unasked.figures.is_empty());
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_become_well_is_told_with_the_last_answer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bad = scripted(folder.path(), &"7\n".repeat(1000), 3, 20, 1500);
+    let error = verify(Some(&bad), Duration::ZERO, &client()).await.expect_err("never well");
+    assert_eq!(error.to_string(), "not well within 1s500ms: `exit == 0` does not hold: exit 7");
+    let mut silent = scripted(folder.path(), "", 3, 20, 1500);
+    silent.probe = exec("sleep 600");
+    let error = verify(Some(&silent), Duration::ZERO, &client()).await.expect_err("never well");
+    assert!(error.to_string().contains("did not answer"), "{error}");
+    let flapping = scripted(folder.path(), &"0\n1\n".repeat(1000), 2, 20, 1500);
+    assert!(verify(Some(&flapping), Duration::ZERO, &client()).await.is_err());
+}

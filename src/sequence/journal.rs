@@ -1,0 +1,149 @@
+//! The journal of one sequence: a line per record, each with its checksum, written and synced before the act that it announces.
+//!
+//! Owns the format and the [`Receipt`], which nothing else can make: so an act that was not recorded cannot even be asked for.
+//! A torn last line is ignored, since no act followed it; any other damage is an error, and a person must look.
+
+use crate::sequence::disk::Disk;
+use model::sequence::Record;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How many hexadecimal digits a checksum has.
+const CHECKSUM_DIGITS: usize = 8;
+
+/// Says that a record is on disk. Only a journal makes one.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// How many records the journal holds.
+    records: u64,
+}
+
+impl Receipt {
+    /// How many records the journal held then, this one included.
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+}
+
+/// A journal that is being written.
+#[derive(Debug)]
+pub struct Journal {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    /// How many bytes are known to be good.
+    length: u64,
+    records: u64,
+    crash: Crash,
+}
+
+/// Where this process is to die, in tests of what a crash leaves: a count of the moments before a write and after a sync.
+#[derive(Debug, Clone, Default)]
+pub struct Crash {
+    at: Option<u64>,
+    passed: Arc<AtomicU64>,
+}
+
+/// A journal that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line} of {}: {what}", path.display())]
+pub struct Damage {
+    /// Which file.
+    pub path: PathBuf,
+    /// Which line, from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub what: String,
+}
+
+impl Crash {
+    /// The process kills itself at the n-th moment, from 1; only a build with debug assertions does.
+    pub fn at(moment: Option<u64>) -> Crash {
+        Crash { at: moment, passed: Arc::default() }
+    }
+
+    fn pass(&self) {
+        let passed = self.passed.fetch_add(1, Ordering::Relaxed) + 1;
+        if cfg!(debug_assertions) && self.at == Some(passed) {
+            // As a power cut would: nothing is cleaned up. When it cannot be done, the test notices that nothing died.
+            let _alive = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        }
+    }
+}
+
+impl Journal {
+    /// Makes an empty journal, whose place in its folder survives a power cut.
+    ///
+    /// # Errors
+    /// The file is there already, or cannot be made.
+    pub fn create(disk: Arc<dyn Disk>, path: PathBuf, crash: Crash) -> io::Result<Journal> {
+        disk.create(&path)?;
+        Ok(Journal { disk, path, length: 0, records: 0, crash })
+    }
+
+    /// Opens a journal that is there, and reads it.
+    ///
+    /// # Errors
+    /// It cannot be read, or is damaged.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        path: PathBuf,
+        crash: Crash,
+    ) -> io::Result<Result<(Journal, Vec<Record>), Damage>> {
+        let bytes = disk.read(&path)?;
+        Ok(parse(&path, &bytes).map(|(records, length)| {
+            let journal = Journal { disk, path, length, records: records.len() as u64, crash };
+            (journal, records)
+        }))
+    }
+
+    /// Writes a record behind the others and syncs it. Blocks for as long as the disk takes.
+    ///
+    /// # Errors
+    /// It is not certain to be on disk. Then the journal is as it was: what was written in part is overwritten by the next one.
+    pub fn append(&mut self, record: &Record) -> io::Result<Receipt> {
+        self.crash.pass();
+        let line = line(record)?;
+        self.disk.append(&self.path, self.length, line.as_bytes())?;
+        self.length += line.len() as u64;
+        self.records += 1;
+        self.crash.pass();
+        Ok(Receipt { records: self.records })
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn line(record: &Record) -> io::Result<String> {
+    let json = serde_json::to_string(record)?;
+    Ok(format!("{:0width$x} {json}\n", crc32fast::hash(json.as_bytes()), width = CHECKSUM_DIGITS))
+}
+
+/// The records of a journal, and how many of its bytes they take.
+///
+/// # Errors
+/// A whole line that does not hold what was written. What follows the last line break was torn off, and is ignored.
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<(Vec<Record>, u64), Damage> {
+    let mut records = Vec::new();
+    let mut length = 0;
+    for (at, whole) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let Some(line) = whole.strip_suffix(b"\n") else { break };
+        let record = read(line).map_err(|what| Damage { path: path.to_owned(), line: at + 1, what })?;
+        records.push(record);
+        length += whole.len() as u64;
+    }
+    Ok((records, length))
+}
+
+fn read(line: &[u8]) -> Result<Record, String> {
+    let text = std::str::from_utf8(line).map_err(|_| "it is no text".to_owned())?;
+    let (checksum, json) = text.split_once(' ').ok_or("it has no checksum")?;
+    if checksum.len() != CHECKSUM_DIGITS || u32::from_str_radix(checksum, 16) != Ok(crc32fast::hash(json.as_bytes())) {
+        return Err("its checksum is wrong".to_owned());
+    }
+    serde_json::from_str(json).map_err(|error| format!("it is no record that this version knows: {error}"))
+}

@@ -1,0 +1,68 @@
+//! The lock that guards a host: one sequence at a time, the daemon and the one-shot command included.
+//!
+//! Owns the lock file and what it says of its holder. The lock is the kernel's, so it ends with its process whatever happens.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+
+/// The lock file in the state folder.
+pub const LOCK_FILE: &str = "lock";
+/// How much is read of what a lock file says, in bytes.
+const SAYS_BYTES_MAX: u64 = 200;
+
+/// The lock, held. Dropped, it is given back.
+#[derive(Debug)]
+pub struct HostLock {
+    _file: File,
+}
+
+/// Why the lock was not had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody has it.
+    #[error("{who}")]
+    Busy {
+        /// Who, and what runs there.
+        who: String,
+    },
+    /// The file cannot be used.
+    #[error("cannot lock {path}: {source}")]
+    Io {
+        /// Which file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl HostLock {
+    /// Takes the lock, and writes into it which process has it and what it does. Never waits.
+    ///
+    /// # Errors
+    /// Somebody has it, or the file cannot be used.
+    pub fn take(state: &Path, what: &str) -> Result<HostLock, LockError> {
+        let path = state.join(LOCK_FILE);
+        let unusable = |source| LockError::Io { path: path.display().to_string(), source };
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(unusable)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(LockError::Busy { who: holder(&mut file) }),
+            Err(TryLockError::Error(source)) => return Err(unusable(source)),
+        }
+        let says = format!("pid {}, {what}\n", std::process::id());
+        file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).map_err(unusable)?;
+        file.write_all(says.as_bytes()).map_err(unusable)?;
+        Ok(HostLock { _file: file })
+    }
+}
+
+fn holder(file: &mut File) -> String {
+    let mut says = String::new();
+    let read = file.take(SAYS_BYTES_MAX).read_to_string(&mut says);
+    match says.lines().next() {
+        Some(line) if read.is_ok() && !line.is_empty() => line.to_owned(),
+        _ => "another process".to_owned(),
+    }
+}

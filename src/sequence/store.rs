@@ -1,0 +1,186 @@
+//! Which journals there are: the one that is unfinished, and those kept of sequences that are over.
+//!
+//! Owns the folder `sequences` with the unfinished ones and `sequences/done` with the last hundred. Everything here is done
+//! under the host's lock. Called by the worker.
+
+use crate::sequence::disk::Disk;
+use crate::sequence::journal::{Crash, Damage, Journal, parse};
+use model::names::{Id, Service};
+use model::sequence::record::Balancers;
+use model::sequence::{Illegal, Record, Sequence};
+use model::time::Wall;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How many journals of closed sequences are kept.
+pub const KEPT_MAX: usize = 100;
+const FOLDER: &str = "sequences";
+const DONE: &str = "done";
+const ENDING: &str = ".jsonl";
+/// So many digits sort as numbers do until the year 5138.
+const MS_DIGITS: usize = 14;
+
+/// The journals of a host.
+#[derive(Debug, Clone)]
+pub struct Journals {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    crash: Crash,
+}
+
+/// Journals that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file system fails.
+    #[error("cannot read {path}: {source}")]
+    Io {
+        /// Which file or folder.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A journal was damaged.
+    #[error("a journal is damaged: {0}; move the file away when it is clear how far that sequence came")]
+    Damaged(#[from] Damage),
+    /// A journal tells what cannot have happened.
+    #[error("the journal {path} makes no sense: {source}")]
+    Illegal {
+        /// Which file.
+        path: String,
+        /// What is wrong.
+        source: Illegal,
+    },
+}
+
+impl Journals {
+    /// The journals in a state folder, which is made when it is missing.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn in_folder(disk: Arc<dyn Disk>, state: &Path, crash: Crash) -> Result<Journals, StoreError> {
+        let folder = state.join(FOLDER);
+        let done = folder.join(DONE);
+        disk.make_folder(&done).map_err(|source| io_error(&done, source))?;
+        Ok(Journals { disk, folder, crash })
+    }
+
+    /// A journal for a new sequence.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn create(&self, sequence: &Id, now: Wall) -> io::Result<Journal> {
+        let name = format!("{:0MS_DIGITS$}-{sequence}{ENDING}", now.0);
+        Journal::create(Arc::clone(&self.disk), self.folder.join(name), self.crash.clone())
+    }
+
+    /// The oldest journal that is not closed, with its records. Closed ones are filed away, empty ones removed.
+    ///
+    /// # Errors
+    /// A journal cannot be read, or is damaged.
+    pub fn unfinished(&self) -> Result<Option<(Journal, Vec<Record>)>, StoreError> {
+        for path in self.files(&self.folder)? {
+            let opened = Journal::open(Arc::clone(&self.disk), path.clone(), self.crash.clone());
+            let (journal, records) = opened.map_err(|source| io_error(&path, source))??;
+            match records.last() {
+                None => self.disk.remove(&path).map_err(|source| io_error(&path, source))?,
+                Some(Record::Settled) => self.file_away(&path)?,
+                Some(_) => return Ok(Some((journal, records))),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a journal lies there that is not filed away.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn has_open(&self) -> Result<bool, StoreError> {
+        Ok(!self.files(&self.folder)?.is_empty())
+    }
+
+    /// Files a closed journal away, and removes the oldest of those beyond [`KEPT_MAX`].
+    ///
+    /// # Errors
+    /// It cannot be moved. Nothing is lost by that.
+    pub fn file_away(&self, path: &Path) -> Result<(), StoreError> {
+        let Some(name) = path.file_name() else { return Ok(()) };
+        self.disk.rename(path, &self.folder.join(DONE).join(name)).map_err(|source| io_error(path, source))?;
+        self.prune()
+    }
+
+    /// The newest of a service that left its host out is kept, however old: what was left out must be known until it is
+    /// put back.
+    fn prune(&self) -> Result<(), StoreError> {
+        let done = self.files(&self.folder.join(DONE))?;
+        let (old, kept) = done.split_at(done.len().saturating_sub(KEPT_MAX));
+        for (at, path) in old.iter().enumerate() {
+            let sequence = self.read(path)?;
+            let has_left = sequence.as_ref().is_some_and(|sequence| !sequence.left_out().is_empty());
+            if has_left && !self.has_newer(sequence.as_ref(), old[at + 1..].iter().chain(kept))? {
+                continue;
+            }
+            self.disk.remove(path).map_err(|source| io_error(path, source))?;
+        }
+        Ok(())
+    }
+
+    fn has_newer<'p>(
+        &self,
+        sequence: Option<&Sequence>,
+        newer: impl Iterator<Item = &'p PathBuf>,
+    ) -> Result<bool, StoreError> {
+        for path in newer {
+            let other = self.read(path)?;
+            if other.is_some_and(|other| sequence.is_some_and(|one| other.plan().service == one.plan().service)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Where the newest sequence of each of these services left the host out; a service without one, or with nothing left
+    /// out, is missing.
+    ///
+    /// # Errors
+    /// A journal cannot be read, or is damaged.
+    pub fn left_out<'s>(
+        &self,
+        services: impl Iterator<Item = &'s Service>,
+    ) -> Result<BTreeMap<Service, Balancers>, StoreError> {
+        let mut wanted: BTreeSet<&Service> = services.collect();
+        let mut left_out = BTreeMap::new();
+        let mut files = self.files(&self.folder.join(DONE))?;
+        files.extend(self.files(&self.folder)?);
+        files.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
+        for path in files.iter().rev() {
+            if wanted.is_empty() {
+                break;
+            }
+            let Some(sequence) = self.read(path)? else { continue };
+            if wanted.remove(&sequence.plan().service) && !sequence.left_out().is_empty() {
+                left_out.insert(sequence.plan().service.clone(), sequence.left_out());
+            }
+        }
+        Ok(left_out)
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<Sequence>, StoreError> {
+        let bytes = self.disk.read(path).map_err(|source| io_error(path, source))?;
+        let (records, _) = parse(path, &bytes)?;
+        Sequence::replay(&records).map_err(|source| StoreError::Illegal { path: path.display().to_string(), source })
+    }
+
+    /// The journals in a folder, oldest first.
+    fn files(&self, folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+        let mut names = self.disk.list(folder).map_err(|source| io_error(folder, source))?;
+        names.retain(|name| name.ends_with(ENDING));
+        names.sort();
+        Ok(names.into_iter().map(|name| folder.join(name)).collect())
+    }
+}
+
+fn io_error(path: &Path, source: io::Error) -> StoreError {
+    StoreError::Io { path: path.display().to_string(), source }
+}
