@@ -8,5 +8,7 @@ pub mod balancer;
 pub mod unit;
 
 pub mod sequence;
+pub mod telemetry;
+pub mod worker;
 
 pub mod cli;

@@ -115,9 +115,20 @@ pub(crate) fn actor() -> String {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let user = variable("SUDO_USER").filter(|_| rustix::process::geteuid().is_root());
     let user = user.or_else(|| variable("USER")).or_else(|| variable("LOGNAME"));
-    let user = user.unwrap_or_else(|| format!("uid{}", rustix::process::getuid().as_raw()));
+    let user = user.unwrap_or_else(|| user_of(rustix::process::getuid().as_raw()));
     let name = format!("{user}@{}", hostname());
     model::rollout::head(&name, model::lease::TEXT_BYTES_MAX).to_owned()
+}
+
+/// The name of a user, where the environment says none: a timer, a container.
+fn user_of(id: u32) -> String {
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(id)).then(|| name.to_owned())
+    });
+    named.unwrap_or_else(|| format!("uid{id}"))
 }
 
 #[cfg(test)]
@@ -154,5 +165,6 @@ mod tests {
         let name = actor();
         let (user, host) = name.split_once('@').expect("user@host");
         assert!(!user.is_empty() && !host.is_empty(), "{name}");
+        assert_eq!((user_of(0).as_str(), user_of(4_000_000_000).as_str()), ("root", "uid4000000000"));
     }
 }

@@ -369,3 +369,72 @@ fn the_next_moment_is_when_time_alone_changes_something() {
         "when b's ticket is dropped"
     );
 }
+
+#[test]
+fn each_waiter_is_shown_at_its_own_place() {
+    let mut world = World::with_slots(1);
+    world.granted("a", "ca", &["p"]);
+    for (place, holder) in ["b", "c", "d"].into_iter().enumerate() {
+        world.later(1_000);
+        world.queued(holder, &format!("c{place}"), &["p"]);
+    }
+    let shown = world.state.read_leases(&Selection::default(), world.now);
+    let places: Vec<_> = shown.queue.iter().map(|row| (row.holder.to_string(), row.place, row.waited_ms)).collect();
+    assert_eq!(places, [("b".into(), 1, 2_000), ("c".into(), 2, 1_000), ("d".into(), 3, 0)]);
+    assert_eq!(why(&world, "host/d")[0], "d waits 0s for run: test, place 3 for p; gives up in 10m");
+}
+
+#[test]
+fn everything_that_stands_in_the_way_is_named_and_nothing_else() {
+    let mut world = World::with_slots(1);
+    world.set("pool/q", Setting::Slots(Slots::Count(1)));
+    world.granted("a", "ca", &["p"]);
+    assert_eq!(why(&world, "all"), ["nothing stands in the way of anything"], "a full pool that nobody waits for");
+    world.queued("b", "cb", &["p"]);
+    assert_eq!(why(&world, "all")[0], "one thing stands in the way");
+    world.settle("b", "cb", Ending::Cancelled);
+    world.later(30_000);
+    world.tick();
+    let said = why(&world, "all");
+    assert_eq!(said[1], "- p: 1 of 1 out   slots=1: set pool/p slots=1 by ann@ops1: test");
+    assert_eq!(said.len(), 3, "{said:?}");
+}
+
+#[test]
+fn a_rollouts_headline_counts_the_skipped_as_well() {
+    let mut world = World::with_slots(3);
+    for host in ["a", "b", "c"] {
+        world.join(host, "php", &["p"]);
+    }
+    world.announce("php");
+    let php = rollout_of("php", 1);
+    let skipped = model::rollout::Report::plain(model::rollout::Outcome::Skipped);
+    world.settle_with("a", "c0", Ending::Cancelled, Some(php.clone()), Some(skipped));
+    for host in ["b", "c"] {
+        let claim = format!("c{host}");
+        world.ask_for(host, &claim, &["p"], &php);
+        world.begin(host, &claim);
+    }
+    let well = model::rollout::Report::plain(model::rollout::Outcome::Restarted);
+    world.settle_with("b", "cb", Ending::Released, Some(php.clone()), Some(well));
+    assert_eq!(why(&world, "rollout/php@1")[0], "php@1 is rolling: 2 ok, 0 failed, 1 left; by ann@ops1 0s ago: build 7");
+}
+
+#[test]
+fn after_a_restart_of_the_coordinator_members_and_waiters_have_a_moment_to_come_back() {
+    let mut world = World::with_slots(1);
+    world.join("a", "php", &["p"]);
+    world.granted("x", "cx", &["p"]);
+    world.queued("b", "cb", &["p"]);
+    world.later(70_000);
+    let down = |world: &World| world.state.read_members(&Selection::default(), world.now).rows[0].down;
+    assert!(down(&world));
+    world.restart();
+    assert!(!down(&world));
+    world.later(9_999);
+    assert!(world.state.read_leases(&Selection::default(), world.now).queue[0].listens);
+    world.later(1);
+    assert!(!world.state.read_leases(&Selection::default(), world.now).queue[0].listens);
+    world.later(5_000);
+    assert!(down(&world));
+}

@@ -508,6 +508,8 @@ fn old_rollouts_are_forgotten_and_generations_are_not() {
     world.later(1);
     world.tick();
     assert_eq!(world.state.read_rollout(&rollout, world.now), None);
+    let target = |record: &model::state::Stored| matches!(record, model::state::Stored::Target(_));
+    assert!(!world.state.records().iter().any(target), "its reports are gone with it");
     assert_eq!(announced(world.announce("php")).0.generation, 2);
 }
 

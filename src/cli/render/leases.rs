@@ -26,17 +26,18 @@ pub(crate) fn leases(leases: &Leases) -> String {
 fn lease_cells(row: &LeaseRow) -> Vec<String> {
     let lease = &row.lease;
     let failure = lease.failed.values().next();
-    let step = match lease.state {
-        LeaseState::Held => lease.step,
-        LeaseState::Failed => failure.and_then(|failure| failure.step),
-        LeaseState::Lost => None,
+    let step = match (lease.state, &lease.purpose) {
+        (LeaseState::Held, Purpose::Run(_)) => Some("–".to_owned()),
+        (LeaseState::Held, _) => lease.step.map(|step| step.to_string()),
+        (LeaseState::Failed, _) => failure.and_then(|failure| failure.step).map(|step| step.to_string()),
+        (LeaseState::Lost, _) => None,
     };
     let pools = lease.pools.iter().map(|(pool, token)| tokened(pool, *token)).collect::<Vec<_>>();
     vec![
         lease.holder.to_string(),
         lease.state.to_string(),
         age(row.state_ms),
-        step.map_or_else(|| "?".to_owned(), |step| step.to_string()),
+        step.unwrap_or_else(|| "?".to_owned()),
         pools.join(" "),
         what_for(row, failure),
     ]
@@ -134,6 +135,8 @@ app-eqiad 14/35 · rack.b4 2/2 full";
         plain.lease = lease("mw1");
         assert_eq!(lease_cells(&plain)[5], "php-fpm@42");
         assert_eq!(lease_cells(&plain)[3], "?");
+        plain.lease.purpose = Purpose::Run("true".to_owned());
+        assert_eq!(lease_cells(&plain)[3], "–");
         let mut silent = waiter("mw1");
         silent.listens = false;
         assert_eq!(waiter_cells(&silent)[5], "php-fpm@42; silent, others go first");

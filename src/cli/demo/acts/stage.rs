@@ -102,9 +102,13 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Waits until a rollout is done and every one of its so many hosts is well.
+    /// Waits until a rollout is done and every one of its so many hosts is well. None may be left, not even one that is down.
     pub(super) async fn all_well(&self, name: &RolloutName, hosts: u32) -> Result<RolloutRow, ActError> {
-        let row = self.rollout(name, hosts, "is done", |row| row.state == RolloutState::Done).await?;
+        let has_ended = |row: &RolloutRow| {
+            let is_complete = row.state == RolloutState::Done && row.tally.owes + row.tally.begun == 0;
+            is_complete || !row.state.authorises()
+        };
+        let row = self.rollout(name, hosts, "is done", has_ended).await?;
         must(row.tally.ok == hosts, || format!("{name}: not all of {hosts} hosts are well: {:?}", row.tally))?;
         Ok(row)
     }

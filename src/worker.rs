@@ -1,0 +1,256 @@
+//! The worker: carries out what the model's host decides.
+//!
+//! Owns the driver, which is one `select!` around [`model::host::Host`]; the daemon ([`run`]) and the one-shot command
+//! ([`once`]) share it. Never decides anything about leases or steps: every event goes into the host, every effect comes out
+//! of it. Nothing is printed here. Runs on a current-thread runtime, which must live as long as the process: commands that
+//! die with their parent die with the thread that started them.
+//!
+//! Reading order: this file; `driver` (the loop); `effects` (what each effect does); `membership` (the joins);
+//! `environment` (what commands are told of the lease); `clock`.
+
+mod clock;
+mod driver;
+mod effects;
+mod environment;
+mod membership;
+
+#[cfg(test)]
+mod tests;
+
+pub use environment::environment;
+
+use crate::config::service::{OnFailure, Unreachable};
+use crate::config::{Config, ServiceConfig};
+use crate::probe::ask::{Client, ProbeError};
+use crate::sequence::StoreError;
+use crate::sequence::disk::RealDisk;
+use crate::sequence::journal::Crash;
+use crate::sequence::store::Journals;
+use crate::telemetry::{Telemetry, TelemetryError};
+use coordinator::Coordinator;
+use driver::Driver;
+use effects::Shop;
+use membership::Membership;
+use model::host::{Duty, Errand, Finish, Setup};
+use model::names::Service;
+use model::rollout::Report;
+use model::sequence::{Fault, Step};
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// What a worker is given beside its configuration.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// This program's executable: with it, a restart command does not outlive a killed worker.
+    pub exe: Option<PathBuf>,
+    /// The process kills itself at this moment of its journal, in builds with debug assertions: for tests of crashes.
+    pub crash_at: Option<u64>,
+}
+
+/// What a one-shot restart is asked for.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// What restarts.
+    pub service: Service,
+    /// Whether it restarts whatever the check says.
+    pub always: bool,
+    /// Whether it stays in its balancers.
+    pub force: bool,
+    /// Whether it restarts without a lease.
+    pub emergency: bool,
+    /// How long it waits for a lease at most; the pools' own bound when not said.
+    pub wait: Option<Duration>,
+}
+
+/// What happens, for people: one line each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// It waits for a lease.
+    Waiting {
+        /// Its place in the queue, from 1.
+        place: u32,
+        /// Why it waits.
+        why: String,
+    },
+    /// A step begins.
+    Began(Step),
+    /// A step has ended.
+    Ended {
+        /// Which.
+        step: Step,
+        /// How long it took, in milliseconds.
+        ms: u64,
+        /// What there is to say about it.
+        note: String,
+        /// What went wrong.
+        fault: Option<Fault>,
+    },
+    /// It is unwound: why.
+    Undoing(String),
+    /// A sequence that another process left is taken up first.
+    Resumed(Service),
+    /// Nobody answers: what was asked, and why.
+    Unanswered(String),
+    /// The sequence is over.
+    Over {
+        /// Of which service.
+        service: Service,
+        /// How it ended.
+        report: Box<Report>,
+    },
+}
+
+/// Why a worker cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// Probes cannot be asked.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// The journals cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There are no metrics.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// The coordinator's client cannot make a name.
+    #[error(transparent)]
+    Coordinator(#[from] coordinator::Error),
+    /// The metrics' address is taken, or is not this machine's.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which address.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No such service is configured here.
+    #[error("{service} is not configured here; these are: {known}")]
+    UnknownService {
+        /// Which.
+        service: Service,
+        /// Those that are.
+        known: String,
+    },
+    /// Another live worker has this host's name.
+    #[error("another worker is known as {host} (version {version}, for {since_ms} ms); two of one name are refused")]
+    Duplicate {
+        /// The name.
+        host: String,
+        /// That worker's version.
+        version: String,
+        /// For how long it has been known, in milliseconds.
+        since_ms: u64,
+    },
+}
+
+/// Runs the daemon until `shutdown` resolves and what is under way has come to a safe point. It joins, restarts what it
+/// owes, reports, and serves its metrics on `listener` when one is given, else on the configured address. An unfinished
+/// sequence on disk is finished or undone first. Dropped, it leaves everything to the next start, as a crash would.
+///
+/// # Errors
+/// The worker cannot start, or another live worker has its name.
+pub async fn run<C: Coordinator + 'static>(
+    config: &Config,
+    coordinator: C,
+    options: Options,
+    listener: Option<TcpListener>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), WorkerError> {
+    let shop = shop(config, coordinator, options, "the worker")?;
+    let listener = match listener {
+        Some(listener) => listener,
+        None => TcpListener::bind(config.listen)
+            .await
+            .map_err(|source| WorkerError::Listen { address: config.listen.to_string(), source })?,
+    };
+    let metrics =
+        listener.local_addr().ok().filter(|address| !address.ip().is_loopback() && !address.ip().is_unspecified());
+    let port = listener.local_addr().map_or(config.listen.port(), |address| address.port());
+    let reachable = metrics
+        .map(|address| format!("http://{address}/metrics"))
+        .or_else(|| config.listen.ip().is_unspecified().then(|| format!("http://{}:{port}/metrics", config.host)));
+    let membership = Membership::new(config, reachable)?;
+    let serving = shop.telemetry.clone().serve(listener);
+    let driver = Driver::new(setup(config, None), shop, Some(membership), log);
+    tokio::select! {
+        ended = driver.run(shutdown) => ended.map(drop),
+        failed = serving => Err(failed.err().map_or_else(
+            || WorkerError::Listen { address: config.listen.to_string(), source: std::io::ErrorKind::ConnectionAborted.into() },
+            WorkerError::from,
+        )),
+    }
+}
+
+/// Restarts one service once, and tells of it as it goes. `shutdown` unwinds it at the next safe point.
+///
+/// # Errors
+/// It cannot start. How it ended, well or not, is the [`Finish`].
+pub async fn once<C: Coordinator + 'static>(
+    config: &Config,
+    coordinator: C,
+    options: Options,
+    wanted: Wanted,
+    progress: impl FnMut(Progress),
+    shutdown: impl Future<Output = ()>,
+) -> Result<Finish, WorkerError> {
+    let Some(service) = config.services.get(&wanted.service) else {
+        let known: Vec<&str> = config.services.keys().map(Service::as_str).collect();
+        return Err(WorkerError::UnknownService { service: wanted.service, known: known.join(", ") });
+    };
+    let errand = Errand {
+        always: wanted.always,
+        force: wanted.force,
+        emergency: wanted.emergency,
+        unreachable_restart: service.unreachable == Unreachable::Restart,
+        wait_ms: wanted.wait.map(model::time::millis),
+        service: wanted.service,
+    };
+    let shop = shop(config, coordinator, options, &format!("a restart of {}", errand.service))?;
+    Driver::new(setup(config, Some(errand)), shop, None, progress).run(shutdown).await
+}
+
+fn setup(config: &Config, errand: Option<Errand>) -> Setup {
+    let duty =
+        |service: &ServiceConfig| Duty { pools: service.pools.clone(), keep: service.on_failure == OnFailure::Keep };
+    let duties = config.services.iter().map(|(name, service)| (name.clone(), duty(service))).collect();
+    // Without randomness, hosts still differ by when they started.
+    let seed = getrandom::u64().unwrap_or_else(|_| clock::now().0);
+    Setup { holder: config.host.clone().into(), duties, errand, seed }
+}
+
+fn shop<C: Coordinator>(config: &Config, coordinator: C, options: Options, what: &str) -> Result<Shop<C>, WorkerError> {
+    let journals = Journals::in_folder(Arc::new(RealDisk), &config.state, Crash::at(options.crash_at))?;
+    Ok(Shop {
+        config: Arc::new(config.clone()),
+        coordinator: Arc::new(coordinator),
+        client: Client::new(&config.host)?,
+        journals,
+        telemetry: Telemetry::new(config.state.clone())?,
+        exe: options.exe,
+        what: what.to_owned(),
+    })
+}
+
+/// What a daemon tells of its progress: lines of its log.
+fn log(progress: Progress) {
+    match progress {
+        Progress::Waiting { place, why } => tracing::info!(place, why, "waiting for a lease"),
+        Progress::Began(step) => tracing::debug!(%step, "begins"),
+        Progress::Ended { step, ms, note, fault: None } => tracing::info!(%step, ms, note, "done"),
+        Progress::Ended { step, ms, fault: Some(fault), .. } => {
+            tracing::warn!(%step, ms, cause = fault.cause, output = fault.output, "failed");
+        }
+        Progress::Undoing(why) => tracing::warn!(why, "undoing"),
+        Progress::Resumed(service) => tracing::warn!(%service, "taking up an unfinished sequence"),
+        Progress::Unanswered(why) => tracing::warn!(why, "no answer"),
+        Progress::Over { service, report } if report.stuck => {
+            tracing::error!(%service, cause = report.cause, "stuck: a person is needed");
+        }
+        Progress::Over { service, report } => {
+            tracing::info!(%service, outcome = %report.outcome, cause = report.cause, "over");
+        }
+    }
+}

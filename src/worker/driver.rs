@@ -1,0 +1,335 @@
+//! The loop: one event in, its effects out.
+//!
+//! Owns what is under way: one main effect at a time, renewals beside it, the join, the timer, and the request to stop. A new
+//! main effect takes the place of one that is still under way, by dropping it. Tells of progress, and counts; none of that
+//! leads back into the host. Called by [`super::run`] and [`super::once`].
+
+use crate::sequence::{HostLock, Journal, Receipt};
+use crate::worker::effects::{Came, Deed, Main, Shop};
+use crate::worker::membership::{Heard, Membership, sleep_until};
+use crate::worker::{Progress, WorkerError, clock};
+use coordinator::Coordinator;
+use futures_util::StreamExt as _;
+use futures_util::future::LocalBoxFuture;
+use futures_util::stream::FuturesUnordered;
+use model::host::{Effect, Event, Finish, Host, Setup};
+use model::names::{Holder, Service};
+use model::request::{Answer, Begin};
+use model::rollout::Report;
+use model::sequence::record::Balancers as ByName;
+use model::sequence::{Fault, Found, Record, Step, Unwind};
+use model::time::{Time, millis};
+use std::future::Future;
+
+/// A host, and what is under way for it.
+pub(super) struct Driver<C, P> {
+    host: Host,
+    holder: Holder,
+    shop: Shop<C>,
+    membership: Option<Membership>,
+    progress: P,
+    main: Option<Main>,
+    renewals: FuturesUnordered<LocalBoxFuture<'static, Event<Receipt>>>,
+    lock: Option<HostLock>,
+    journal: Option<Journal>,
+    /// What is being recorded.
+    recording: Option<Record>,
+    /// The step that is acted, or asked for, and since when.
+    step: Option<(Step, Time)>,
+    /// The last service that something was done for: the reports without a sequence are about it.
+    service: Option<Service>,
+    waits: Option<(u32, String)>,
+    failure: Option<WorkerError>,
+    finish: Option<Finish>,
+}
+
+impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
+    pub(super) fn new(setup: Setup, shop: Shop<C>, membership: Option<Membership>, progress: P) -> Driver<C, P> {
+        Driver {
+            holder: setup.holder.clone(),
+            host: Host::new(setup),
+            shop,
+            membership,
+            progress,
+            main: None,
+            renewals: FuturesUnordered::new(),
+            lock: None,
+            journal: None,
+            recording: None,
+            step: None,
+            service: None,
+            waits: None,
+            failure: None,
+            finish: None,
+        }
+    }
+
+    /// Runs until the host says that it is over.
+    pub(super) async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<Finish, WorkerError> {
+        let mut shutdown = std::pin::pin!(shutdown);
+        let mut is_asked_to_stop = false;
+        self.take(Event::Started);
+        while self.finish.is_none() {
+            let wake_at = self.host.wake_at();
+            let is_idle = self.host.is_idle();
+            tokio::select! {
+                biased;
+                () = &mut shutdown, if !is_asked_to_stop => {
+                    is_asked_to_stop = true;
+                    self.take(Event::StopRequested);
+                }
+                came = under_way(&mut self.main) => {
+                    self.main = None;
+                    self.came(came);
+                }
+                Some(event) = self.renewals.next() => self.take(event),
+                call = joined(&mut self.membership, &self.shop, is_idle) => self.joined(call),
+                () = sleep_until(wake_at) => self.take(Event::Woke),
+            }
+        }
+        if let Some(membership) = &mut self.membership {
+            membership.goodbye(&self.shop).await;
+        }
+        match (self.failure, self.finish) {
+            (Some(failure), _) => Err(failure),
+            (None, finish) => Ok(finish.unwrap_or(Finish::Stopped)),
+        }
+    }
+
+    fn came(&mut self, came: Came) {
+        if let Some(lock) = came.lock {
+            self.lock = Some(lock);
+        }
+        if let Some(journal) = came.journal {
+            self.journal = Some(journal);
+        }
+        self.take(came.event);
+    }
+
+    fn joined(&mut self, call: crate::worker::membership::Call) {
+        let Some(membership) = &mut self.membership else { return };
+        let heard = membership.heard(call);
+        self.shop.telemetry.coordinator(!matches!(heard, Heard::Silence(_)));
+        match heard {
+            Heard::Welcome(welcome) => {
+                self.take(Event::Joined(welcome));
+                self.notice();
+            }
+            Heard::Silence(why) => tracing::warn!(why, "the coordinator does not answer"),
+            Heard::Taken => {}
+            Heard::Duplicate(failure) => {
+                self.failure = Some(failure);
+                self.take(Event::StopRequested);
+            }
+        }
+    }
+
+    /// A command that was killed may have left a sequence half done, and nobody else comes to end it.
+    fn notice(&mut self) {
+        if self.host.is_idle() && self.lock.is_none() && self.shop.journals.has_open().unwrap_or(false) {
+            self.take(Event::Noticed);
+        }
+    }
+
+    /// Gives the host an event, and carries out what it says.
+    fn take(&mut self, event: Event<Receipt>) {
+        self.tell(&event);
+        let effects = self.host.on(event, clock::now());
+        self.shop.telemetry.stuck(self.host.stuck().is_some());
+        for effect in effects {
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect<Receipt>) {
+        let main = match effect {
+            Effect::Unlock => {
+                (self.journal, self.lock) = (None, None);
+                return;
+            }
+            Effect::Join => {
+                if let Some(membership) = &mut self.membership {
+                    membership.afresh();
+                }
+                return;
+            }
+            Effect::Renew(renew) => return self.renewals.push(self.shop.renew(renew)),
+            Effect::Exit(finish) => {
+                self.finish = Some(finish);
+                return;
+            }
+            Effect::Lock => self.shop.lock(),
+            Effect::Check(service) => {
+                self.begin(Step::Check);
+                self.service = Some(service.clone());
+                self.shop.check(&service)
+            }
+            Effect::Record(record) => self.record(record),
+            Effect::Ask { ask, hold_ms } => self.shop.ask(ask, hold_ms),
+            Effect::Begin(ask) => {
+                self.begin(Step::Begin);
+                self.shop.begin(ask)
+            }
+            Effect::Prepare(step) => self.with_deed(ByName::new(), |shop, deed| shop.prepare(step, &deed)),
+            Effect::Inspect => self.with_deed(ByName::new(), |shop, deed| shop.inspect(&deed)),
+            Effect::Look(service) => self.shop.look(&service),
+            Effect::Act(receipt, step) => {
+                self.begin(step);
+                let found = self.host.sequence().and_then(|sequence| sequence.found());
+                let balancers = match step {
+                    Step::Depool => found.map(|found| found.taken.clone()),
+                    _ => found.map(Found::ours),
+                };
+                self.with_deed(balancers.unwrap_or_default(), |shop, deed| shop.act(receipt, step, deed))
+            }
+            Effect::Undo(receipt) => {
+                self.step = Some((Step::Repool, clock::now()));
+                let found = self.host.sequence().and_then(|sequence| sequence.found());
+                let taken = found.map(|found| found.taken.clone()).unwrap_or_default();
+                self.with_deed(taken, |shop, deed| shop.undo(receipt, deed))
+            }
+            Effect::Settle(settle) => {
+                self.count_untracked(settle.report.as_ref());
+                self.shop.settle(settle)
+            }
+        };
+        self.main = Some(main);
+    }
+
+    fn record(&mut self, record: Record) -> Main {
+        self.recording = Some(record.clone());
+        self.shop.record(self.journal.take(), record)
+    }
+
+    /// A step of the sequence under way, with what it needs of it.
+    fn with_deed(&self, balancers: ByName, act: impl FnOnce(&Shop<C>, Deed) -> Main) -> Main {
+        let Some(sequence) = self.host.sequence() else {
+            // The host acts only in a sequence.
+            return Box::pin(std::future::pending());
+        };
+        let deed = Deed {
+            service: sequence.plan().service.clone(),
+            holder: self.holder.clone(),
+            tokens: sequence.tokens().clone(),
+            balancers,
+            identity: sequence.identity().map(str::to_owned),
+        };
+        act(&self.shop, deed)
+    }
+
+    fn begin(&mut self, step: Step) {
+        self.step = Some((step, clock::now()));
+        (self.progress)(Progress::Began(step));
+    }
+
+    /// A report without a sequence is counted when it is told for the first time.
+    fn count_untracked(&mut self, report: Option<&Report>) {
+        if let (None, Some(service), Some(report)) = (self.host.sequence(), self.service.take(), report) {
+            self.over(service, report.clone());
+        }
+    }
+
+    fn over(&mut self, service: Service, report: Report) {
+        self.shop.count(&service, &report);
+        (self.progress)(Progress::Over { service, report: Box::new(report) });
+    }
+
+    /// Tells people, and counts, what an event means.
+    fn tell(&mut self, event: &Event<Receipt>) {
+        match event {
+            Event::Checked(checked) => {
+                self.ended(checked.ms, checked.note.clone(), checked.restart.clone().err());
+            }
+            Event::Acted(act) | Event::Undone(act) => self.ended(act.ms, act.note.clone(), act.fault.clone()),
+            Event::Recorded(_) => self.recorded(),
+            Event::NotRecorded(why) => {
+                (self.progress)(Progress::Unanswered(format!("the journal cannot be written: {why}")));
+            }
+            Event::Answered { answer: Ok(Answer::Queued(queued)), .. } => {
+                let waits = (queued.place, queued.why.value.clone());
+                if self.waits.as_ref() != Some(&waits) {
+                    let (place, why) = waits.clone();
+                    (self.progress)(Progress::Waiting { place, why });
+                    self.waits = Some(waits);
+                }
+            }
+            Event::Begun { begin: Ok(begin), .. } => self.begun(begin),
+            Event::Answered { answer: Err(why), .. }
+            | Event::Begun { begin: Err(why), .. }
+            | Event::Settled(Err(why)) => {
+                (self.progress)(Progress::Unanswered(why.clone()));
+            }
+            _ => {}
+        }
+        match event {
+            Event::Answered { answer: Ok(_), .. } | Event::Begun { begin: Ok(_), .. } | Event::Settled(Ok(_)) => {
+                self.shop.telemetry.coordinator(true);
+            }
+            Event::Answered { answer: Err(_), .. } | Event::Begun { begin: Err(_), .. } | Event::Settled(Err(_)) => {
+                self.shop.telemetry.coordinator(false);
+            }
+            _ => {}
+        }
+    }
+
+    fn begun(&mut self, begin: &Begin) {
+        let fault = match begin {
+            Begin::Go { .. } => None,
+            Begin::Paused(why) | Begin::Halted(why) | Begin::Superseded(why) => Some(Fault::plain(why.clone())),
+            Begin::Gone => Some(Fault::plain("the lease is gone")),
+        };
+        let ms = self.step.map_or(0, |(_, since)| millis(clock::now().since(since)));
+        self.ended(ms, String::new(), fault);
+    }
+
+    /// The step that began last has ended.
+    fn ended(&mut self, ms: u64, note: String, fault: Option<Fault>) {
+        let Some((step, _)) = self.step.take() else { return };
+        let service = self.host.sequence().map(|sequence| sequence.plan().service.clone()).or(self.service.clone());
+        if let Some(service) = service {
+            self.shop.telemetry.step(&service, step, ms, fault.is_none());
+        }
+        (self.progress)(Progress::Ended { step, ms, note, fault });
+    }
+
+    fn recorded(&mut self) {
+        let Some(record) = self.recording.take() else { return };
+        let service = self.host.sequence().map(|sequence| sequence.plan().service.clone());
+        match (record, service) {
+            (Record::Opened(_), _) => self.waits = None,
+            (Record::Granted { ms, .. }, _) => {
+                self.step = Some((Step::Ask, clock::now()));
+                self.ended(ms, String::new(), None);
+            }
+            (Record::Resumed, Some(service)) => (self.progress)(Progress::Resumed(service)),
+            (Record::Undoing { why }, _) => {
+                let why = match why {
+                    Unwind::Failed(step, fault) => format!("{step}: {}", fault.cause),
+                    Unwind::Cancelled(why) | Unwind::GaveWay(why) => why,
+                };
+                (self.progress)(Progress::Undoing(why));
+            }
+            (Record::Ended { report, .. }, Some(service)) => self.over(service, *report),
+            _ => {}
+        }
+    }
+}
+
+/// The main effect under way; never, when there is none.
+async fn under_way(main: &mut Option<Main>) -> Came {
+    match main {
+        Some(main) => main.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn joined<C: Coordinator + 'static>(
+    membership: &mut Option<Membership>,
+    shop: &Shop<C>,
+    is_idle: bool,
+) -> crate::worker::membership::Call {
+    match membership {
+        Some(membership) => membership.call(shop, is_idle).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,208 @@
+//! How the worker is known to its coordinator: one call that is held open, and made again when it is answered.
+//!
+//! Owns the session, what the host sees of itself at its balancers, and how often that is looked at. An idle worker wakes
+//! twice a minute. Decides nothing about restarts: what is owed goes to the host. Called by the driver.
+
+use crate::config::Config;
+use crate::worker::effects::{Shop, until};
+use crate::worker::{WorkerError, clock};
+use coordinator::Coordinator;
+use futures_util::future::{FutureExt as _, LocalBoxFuture};
+use model::member::Sighting;
+use model::names::{Host, Id, RolloutName};
+use model::request::{Join, Joined, Quiet, Welcome};
+use model::time::Time;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long a join is held open: an idle worker wakes this often.
+const HOLD: Duration = Duration::from_secs(30);
+/// How often an idle worker looks at its balancers.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// The wait after a join that nobody answered; it doubles up to the longest.
+const RETRY: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(15);
+/// How often, and for how long, a worker whose name another one has tries again: that one may be its own past run, which the
+/// coordinator has not yet noticed to be gone.
+const DUPLICATE_RETRY: Duration = Duration::from_secs(5);
+const DUPLICATE_WAIT: Duration = Duration::from_secs(60);
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+/// The file in the state folder that holds the session of the last run.
+const SESSION_FILE: &str = "session";
+
+/// The joins of one run.
+pub(super) struct Membership {
+    join: Join,
+    session_file: PathBuf,
+    /// What the coordinator last said is owed.
+    seen: Option<Vec<RolloutName>>,
+    looked: Option<Time>,
+    call: Option<LocalBoxFuture<'static, Call>>,
+    tries: u32,
+    duplicate_since: Option<Time>,
+}
+
+/// What one call came to.
+pub(super) struct Call {
+    sightings: Option<Vec<Sighting>>,
+    answer: coordinator::Result<Joined>,
+}
+
+/// What the driver makes of it.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// What there is for this host.
+    Welcome(Box<Welcome>),
+    /// Nobody answered: why.
+    Silence(String),
+    /// Somebody else has the name; it is tried again.
+    Taken,
+    /// Somebody else has kept the name.
+    Duplicate(WorkerError),
+}
+
+impl Membership {
+    /// A session of a new run; it replaces the one of the run before.
+    pub(super) fn new(config: &Config, metrics: Option<String>) -> Result<Membership, WorkerError> {
+        let session_file = config.state.join(SESSION_FILE);
+        let replaces = std::fs::read_to_string(&session_file).ok().and_then(|text| text.trim().parse::<Id>().ok());
+        let services = config.services.iter().map(|(name, service)| (name.clone(), service.pools.clone())).collect();
+        let join = Join {
+            host: config.host.clone(),
+            session: coordinator::random_id()?,
+            replaces,
+            services,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            metrics,
+            sightings: Vec::new(),
+            // The coordinator adds what it holds the call for.
+            patience_ms: 0,
+        };
+        Ok(Membership { join, session_file, seen: None, looked: None, call: None, tries: 0, duplicate_since: None })
+    }
+
+    /// Joins afresh: what was said before is old.
+    pub(super) fn afresh(&mut self) {
+        (self.call, self.seen, self.looked) = (None, None, None);
+    }
+
+    /// The call under way; it is made when there is none. Never ends but with an answer.
+    pub(super) async fn call<C: Coordinator + 'static>(&mut self, shop: &Shop<C>, is_idle: bool) -> Call {
+        if self.call.is_none() {
+            self.call = Some(self.make(shop, is_idle));
+        }
+        let Some(call) = &mut self.call else { return std::future::pending().await };
+        let came = call.await;
+        self.call = None;
+        came
+    }
+
+    fn make<C: Coordinator + 'static>(&mut self, shop: &Shop<C>, is_idle: bool) -> LocalBoxFuture<'static, Call> {
+        let now = clock::now();
+        let is_due = self.looked.is_none_or(|looked| now.since(looked) >= LOOK_EVERY);
+        let looks = is_idle && is_due;
+        if looks {
+            self.looked = Some(now);
+        }
+        let pause = match (self.duplicate_since, self.tries) {
+            (Some(_), _) => DUPLICATE_RETRY,
+            (None, 0) => Duration::ZERO,
+            (None, tries) => RETRY.saturating_mul(1 << (tries - 1).min(8)).min(RETRY_MAX),
+        };
+        let (shop, mut join, seen) = (shop.clone(), self.join.clone(), self.seen.clone());
+        async move {
+            if !pause.is_zero() {
+                crate::probe::pause::jittered(pause).await;
+            }
+            let sightings = if looks { Some(sightings(&shop).await) } else { None };
+            if let Some(sightings) = &sightings {
+                join.sightings.clone_from(sightings);
+            }
+            let answer = shop.coordinator.join(&join, seen.as_deref(), HOLD).await;
+            Call { sightings, answer }
+        }
+        .boxed_local()
+    }
+
+    /// Takes an answer in.
+    pub(super) fn heard(&mut self, call: Call) -> Heard {
+        if let Some(sightings) = call.sightings {
+            self.join.sightings = sightings;
+        }
+        match call.answer {
+            Ok(Joined::Member(welcome)) => {
+                (self.tries, self.duplicate_since) = (0, None);
+                self.seen = Some(welcome.owed.iter().map(|owed| owed.rollout.clone()).collect());
+                self.remember();
+                Heard::Welcome(Box::new(welcome))
+            }
+            Ok(Joined::Duplicate { since_ms, version }) => {
+                let now = clock::now();
+                let since = *self.duplicate_since.get_or_insert(now);
+                let host = self.join.host.to_string();
+                tracing::error!(host, version, since_ms, "another worker has this host's name");
+                if now.since(since) < DUPLICATE_WAIT {
+                    return Heard::Taken;
+                }
+                Heard::Duplicate(WorkerError::Duplicate { host, version, since_ms })
+            }
+            Err(error) => {
+                self.tries = self.tries.saturating_add(1);
+                self.seen = None;
+                Heard::Silence(error.to_string())
+            }
+        }
+    }
+
+    /// Writes the session down, for the next run to replace. Without it, that run waits until this one is missed.
+    fn remember(&mut self) {
+        if self.join.replaces.as_ref() == Some(&self.join.session) {
+            return;
+        }
+        match std::fs::write(&self.session_file, self.join.session.as_str()) {
+            Ok(()) => self.join.replaces = Some(self.join.session.clone()),
+            Err(error) => tracing::warn!(%error, "cannot write the session down"),
+        }
+    }
+
+    /// Says that this worker listens no longer. Bounded, and of no consequence when nobody hears it.
+    pub(super) async fn goodbye<C: Coordinator + 'static>(&mut self, shop: &Shop<C>) {
+        self.call = None;
+        let (host, session): (Host, Id) = (self.join.host.clone(), self.join.session.clone());
+        let quiet = Quiet::Member { host, session };
+        let _unheard = tokio::time::timeout(GOODBYE, shop.coordinator.quiet(&quiet)).await;
+    }
+}
+
+/// What the host sees of itself at its balancers.
+async fn sightings<C: Coordinator + 'static>(shop: &Shop<C>) -> Vec<Sighting> {
+    let left_out = {
+        let (journals, config) = (shop.journals.clone(), shop.config.clone());
+        tokio::task::spawn_blocking(move || journals.left_out(config.services.keys())).await
+    };
+    let left_out = left_out.ok().and_then(Result::ok).unwrap_or_default();
+    let mut sightings = Vec::new();
+    for service in shop.config.services.keys() {
+        let Some(balancers) = shop.balancers(service, &shop.client) else { continue };
+        for look in balancers.look().await {
+            let is_ours = left_out.get(service).is_some_and(|left| left.contains_key(&look.balancer));
+            sightings.push(Sighting {
+                service: service.clone(),
+                by_stagger: is_ours && look.presence == model::member::Presence::Out,
+                balancer: look.balancer,
+                presence: look.presence,
+                detail: look.detail,
+            });
+        }
+    }
+    sightings
+}
+
+/// Sleeps until this moment; for ever, when there is none.
+pub(super) async fn sleep_until(at: Option<Time>) {
+    match at {
+        Some(at) => tokio::time::sleep(until(at)).await,
+        None => std::future::pending().await,
+    }
+}
