@@ -20,6 +20,8 @@ use prometheus::{
     TextEncoder,
 };
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tally::Tally;
 use tokio::net::TcpListener;
@@ -48,7 +50,7 @@ pub struct Telemetry {
     probe_failures: IntCounterVec,
     coordinator_up: IntGauge,
     lease_wait: Histogram,
-    stuck: IntGauge,
+    is_stuck: Arc<AtomicBool>,
     state: PathBuf,
 }
 
@@ -70,18 +72,16 @@ impl Telemetry {
             IntGauge::new("stagger_coordinator_up", "Whether the coordinator answered last time: 1 or 0.")?;
         let wait = HistogramOpts::new("stagger_lease_wait_seconds", "How long this host waited for its leases.");
         let lease_wait = Histogram::with_opts(wait.buckets(WAIT_SECONDS.to_vec()))?;
-        let stuck = IntGauge::new("stagger_sequence_stuck", "Whether a person is needed on this host: 1 or 0.")?;
-        let all: [Box<dyn Collector>; 5] = [
+        let all: [Box<dyn Collector>; 4] = [
             Box::new(steps.clone()),
             Box::new(probe_failures.clone()),
             Box::new(coordinator_up.clone()),
             Box::new(lease_wait.clone()),
-            Box::new(stuck.clone()),
         ];
         for metric in all {
             registry.register(metric)?;
         }
-        Ok(Telemetry { registry, steps, probe_failures, coordinator_up, lease_wait, stuck, state })
+        Ok(Telemetry { registry, steps, probe_failures, coordinator_up, lease_wait, is_stuck: Arc::default(), state })
     }
 
     /// A step ended.
@@ -104,7 +104,7 @@ impl Telemetry {
 
     /// Whether this worker can do nothing more without a person.
     pub fn stuck(&self, is_stuck: bool) {
-        self.stuck.set(i64::from(is_stuck));
+        self.is_stuck.store(is_stuck, Ordering::Relaxed);
     }
 
     /// Everything, in Prometheus' text format.
@@ -112,16 +112,8 @@ impl Telemetry {
     /// # Errors
     /// A metric cannot be written: a bug of ours.
     pub fn render(&self) -> Result<String, TelemetryError> {
-        let tally = Tally::load(&self.state);
         let mut families = self.registry.gather();
-        families.extend(ended(&tally)?.gather());
-        if !tally.stuck.is_empty() {
-            for family in families.iter_mut().filter(|family| family.name() == "stagger_sequence_stuck") {
-                for metric in family.mut_metric() {
-                    metric.mut_gauge().set_value(1.0);
-                }
-            }
-        }
+        families.extend(kept(&Tally::load(&self.state), self.is_stuck.load(Ordering::Relaxed))?.gather());
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
@@ -148,8 +140,8 @@ fn respond(text: Result<String, TelemetryError>) -> Response {
     }
 }
 
-/// How sequences ended, whoever ran them.
-fn ended(tally: &Tally) -> Result<Registry, TelemetryError> {
+/// How sequences ended, whoever ran them; and whether a person is needed.
+fn kept(tally: &Tally, is_stuck: bool) -> Result<Registry, TelemetryError> {
     let labels = ["service", "outcome"];
     let total = Opts::new(
         "stagger_sequences_total",
@@ -166,7 +158,10 @@ fn ended(tally: &Tally) -> Result<Registry, TelemetryError> {
             last.with_label_values(&[service.as_str(), outcome]).set(seconds);
         }
     }
+    let stuck = IntGauge::new("stagger_sequence_stuck", "Whether a person is needed on this host: 1 or 0.")?;
+    stuck.set(i64::from(is_stuck || !tally.stuck.is_empty()));
     let registry = Registry::new();
+    registry.register(Box::new(stuck))?;
     registry.register(Box::new(total))?;
     registry.register(Box::new(last))?;
     Ok(registry)

@@ -1,1 +1,7 @@
-//! t
+//! The whole program from outside: real processes, watched by observers that never ask the lock server.
+
+mod architecture;
+mod contention;
+mod crash;
+mod outages;
+mod support;

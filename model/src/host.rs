@@ -151,11 +151,6 @@ impl Host {
         }
     }
 
-    /// The restarts owed that this host knows of: with these a join need not be answered at once.
-    pub fn owed(&self) -> &[Owed] {
-        &self.owed
-    }
-
     /// When [`Event::Woke`] is due; `None` when only something from outside moves the host.
     pub fn wake_at(&self) -> Option<Time> {
         match &self.phase {

@@ -6,7 +6,9 @@ use super::{changed, client};
 use model::names::RolloutName;
 use model::request::Act;
 
-/// End a rollout before it is done: nobody new begins, what has begun finishes, the rest stay as they are.
+/// End a rollout before it is done
+///
+/// Nobody new begins, what has begun finishes, the rest stay as they are.
 ///
 /// Example: stagger abort php-fpm@42 --reason "wrong build"
 #[derive(Debug, Clone, clap::Args)]

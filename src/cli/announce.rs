@@ -10,9 +10,10 @@ use model::time::millis;
 use serde_json::json;
 use std::time::Duration;
 
-/// Announce a deploy: every live host that has the service restarts it, as its lease allows.
+/// Announce a deploy
 ///
-/// Prints the rollout's name. With --follow it stays to the end, and exits 5 when a host failed or is left.
+/// Every host that has the service restarts it, as its lease allows. Hosts that are down, or join later, catch up until it
+/// expires. Prints the rollout's name. With --follow it stays to the end, and exits 5 when a host failed or is left.
 ///
 /// Example: stagger announce php-fpm -m "wmf.12 to group1" --follow
 #[derive(Debug, Clone, clap::Args)]
@@ -65,7 +66,9 @@ pub(crate) async fn run(args: AnnounceArgs, context: &Context) -> Result<u8, Fai
         false => out::result(&rollout.to_string())?,
     }
     if targets == 0 {
-        out::note(&format!("no live host that it could be for has {service}: nothing restarts now; hosts that join owe it"));
+        out::note(&format!(
+            "no live host that it could be for has {service}: nothing restarts now; hosts that join owe it"
+        ));
         return Ok(exit::OK);
     }
     if args.follow {

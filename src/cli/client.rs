@@ -32,7 +32,8 @@ impl Client {
     /// # Errors
     /// The URL is none.
     pub(crate) fn new(url: &str) -> Result<Client, Failure> {
-        let inner = HttpCoordinator::new(url).map_err(|error| Failure::usage(error.to_string(), "write --coordinator http://HOST:PORT"))?;
+        let inner = HttpCoordinator::new(url)
+            .map_err(|error| Failure::usage(error.to_string(), "write --coordinator http://HOST:PORT"))?;
         Ok(Client { inner, url: url.to_owned() })
     }
 
@@ -109,7 +110,12 @@ impl Client {
     }
 
     /// The newest history entries within a scope, behind the entry of this number, oldest first.
-    pub(crate) async fn history(&self, scope: Option<Scope>, after: Option<u64>, limit: usize) -> Result<Vec<Entry>, Failure> {
+    pub(crate) async fn history(
+        &self,
+        scope: Option<Scope>,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Entry>, Failure> {
         let select = Selection { scope, after: after.map(|number| number.to_string()), limit: Some(limit) };
         let page = self.inner.history(&select).await.map_err(|error| self.failure("read the history", error))?;
         Ok(page.rows)
@@ -151,7 +157,10 @@ pub(crate) fn did(done: Done) -> Result<String, Failure> {
         Done::Announced { rollout, targets } => Ok(format!("{rollout} announced for {targets} hosts")),
         Done::Refused { why, hint } => Err(Failure::Refused { why, hint }),
         Done::UnderWay { rollout, state, by, since_ms, message } => Err(Failure::Refused {
-            why: format!("{rollout} is {state}, announced by {by} {} ago: {message}", super::render::text::age(since_ms)),
+            why: format!(
+                "{rollout} is {state}, announced by {by} {} ago: {message}",
+                super::render::text::age(since_ms)
+            ),
             hint: format!("watch it: stagger rollouts {rollout} --follow; take its place: --supersede"),
         }),
     }

@@ -6,7 +6,7 @@ use super::{Cli, exit, out};
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-/// Print the completions for a shell.
+/// Print the completions for a shell
 ///
 /// Example: stagger completions bash > /etc/bash_completion.d/stagger
 #[derive(Debug, Clone, clap::Args)]

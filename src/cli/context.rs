@@ -60,7 +60,9 @@ impl Context {
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         let url = match self.chosen_coordinator()? {
             Some(url) => url.to_string(),
-            None => self.optional_config()?.map_or_else(|| COORDINATOR_DEFAULT.to_owned(), |config| config.coordinator.to_string()),
+            None => self
+                .optional_config()?
+                .map_or_else(|| COORDINATOR_DEFAULT.to_owned(), |config| config.coordinator.to_string()),
         };
         Client::new(&url)
     }

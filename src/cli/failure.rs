@@ -131,11 +131,15 @@ mod tests {
         assert_eq!(coordinator(Error::Unknown { why: why() }).exit_code(), 2);
         assert!(coordinator(Error::Unknown { why: why() }).render().ends_with("stagger history"));
         assert_eq!(coordinator(Error::Corrupt(why())).exit_code(), 2);
-        let wrong = coordinator(Error::Refused { kind: "not_found".to_owned(), value: "no\nsuch".to_owned(), status: 404 });
+        let wrong =
+            coordinator(Error::Refused { kind: "not_found".to_owned(), value: "no\nsuch".to_owned(), status: 404 });
         assert_eq!(wrong.exit_code(), 1);
         assert_eq!(wrong.render(), "error: cannot read the leases: http://a:1: no such (not_found, 404)");
         let usage = Failure::usage("that is no scope", "write pool/NAME");
-        assert_eq!((usage.exit_code(), usage.render()), (64, "error: that is no scope\nhint: write pool/NAME".to_owned()));
+        assert_eq!(
+            (usage.exit_code(), usage.render()),
+            (64, "error: that is no scope\nhint: write pool/NAME".to_owned())
+        );
         let refused = Failure::Refused { why: "no".to_owned(), hint: String::new() };
         assert_eq!((refused.exit_code(), refused.render()), (1, "error: no".to_owned()));
     }

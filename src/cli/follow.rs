@@ -175,7 +175,10 @@ impl<'c> Watch<'c> {
             }
             return;
         };
-        let new = detail.targets.iter().filter(|target| target.progress == Progress::Failed && !self.told.contains(&target.host));
+        let new = detail
+            .targets
+            .iter()
+            .filter(|target| target.progress == Progress::Failed && !self.told.contains(&target.host));
         let new: Vec<_> = new.cloned().collect();
         for target in new {
             let lines = match self.screen {
@@ -232,7 +235,9 @@ fn has_ended(row: &RolloutRow) -> bool {
     match row.state {
         RolloutState::Announced | RolloutState::Rolling => false,
         RolloutState::Done => true,
-        RolloutState::Halted | RolloutState::Aborted | RolloutState::Expired | RolloutState::Superseded => row.in_flight.is_empty(),
+        RolloutState::Halted | RolloutState::Aborted | RolloutState::Expired | RolloutState::Superseded => {
+            row.in_flight.is_empty()
+        }
     }
 }
 
@@ -252,7 +257,8 @@ mod tests {
         assert!(!has_ended(&row));
         for state in [RolloutState::Halted, RolloutState::Aborted, RolloutState::Expired, RolloutState::Superseded] {
             row.state = state;
-            row.in_flight = vec![FlightRow { host: "mw1".parse().expect("a host"), step: None, note: String::new(), ms: 0 }];
+            row.in_flight =
+                vec![FlightRow { host: "mw1".parse().expect("a host"), step: None, note: String::new(), ms: 0 }];
             assert!(!has_ended(&row), "{state}");
             row.in_flight.clear();
             assert!(has_ended(&row), "{state}");

@@ -15,7 +15,9 @@ const ENTRIES_SHOWN: usize = 50;
 /// How often `--follow` looks for more.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Show who did what, when, and why: announcements, pauses, settings, releases, failed and lost hosts.
+/// Show who did what, when, and why
+///
+/// Announcements, pauses, settings, releases, failed and lost hosts.
 ///
 /// Example: stagger history pool/app-eqiad --since 2h
 #[derive(Debug, Clone, clap::Args)]
@@ -38,7 +40,8 @@ pub(crate) async fn run(args: HistoryArgs, context: &Context) -> Result<u8, Fail
     let mut entries = client.history(args.scope.clone(), None, limit).await?;
     let mut last = entries.last().map_or(0, |entry| entry.number);
     if let Some(since) = args.since {
-        let since_ms = Timestamp::now().as_millisecond().saturating_sub(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
+        let since_ms =
+            Timestamp::now().as_millisecond().saturating_sub(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
         entries.retain(|entry| entry.at.0 >= u64::try_from(since_ms).unwrap_or(0));
     }
     show(&entries, context)?;

@@ -7,9 +7,9 @@ use model::lease::LeaseState;
 use model::names::Scope;
 use model::read::Leases;
 
-/// Show who holds a lease, who waits for one, and how full each pool is.
+/// Show who holds a lease, and who waits for one
 ///
-/// Holders come first, lost and failed ones at the top, then the queue in its order.
+/// And how full each pool is. Holders come first, lost and failed ones at the top, then the queue in its order.
 ///
 /// Example: stagger leases pool/app-eqiad
 #[derive(Debug, Clone, clap::Args)]

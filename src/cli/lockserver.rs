@@ -12,9 +12,9 @@ use std::path::PathBuf;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Keep the leases, the queue and the rollouts of a fleet: what workers and commands ask.
+/// Keep the leases, the queue and the rollouts of a fleet
 ///
-/// The state is in memory and on disk before anyone is answered; a lock server that starts again knows everything. It
+/// It is what workers and commands ask. The state is in memory and on disk before anyone is answered; a lock server that starts again knows everything. It
 /// prints its address, logs to standard error, and stops in order on TERM or Ctrl-C.
 ///
 /// Example: stagger lockserver --data /var/lib/stagger --api 10.0.0.5:7532 --trusted-network
@@ -39,7 +39,10 @@ pub(crate) async fn run(args: LockserverArgs, context: &Context) -> Result<u8, F
     }
     if !args.api.ip().is_loopback() && !args.trusted_network {
         let what = format!("{} can be reached from elsewhere, and neither encryption nor tokens protect it", args.api);
-        return Err(Failure::usage(what, "listen on loopback; or say --trusted-network when the network itself is the protection"));
+        return Err(Failure::usage(
+            what,
+            "listen on loopback; or say --trusted-network when the network itself is the protection",
+        ));
     }
     logging::start();
     let failed = |error| Failure::system("listen for signals", error);

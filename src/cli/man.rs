@@ -7,7 +7,7 @@ use clap::CommandFactory as _;
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Write the manual pages, one for each command, into a folder.
+/// Write the manual pages, one for each command, into a folder
 ///
 /// Example: stagger man /usr/local/share/man/man1
 #[derive(Debug, Clone, clap::Args)]

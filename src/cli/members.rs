@@ -7,7 +7,9 @@ use super::{exit, out, render, scope};
 use model::names::Scope;
 use serde_json::json;
 
-/// Show every worker known: when it was last heard of, its version, and the balancers that it is out of, by whose doing.
+/// Show every worker known, and who is out of a balancer
+///
+/// When it was last heard of, its version, and the balancers that it is out of, by whose doing.
 ///
 /// Example: stagger members --out
 #[derive(Debug, Clone, clap::Args)]

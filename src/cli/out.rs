@@ -68,7 +68,9 @@ pub(crate) fn is_watched() -> bool {
 
 fn written(outcome: io::Result<()>) -> Result<(), Failure> {
     match outcome {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::system("write to standard output", error)),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::system("write to standard output", error))
+        }
         _ => Ok(()),
     }
 }
@@ -106,7 +108,9 @@ mod tests {
 
     #[test]
     fn colour_repeats_what_a_sign_says_and_is_never_alone() {
-        for line in ["✓ pauses  none", "✗ mw1  restart: exit 78", "error: no", "php-fpm@42 done: 1 FAILED, 0 left", "plain"] {
+        for line in
+            ["✓ pauses  none", "✗ mw1  restart: exit 78", "error: no", "php-fpm@42 done: 1 FAILED, 0 left", "plain"]
+        {
             let bare = painted(line).replace(RED, "").replace(GREEN, "").replace(BOLD, "").replace(PLAIN, "");
             assert_eq!(bare, line);
         }

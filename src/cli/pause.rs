@@ -9,9 +9,10 @@ use model::request::Act;
 use model::time::millis;
 use std::time::Duration;
 
-/// Stop grants and restarts for a while: nothing new begins, what has begun finishes, nobody loses a place in the queue.
+/// Stop grants and restarts for a while
 ///
-/// It ends by itself; `resume` ends it sooner.
+/// Nothing new begins, what has begun finishes, nobody loses a place in the queue. It ends by itself; `resume` ends it
+/// sooner.
 ///
 /// Example: stagger pause pool/app-eqiad --reason "switch is being replaced" --for 2h
 #[derive(Debug, Clone, clap::Args)]

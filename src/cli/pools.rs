@@ -6,9 +6,9 @@ use super::{exit, out, render};
 use model::names::{Pool, Scope};
 use serde_json::json;
 
-/// Show how many hosts of each pool may be out, where that number comes from, how many are, and what is paused.
+/// Show how many hosts of each pool may be out, and why so many
 ///
-/// With a pool, everything that holds for it.
+/// Also how many are out, and what is paused. With a pool, everything that holds for it.
 ///
 /// Example: stagger pools app-eqiad
 #[derive(Debug, Clone, clap::Args)]
@@ -22,7 +22,8 @@ pub(crate) async fn run(args: PoolsArgs, context: &Context) -> Result<u8, Failur
     let client = context.client()?;
     let rows = client.pools(args.pool.clone().map(Scope::Pool)).await?;
     if let (Some(pool), []) = (&args.pool, &rows[..]) {
-        let hint = "stagger pools lists them; one exists once a worker that names it joins, or a setting does".to_owned();
+        let hint =
+            "stagger pools lists them; one exists once a worker that names it joins, or a setting does".to_owned();
         return Err(Failure::Refused { why: format!("no pool {pool} is known"), hint });
     }
     let pauses = if args.pool.is_none() { client.pauses().await? } else { Vec::new() };

@@ -6,9 +6,10 @@ use super::{changed, client};
 use model::names::Holder;
 use model::request::{Act, Done};
 
-/// End a lease that does not end by itself: of a failed or lost host. Its slots are free at once.
+/// End a lease that does not end by itself
 ///
-/// Look first: a released host may still be out of its balancers (stagger members --out).
+/// Of a failed or lost host; its slots are free at once. Look first: a released host may still be out of its balancers
+/// (stagger members --out).
 ///
 /// Example: stagger release mw1316 --reason "disk is being replaced" --forget
 #[derive(Debug, Clone, clap::Args)]

@@ -6,7 +6,9 @@ use super::{changed, client};
 use model::names::Scope;
 use model::request::Act;
 
-/// End a pause; for a rollout that is halted, let it go on: the hosts that failed so far are forgiven.
+/// End a pause, or let a halted rollout go on
+///
+/// The hosts of the rollout that failed so far are then forgiven.
 ///
 /// Example: stagger resume rollout/php-fpm@42
 #[derive(Debug, Clone, clap::Args)]

@@ -6,7 +6,9 @@ use super::{exit, follow, out, render};
 use model::names::{NameError, RolloutName, Scope};
 use serde_json::json;
 
-/// Show the rollouts, or one of them with every host's steps and what it printed.
+/// Show the rollouts, or one of them host by host
+///
+/// One of them shows every host's steps, how long each took, and what a failed one printed.
 ///
 /// With --follow it stays to the end, and exits 5 when a host failed or is left.
 ///
@@ -35,7 +37,10 @@ pub(crate) async fn run(args: RolloutsArgs, context: &Context) -> Result<u8, Fai
     match args.about {
         Some(Scope::Rollout(name)) if args.follow => return follow::follow(&client, &name, context).await,
         Some(other) if args.follow => {
-            return Err(Failure::usage(format!("{other} is no single rollout to follow"), "write SERVICE@N, such as php-fpm@42"));
+            return Err(Failure::usage(
+                format!("{other} is no single rollout to follow"),
+                "write SERVICE@N, such as php-fpm@42",
+            ));
         }
         Some(Scope::Rollout(name)) => {
             let detail = client.rollout(&name).await?;

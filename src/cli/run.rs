@@ -25,7 +25,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 use wait::Waited;
 
-/// Run a command while holding a lease of one or several pools.
+/// Run a command while holding a lease of one or several pools
 ///
 /// It waits in the queue, runs the command, and gives the lease back. The command sees STAGGER_TOKEN, the fencing token of
 /// its grant (pool:token,pool:token when there are several pools), STAGGER_TOKENS, always in that form, and STAGGER_HOLDER.

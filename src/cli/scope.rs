@@ -21,7 +21,9 @@ mod tests {
 
     #[test]
     fn a_bare_name_is_a_host_and_one_with_an_at_a_rollout() {
-        for (text, scope) in [("mw1331", "host/mw1331"), ("php-fpm@42", "rollout/php-fpm@42"), ("pool/a", "pool/a"), ("all", "all")] {
+        for (text, scope) in
+            [("mw1331", "host/mw1331"), ("php-fpm@42", "rollout/php-fpm@42"), ("pool/a", "pool/a"), ("all", "all")]
+        {
             assert_eq!(lenient(text).map(|scope| scope.to_string()), Ok(scope.to_owned()));
         }
         assert_eq!(lenient("pools/a"), Err(NameError::NoScope("pools/a".to_owned())));

@@ -12,7 +12,9 @@ use model::settings::{Setting, SettingKind, Slots};
 use model::time::millis;
 use std::time::Duration;
 
-/// Change a setting: it takes effect at once, and nothing that is held is revoked.
+/// Change a setting
+///
+/// It takes effect at once, and nothing that is held is revoked.
 ///
 /// Of a pool: slots (a number, or a percentage of its members), max_queue, wait, ttl, lost_after (or "never").
 /// Of a service: max_failures, strict (true or false), expires. Of `all`: any of them.
@@ -48,14 +50,19 @@ fn act(args: SetArgs) -> Result<Act, Failure> {
     let (key, value) = setting.split_once('=').map_or((setting.as_str(), None), |(key, value)| (key, Some(value)));
     let kind = kind(key)?;
     match value {
-        Some(value) if unset && !value.is_empty() => {
-            Err(Failure::usage(format!("--unset takes {key} back, and {value:?} would set it"), format!("write {key} alone")))
+        Some(value) if unset && !value.is_empty() => Err(Failure::usage(
+            format!("--unset takes {key} back, and {value:?} would set it"),
+            format!("write {key} alone"),
+        )),
+        None if !unset => {
+            Err(Failure::usage(format!("{key} of what value?"), format!("write {key}=VALUE, or --unset")))
         }
-        None if !unset => Err(Failure::usage(format!("{key} of what value?"), format!("write {key}=VALUE, or --unset"))),
         None | Some("") => Ok(Act::Unset { scope, kind, reason }),
         Some(value) => {
             let setting = setting_of(kind, value)?;
-            setting.check(&scope).map_err(|error| Failure::usage(error.to_string(), "stagger set --help names what fits where"))?;
+            setting
+                .check(&scope)
+                .map_err(|error| Failure::usage(error.to_string(), "stagger set --help names what fits where"))?;
             Ok(Act::Set { scope, setting, reason, for_ms: lasting.map(millis) })
         }
     }
@@ -68,12 +75,15 @@ fn kind(word: &str) -> Result<SettingKind, Failure> {
 }
 
 fn setting_of(kind: SettingKind, value: &str) -> Result<Setting, Failure> {
-    let wrong = |right: &str| Failure::usage(format!("{value:?} is no value for {}", kind.word()), format!("write {right}"));
+    let wrong =
+        |right: &str| Failure::usage(format!("{value:?} is no value for {}", kind.word()), format!("write {right}"));
     let number = |right: &str| value.parse::<u32>().map_err(|_| wrong(right));
     let span = |right: &str| duration::parse(value).map(millis).map_err(|_| wrong(right));
     Ok(match kind {
         SettingKind::Slots => match value.strip_suffix('%') {
-            Some(percent) => Setting::Slots(Slots::Percent(percent.parse().map_err(|_| wrong("slots=10% or slots=2"))?)),
+            Some(percent) => {
+                Setting::Slots(Slots::Percent(percent.parse().map_err(|_| wrong("slots=10% or slots=2"))?))
+            }
             None => Setting::Slots(Slots::Count(number("slots=10% or slots=2")?)),
         },
         SettingKind::MaxQueue => Setting::MaxQueue(number("max_queue=10000")?),
@@ -111,7 +121,10 @@ mod tests {
             ("service/s", "expires=1d", Setting::Expires(86_400_000)),
         ] {
             let act = typed(scope, text, false).expect(text);
-            assert!(matches!(&act, Act::Set { setting: found, for_ms: None, .. } if *found == setting), "{text}: {act:?}");
+            assert!(
+                matches!(&act, Act::Set { setting: found, for_ms: None, .. } if *found == setting),
+                "{text}: {act:?}"
+            );
         }
     }
 
@@ -126,7 +139,12 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_with_what_would_be_right() {
         for (scope, text, unset, said) in [
-            ("pool/a", "slotz=2", false, "hint: there are slots, max_queue, wait, ttl, lost_after, max_failures, strict, expires"),
+            (
+                "pool/a",
+                "slotz=2",
+                false,
+                "hint: there are slots, max_queue, wait, ttl, lost_after, max_failures, strict, expires",
+            ),
             ("pool/a", "slots", false, "hint: write slots=VALUE, or --unset"),
             ("pool/a", "slots=2", true, "hint: write slots alone"),
             ("pool/a", "slots=many", false, "hint: write slots=10% or slots=2"),

@@ -5,9 +5,9 @@ use super::failure::Failure;
 use super::{exit, out, render, scope};
 use model::names::Scope;
 
-/// Explain why a host, a pool, a service or a rollout waits: every cause, and the next command.
+/// Explain why something waits, and what to type
 ///
-/// Without a scope, this host.
+/// Of a host, a pool, a service or a rollout: every cause, and the next command. Without a scope, of this host.
 ///
 /// Example: stagger why mw1331
 #[derive(Debug, Clone, clap::Args)]

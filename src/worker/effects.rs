@@ -19,7 +19,7 @@ use model::host::{Checked, Event, Locked, Prepared};
 use model::names::{Holder, Pool, Service, Token};
 use model::request::{Ask, BeginAsk, Renew, Settle};
 use model::sequence::record::Balancers as ByName;
-use model::sequence::{Act, Fault, Look, Plan, Record, Seen, Step};
+use model::sequence::{Act, Fault, Look, Record, Seen, Step};
 use model::time::{Time, millis};
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -49,7 +49,7 @@ impl LockServer {
     /// A command of the program against this server.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = stagger();
-        command.args(arguments).args(["--coordinator", &self.url]);
+        command.args(arguments).env("STAGGER_COORDINATOR", &self.url);
         command
     }
 

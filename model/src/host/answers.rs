@@ -84,7 +84,7 @@ impl Work {
     ) {
         use crate::request::Own::{Gone, Held};
         match own {
-            Ok(Held { ttl_ms }) if !self.lease.is_gone => {
+            Ok(Held { ttl_ms }) => {
                 self.lease.ttl_ms = *ttl_ms;
                 self.lease.heard(sent);
                 if self.doing == Doing::Claiming {
@@ -96,7 +96,7 @@ impl Work {
                 self.lease.renew_at = None;
                 self.abandon(now, out);
             }
-            Ok(Held { .. }) | Err(_) => {}
+            Err(_) => {}
         }
     }
 

@@ -59,7 +59,9 @@ fn what_for(row: &LeaseRow, failure: Option<&Failure>) -> String {
     match lease.state {
         LeaseState::Held => add(", ", clean(&lease.note)),
         LeaseState::Failed => add(", ", failure.map(|failure| clean(&failure.cause)).unwrap_or_default()),
-        LeaseState::Lost => add("; ", row.counts_ms.map_or("counts until released".to_owned(), |ms| format!("counts {} more", age(ms)))),
+        LeaseState::Lost => {
+            add("; ", row.counts_ms.map_or("counts until released".to_owned(), |ms| format!("counts {} more", age(ms))))
+        }
     }
     if row.stuck {
         add("; ", "STUCK, a person is needed".to_owned());
@@ -98,7 +100,8 @@ fn footer(pools: &[PoolRow]) -> String {
     let pool = |row: &PoolRow| {
         let taken = row.held + row.failed + row.lost;
         let full = if taken >= row.slots { " full" } else { "" };
-        let paused = row.pauses.first().map(|pause| format!(", paused {} more", span(pause.left_ms))).unwrap_or_default();
+        let paused =
+            row.pauses.first().map(|pause| format!(", paused {} more", span(pause.left_ms))).unwrap_or_default();
         format!("{} {taken}/{}{full}{paused}", row.pool, row.slots)
     };
     pools.iter().map(pool).collect::<Vec<_>>().join(" · ")

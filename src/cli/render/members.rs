@@ -33,7 +33,8 @@ pub(crate) fn members(rows: &[MemberRow], filter: Filter) -> String {
         .to_owned();
     }
     let down = rows.iter().filter(|row| row.down).count();
-    let text = table(&["HOST", "STATE", "SEEN", "VERSION", "LEASE", "SERVICES", "OUT OF"], rows.iter().map(cells).collect());
+    let text =
+        table(&["HOST", "STATE", "SEEN", "VERSION", "LEASE", "SERVICES", "OUT OF"], rows.iter().map(cells).collect());
     format!("{text}\n{}, {down} down", super::text::count(rows.len(), "member"))
 }
 
@@ -94,7 +95,11 @@ mod tests {
     #[test]
     fn a_host_left_out_says_where_and_by_whom() {
         let well = member("mw1", false, vec![seen("lb1", Presence::In, false, "")]);
-        let mut out = member("mw1316", false, vec![seen("lb1", Presence::Out, true, ""), seen("lb2", Presence::Out, false, "by hand")]);
+        let mut out = member(
+            "mw1316",
+            false,
+            vec![seen("lb1", Presence::Out, true, ""), seen("lb2", Presence::Out, false, "by hand")],
+        );
         out.lease = Some(LeaseState::Failed);
         let unknown = member("mw3", true, vec![seen("lb1", Presence::Unknown, false, "timed out")]);
         let rows = [well, out, unknown];
@@ -105,7 +110,9 @@ mw1316  alive  4s    0.1.0    failed  php-fpm   lb1 for php-fpm, by Stagger; lb2
 mw3     down   4s    0.1.0    –       php-fpm   php-fpm unknown at lb1 (timed out)
 3 members, 1 down";
         assert_eq!(members(&rows, Filter::default()), expected);
-        let kept = |filter: Filter| rows.iter().filter(|row| filter.keeps(row)).map(|row| row.host.to_string()).collect::<Vec<_>>();
+        let kept = |filter: Filter| {
+            rows.iter().filter(|row| filter.keeps(row)).map(|row| row.host.to_string()).collect::<Vec<_>>()
+        };
         assert_eq!(kept(Filter { out: true, down: false }), ["mw1316", "mw3"]);
         assert_eq!(kept(Filter { out: true, down: true }), ["mw3"]);
         assert_eq!(kept(Filter { out: false, down: true }), ["mw3"]);

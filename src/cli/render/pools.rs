@@ -10,15 +10,27 @@ use std::collections::BTreeSet;
 pub(crate) fn pools(rows: &[PoolRow], pauses: &[PauseRow]) -> String {
     let mut parts = Vec::new();
     match rows {
-        [] => parts.push("no pool is known yet: one exists once a worker that names it joins, or `stagger set pool/NAME slots=…`".to_owned()),
-        rows => parts.push(table(&["POOL", "OUT", "WAITING", "MEMBERS", "SLOTS", "FROM"], rows.iter().map(cells).collect())),
+        [] => parts.push(
+            "no pool is known yet: one exists once a worker that names it joins, or `stagger set pool/NAME slots=…`"
+                .to_owned(),
+        ),
+        rows => {
+            parts.push(table(&["POOL", "OUT", "WAITING", "MEMBERS", "SLOTS", "FROM"], rows.iter().map(cells).collect()))
+        }
     }
     parts.extend(pauses.iter().map(pause));
     parts.join("\n")
 }
 
 fn cells(row: &PoolRow) -> Vec<String> {
-    vec![row.pool.to_string(), out(row), row.waiting.to_string(), members(row), row.rules.slots.to_string(), clean(&row.rules.source)]
+    vec![
+        row.pool.to_string(),
+        out(row),
+        row.waiting.to_string(),
+        members(row),
+        row.rules.slots.to_string(),
+        clean(&row.rules.source),
+    ]
 }
 
 /// How many are out, of how many: `14/35`, with what does not move by itself.
@@ -57,8 +69,21 @@ pub(crate) fn pool(row: &PoolRow) -> String {
     let rules = &row.rules;
     let lost_after = rules.lost_after_ms.map_or_else(|| "never".to_owned(), span_exact);
     let mut lines = vec![
-        format!("{}: {} out, {} waiting, {} members, token {}", row.pool, out(row), row.waiting, members(row), row.token),
-        format!("  slots       {} of {}, which makes {}   {}", rules.slots, members(row), row.slots, clean(&rules.source)),
+        format!(
+            "{}: {} out, {} waiting, {} members, token {}",
+            row.pool,
+            out(row),
+            row.waiting,
+            members(row),
+            row.token
+        ),
+        format!(
+            "  slots       {} of {}, which makes {}   {}",
+            rules.slots,
+            members(row),
+            row.slots,
+            clean(&rules.source)
+        ),
         format!("  max_queue   {}", rules.max_queue),
         format!("  wait        {}", span_exact(rules.wait_ms)),
         format!("  ttl         {}", span_exact(rules.ttl_ms)),

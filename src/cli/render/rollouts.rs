@@ -34,7 +34,14 @@ pub(crate) fn rollout(detail: &RolloutDetail) -> String {
     let counts = counts(row);
     let mut lines = vec![
         headline(row),
-        format!("{}, {}% {}, announced {} ({} ago)", row.state, counts.percent, words(counts), day_and_time(row.announced), age(row.age_ms)),
+        format!(
+            "{}, {}% {}, announced {} ({} ago)",
+            row.state,
+            counts.percent,
+            words(counts),
+            day_and_time(row.announced),
+            age(row.age_ms)
+        ),
     ];
     lines.extend(terms(row));
     lines.extend(obstacles(row));
@@ -129,7 +136,12 @@ php-fpm@42  done   101s  100%  (in-flight: 0; ok: 351; fail: 1; left: 0)  deploy
         row.only = vec!["pool/app-eqiad".parse().expect("a scope")];
         row.strict = true;
         row.down.push("mw4".parse().expect("a host"));
-        row.in_flight.push(FlightRow { host: "mw3".parse().expect("a host"), step: Some(Step::Drain), note: "4 in flight".to_owned(), ms: 6_000 });
+        row.in_flight.push(FlightRow {
+            host: "mw3".parse().expect("a host"),
+            step: Some(Step::Drain),
+            note: "4 in flight".to_owned(),
+            ms: 6_000,
+        });
         let mut failed = failed_target("mw1316");
         let report = failed.report.as_mut().expect("a report");
         report.output = "reading the configuration\n".to_owned();
@@ -164,7 +176,8 @@ mw5     owes       –     –";
     #[test]
     fn an_ended_one_says_by_whom() {
         let mut row = sample(RolloutState::Aborted, Tally { owes: 1, ..Tally::default() });
-        row.ended = Some(Ended { superseded: false, by: "ann@ops1".to_owned(), reason: "wrong build".to_owned(), at: AT });
+        row.ended =
+            Some(Ended { superseded: false, by: "ann@ops1".to_owned(), reason: "wrong build".to_owned(), at: AT });
         let text = rollout(&RolloutDetail { row, targets: Vec::new() });
         assert!(text.ends_with("\nended by ann@ops1 at 2026-11-24 14:02:51Z: wrong build"), "{text}");
         assert!(!text.contains("expires"));

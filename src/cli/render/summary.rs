@@ -61,7 +61,9 @@ fn stopped(row: &RolloutRow) -> Option<String> {
             "  {}\n  fixed?  stagger announce {service} -m …      go on all the same: stagger resume rollout/{name}",
             clean(&halted.cause)
         )),
-        (RolloutState::Expired, _, _) => Some(format!("  its time is over      again: stagger announce {service} -m …")),
+        (RolloutState::Expired, _, _) => {
+            Some(format!("  its time is over      again: stagger announce {service} -m …"))
+        }
         _ => None,
     }
 }
@@ -71,7 +73,8 @@ fn failure(target: &Target, leases: &[LeaseRow]) -> String {
     let out_of = target.report.as_ref().map(|report| report.out_of.iter().map(|name| clean(name)).collect::<Vec<_>>());
     let out_of = out_of.filter(|names| !names.is_empty());
     let out_of = out_of.map(|names| format!("; out of {}", names.join(", "))).unwrap_or_default();
-    let kept = leases.iter().find(|row| row.lease.holder.as_host() == target.host && row.lease.state != LeaseState::Held);
+    let kept =
+        leases.iter().find(|row| row.lease.holder.as_host() == target.host && row.lease.state != LeaseState::Held);
     let kept = kept.map(|row| row.lease.pools.keys().map(ToString::to_string).collect::<Vec<_>>().join(", "));
     let kept = kept.map(|pools| format!("; keeps {pools}")).unwrap_or_default();
     format!("✗ {}  {}{out_of}{kept}", target.host, cause(target))
@@ -86,7 +89,9 @@ fn remedy(failed: &[&Target], row: &RolloutRow) -> Option<String> {
             let host = &target.host;
             Some(format!("  fixed?  {host}$ stagger restart {service}      give up: stagger release {host} --reason …"))
         }
-        _ => Some(format!("  fixed?  on each: stagger restart {service}      give up: stagger release HOST --reason …")),
+        _ => {
+            Some(format!("  fixed?  on each: stagger restart {service}      give up: stagger release HOST --reason …"))
+        }
     }
 }
 
@@ -175,7 +180,10 @@ php-fpm@42 HALTED: 0 ok, 2 FAILED, 18 left (duration: 02m 14s)
         let mut aborted = detail(RolloutState::Aborted, Tally { owes: 1, ..Tally::default() }, Vec::new());
         let (by, reason) = ("ann@ops1".to_owned(), "wrong build".to_owned());
         aborted.row.ended = Some(Ended { superseded: false, by, reason, at: AT });
-        assert!(summary(&aborted, &[]).ends_with(" ABORTED: 0 ok, 0 failed, 1 left (duration: 02m 14s)\n  by ann@ops1: wrong build"));
+        assert!(
+            summary(&aborted, &[])
+                .ends_with(" ABORTED: 0 ok, 0 failed, 1 left (duration: 02m 14s)\n  by ann@ops1: wrong build")
+        );
         let expired = detail(RolloutState::Expired, Tally { owes: 1, ..Tally::default() }, Vec::new());
         assert!(summary(&expired, &[]).ends_with("\n  its time is over      again: stagger announce php-fpm -m …"));
     }

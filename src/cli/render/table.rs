@@ -26,7 +26,10 @@ mod tests {
     #[test]
     fn columns_are_aligned_and_nothing_is_wrapped() {
         let long = "x".repeat(300);
-        let rows = vec![vec!["mw1".to_owned(), "a".to_owned(), long.clone()], vec!["m".to_owned(), "bcd".to_owned(), String::new()]];
+        let rows = vec![
+            vec!["mw1".to_owned(), "a".to_owned(), long.clone()],
+            vec!["m".to_owned(), "bcd".to_owned(), String::new()],
+        ];
         assert_eq!(table(&["HOST", "S", "FOR"], rows), format!("HOST  S    FOR\nmw1   a    {long}\nm     bcd"));
         assert_eq!(table(&["HOST"], Vec::new()), "");
     }

@@ -93,7 +93,8 @@ pub(crate) fn clean(text: &str) -> String {
 
 /// The lines of a foreign text, cleaned, without empty ones; the last few of them, since a program says there what it died of.
 pub(crate) fn last_lines(text: &str, lines_max: usize) -> Vec<String> {
-    let mut lines: Vec<String> = text.lines().rev().map(clean).filter(|line| !line.is_empty()).take(lines_max).collect();
+    let mut lines: Vec<String> =
+        text.lines().rev().map(clean).filter(|line| !line.is_empty()).take(lines_max).collect();
     lines.reverse();
     lines
 }
@@ -140,7 +141,10 @@ mod tests {
 
     #[test]
     fn counts_and_lists() {
-        assert_eq!([1, 2, 3, 4, 11, 12, 13, 21, 112].map(ordinal), ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "112th"]);
+        assert_eq!(
+            [1, 2, 3, 4, 11, 12, 13, 21, 112].map(ordinal),
+            ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "112th"]
+        );
         assert_eq!((count(1, "host"), count(0, "host")), ("1 host".to_owned(), "0 hosts".to_owned()));
         let names = ["a", "b", "c"].map(str::to_owned);
         assert_eq!(some(&names, 2, " "), "a b +1");

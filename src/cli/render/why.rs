@@ -13,7 +13,11 @@ pub(crate) fn why(why: &Why) -> String {
     let bad: Vec<&Finding> = why.findings.iter().filter(|finding| !finding.ok).collect();
     let names_width = bad.iter().map(|finding| finding.what.width()).max().unwrap_or(0);
     for finding in bad {
-        lines.push(format!("✗ {:names_width$}  {}", clean(&finding.what), finding.how.replace(['\n', '\r', '\u{1b}'], " ")));
+        lines.push(format!(
+            "✗ {:names_width$}  {}",
+            clean(&finding.what),
+            finding.how.replace(['\n', '\r', '\u{1b}'], " ")
+        ));
         lines.extend(causes(finding));
     }
     let fine: Vec<String> = why.findings.iter().filter(|finding| finding.ok).map(good).collect();
@@ -42,7 +46,8 @@ mod tests {
     use model::why::Cause;
 
     fn finding(ok: bool, what: &str, how: &str, causes: &[(&str, Option<&str>)]) -> Finding {
-        let causes = causes.iter().map(|(what, next)| Cause { what: (*what).to_owned(), next: next.map(str::to_owned) });
+        let causes =
+            causes.iter().map(|(what, next)| Cause { what: (*what).to_owned(), next: next.map(str::to_owned) });
         Finding { ok, what: what.to_owned(), how: how.to_owned(), causes: causes.collect() }
     }
 
@@ -52,10 +57,18 @@ mod tests {
             about: "host/mw1331".parse().expect("a scope"),
             headline: "mw1331 waits 41s for php-fpm@42, place 1 for rack.b4; gives up in 9m19s".to_owned(),
             findings: vec![
-                finding(false, "rack.b4", "2 of 2 out   slots=2: set by ann", &[
-                    ("mw1316 failed 62s at restart (exit 78), for php-fpm@42", Some("stagger release mw1316 --reason …")),
-                    ("mw1402 held 6s, drain, 4 in flight, for php-fpm@42", None),
-                ]),
+                finding(
+                    false,
+                    "rack.b4",
+                    "2 of 2 out   slots=2: set by ann",
+                    &[
+                        (
+                            "mw1316 failed 62s at restart (exit 78), for php-fpm@42",
+                            Some("stagger release mw1316 --reason …"),
+                        ),
+                        ("mw1402 held 6s, drain, 4 in flight, for php-fpm@42", None),
+                    ],
+                ),
                 finding(false, "members", "1 are down", &[("", Some("stagger members --down")), ("", None)]),
                 finding(true, "app-eqiad", "14 of 35 out", &[]),
                 finding(true, "pauses", "none", &[]),
@@ -74,7 +87,8 @@ mw1331 waits 41s for php-fpm@42, place 1 for rack.b4; gives up in 9m19s
 
     #[test]
     fn nothing_to_say_is_one_line() {
-        let answer = Why { about: "all".parse().expect("a scope"), headline: "nothing".to_owned(), findings: Vec::new() };
+        let answer =
+            Why { about: "all".parse().expect("a scope"), headline: "nothing".to_owned(), findings: Vec::new() };
         assert_eq!(why(&answer), "nothing");
     }
 }

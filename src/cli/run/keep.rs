@@ -57,7 +57,14 @@ struct Ownership {
 
 impl Ownership {
     fn new(ttl: Duration, confirmed: Duration) -> Ownership {
-        Ownership { ttl, confirmed, renew_at: Some(confirmed + ttl / 3), fault: String::new(), kill_at: None, killed: false }
+        Ownership {
+            ttl,
+            confirmed,
+            renew_at: Some(confirmed + ttl / 3),
+            fault: String::new(),
+            kill_at: None,
+            killed: false,
+        }
     }
 
     /// When the command is told to end, unless ownership is confirmed before: at 0.6 of the time to live.
@@ -170,7 +177,7 @@ pub(super) async fn keep(client: &Client, held: &Held, mut child: Child, signals
 
 fn terminate(child: &Child, own: &Ownership, now: Duration) {
     let silence = seconds(millis(now.saturating_sub(own.confirmed)));
-    out::note(&format!("error: the lease was last confirmed {silence} ago: {}; ending the command", clean(&own.fault)));
+    out::note(&format!("warning: the lease was last confirmed {silence} ago: {}; ending the command", clean(&own.fault)));
     child.end_all(Signal::TERM);
 }
 

@@ -119,9 +119,14 @@ async fn confirmed(client: &Client, lease: Lease, sent: Duration) -> Waited {
     let answer = tokio::time::timeout(ttl / 2, client.coordinator().renew(&renew)).await;
     match answer {
         Ok(Ok(Own::Held { .. })) => Waited::Held(Box::new(Held { lease, confirmed: sent })),
-        Ok(Ok(Own::Gone)) => Waited::No("error: the lease was granted, and is gone again\nhint: stagger history".to_owned()),
+        Ok(Ok(Own::Gone)) => {
+            Waited::No("error: the lease was granted, and is gone again\nhint: stagger history".to_owned())
+        }
         Ok(Err(failure)) => Waited::Away(client.failure("confirm the lease", failure).render()),
-        Err(_) => Waited::Away(format!("error: the lease was granted, and could not be confirmed in {}", span(millis(ttl / 2)))),
+        Err(_) => Waited::Away(format!(
+            "error: the lease was granted, and could not be confirmed in {}",
+            span(millis(ttl / 2))
+        )),
     }
 }
 
@@ -159,7 +164,11 @@ fn pools(ask: &Ask) -> String {
 
 fn holders(why: &Refusal) -> String {
     let named = why.holders.iter().take(HOLDERS_SHOWN_MAX);
-    named.map(|holding| format!("; {} {} {}, {}", holding.holder, holding.state, age(holding.since_ms), clean(&holding.what))).collect()
+    named
+        .map(|holding| {
+            format!("; {} {} {}, {}", holding.holder, holding.state, age(holding.since_ms), clean(&holding.what))
+        })
+        .collect()
 }
 
 /// Why there is no lease, who holds it, and where the number of slots comes from.
@@ -208,7 +217,8 @@ mod tests {
 
     #[test]
     fn a_waiter_sees_its_place_and_who_is_in_the_way() {
-        let place = Queued { place: 2, left_ms: 590_000, why: Refusal { holders: full().holders[..1].to_vec(), ..full() } };
+        let place =
+            Queued { place: 2, left_ms: 590_000, why: Refusal { holders: full().holders[..1].to_vec(), ..full() } };
         let expected = "waiting for app + rack.b4, 2nd, gives up in 9m50s: 2 of 2 slots of rack.b4 are taken; mw1 held 6s, php-fpm@42, drain";
         assert_eq!(queued_text(&place, &ask()), expected);
     }
@@ -220,6 +230,9 @@ mod tests {
             hint: stagger why pool/app";
         assert_eq!(refusal_text(&full(), &ask()), expected);
         let plain = Refusal { holders: Vec::new(), slots: None, source: None, ..full() };
-        assert!(refusal_text(&plain, &ask()).starts_with("error: no lease of app + rack.b4: 2 of 2 slots of rack.b4 are taken\n"));
+        assert!(
+            refusal_text(&plain, &ask())
+                .starts_with("error: no lease of app + rack.b4: 2 of 2 slots of rack.b4 are taken\n")
+        );
     }
 }
