@@ -5,10 +5,12 @@
 
 mod abort;
 mod announce;
+mod check;
 mod client;
 mod completions;
 mod context;
 mod demo;
+mod depool;
 mod die_with_parent;
 mod exit;
 mod failure;
@@ -24,6 +26,8 @@ mod pause;
 mod pools;
 mod release;
 mod render;
+mod repool;
+mod restart;
 mod resume;
 mod rollouts;
 mod run;
@@ -31,8 +35,9 @@ mod scope;
 mod screen;
 mod set;
 mod why;
+mod worker;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use context::{Context, Globals};
 use failure::Failure;
 use serde_json::json;
@@ -61,6 +66,10 @@ enum Command {
     Announce(announce::AnnounceArgs),
     Rollouts(rollouts::RolloutsArgs),
     Abort(abort::AbortArgs),
+    Restart(restart::RestartArgs),
+    Check(check::CheckArgs),
+    Depool(depool::DepoolArgs),
+    Repool(repool::RepoolArgs),
     Run(run::RunArgs),
     Leases(leases::LeasesArgs),
     Pools(pools::PoolsArgs),
@@ -71,6 +80,7 @@ enum Command {
     Resume(resume::ResumeArgs),
     Release(release::ReleaseArgs),
     Set(set::SetArgs),
+    Worker(worker::WorkerArgs),
     Lockserver(lockserver::LockserverArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
@@ -83,6 +93,11 @@ enum Command {
     DemoRestart(demo::restart::DemoRestartArgs),
     #[command(hide = true)]
     DemoJanitor(demo::janitor::DemoJanitorArgs),
+}
+
+/// The command line as it is understood: what tests hold the manual against.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the command that the program was called with, and returns the code to exit with. Call it once, on the main thread:
@@ -113,6 +128,10 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Announce(args) => wait_for(announce::run(args, context)),
         Command::Rollouts(args) => wait_for(rollouts::run(args, context)),
         Command::Abort(args) => wait_for(abort::run(args, context)),
+        Command::Restart(args) => wait_for(restart::run(args, context)),
+        Command::Check(args) => wait_for(check::run(args, context)),
+        Command::Depool(args) => wait_for(depool::run(args, context)),
+        Command::Repool(args) => wait_for(repool::run(args, context)),
         Command::Run(args) => wait_for(run::run(args, context)),
         Command::Leases(args) => wait_for(leases::run(args, context)),
         Command::Pools(args) => wait_for(pools::run(args, context)),
@@ -123,6 +142,7 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Resume(args) => wait_for(resume::run(args, context)),
         Command::Release(args) => wait_for(release::run(args, context)),
         Command::Set(args) => wait_for(set::run(args, context)),
+        Command::Worker(args) => wait_for(worker::run(args, context)),
         Command::Lockserver(args) => wait_for(lockserver::run(args, context)),
         Command::Demo(args) => wait_for(demo::run(args, context)),
         Command::DemoRestart(args) => Ok(demo::restart::run(&args)),
@@ -149,7 +169,6 @@ fn changed(what: &str, context: &Context) -> Result<u8, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_holds_together() {
@@ -160,17 +179,31 @@ mod tests {
     fn every_command_has_an_example() {
         for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
             let help = command.get_long_about().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains(&format!("Example: stagger {}", command.get_name())), "{}: {help}", command.get_name());
+            assert!(
+                help.contains(&format!("Example: stagger {}", command.get_name())),
+                "{}: {help}",
+                command.get_name()
+            );
         }
     }
 
     #[test]
     fn what_is_typed_wrong_is_refused() {
-        for line in ["stagger", "stagger nonsense", "stagger pause pools/a --reason r --for 2h", "stagger pause all --reason r --for 2"] {
+        for line in [
+            "stagger",
+            "stagger nonsense",
+            "stagger pause pools/a --reason r --for 2h",
+            "stagger pause all --reason r --for 2",
+        ] {
             let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
             assert!(error.use_stderr(), "{line}");
         }
-        for line in ["stagger leases --json", "stagger --json leases", "stagger run -p a -p b -- true --json", "stagger set pool/a slots= --reason r"] {
+        for line in [
+            "stagger leases --json",
+            "stagger --json leases",
+            "stagger run -p a -p b -- true --json",
+            "stagger set pool/a slots= --reason r",
+        ] {
             Cli::try_parse_from(line.split(' ')).expect(line);
         }
     }

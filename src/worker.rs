@@ -22,10 +22,10 @@ pub use environment::environment;
 use crate::config::service::{OnFailure, Unreachable};
 use crate::config::{Config, ServiceConfig};
 use crate::probe::ask::{Client, ProbeError};
-use crate::sequence::StoreError;
 use crate::sequence::disk::RealDisk;
-use crate::sequence::journal::Crash;
+use crate::sequence::journal::{Crash, CrashPoint};
 use crate::sequence::store::Journals;
+use crate::sequence::{HostLock, LockError, StoreError};
 use crate::telemetry::{Telemetry, TelemetryError};
 use coordinator::Coordinator;
 use driver::Driver;
@@ -46,8 +46,8 @@ use tokio::net::TcpListener;
 pub struct Options {
     /// This program's executable: with it, a restart command does not outlive a killed worker.
     pub exe: Option<PathBuf>,
-    /// The process kills itself at this moment of its journal, in builds with debug assertions: for tests of crashes.
-    pub crash_at: Option<u64>,
+    /// The process kills itself at this point of its journal, in builds with debug assertions: for tests of crashes.
+    pub crash_at: Option<CrashPoint>,
 }
 
 /// What a one-shot restart is asked for.
@@ -126,6 +126,9 @@ pub enum WorkerError {
         /// Why.
         source: std::io::Error,
     },
+    /// Another daemon uses this state folder, or it cannot be locked.
+    #[error("one worker runs per host and state folder: {0}")]
+    Running(#[from] LockError),
     /// No such service is configured here.
     #[error("{service} is not configured here; these are: {known}")]
     UnknownService {
@@ -160,6 +163,7 @@ pub async fn run<C: Coordinator + 'static>(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), WorkerError> {
     let shop = shop(config, coordinator, options, "the worker")?;
+    let _alone = HostLock::of_worker(&config.state)?;
     let listener = match listener {
         Some(listener) => listener,
         None => TcpListener::bind(config.listen)

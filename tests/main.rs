@@ -3,5 +3,6 @@
 mod architecture;
 mod contention;
 mod crash;
+mod docs;
 mod outages;
 mod support;

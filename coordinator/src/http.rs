@@ -324,13 +324,16 @@ fn was_cut(cause: &reqwest::Error) -> bool {
     !cause.is_connect() && !cause.is_builder() && !cause.is_timeout() && cause.is_request()
 }
 
-/// An error and its causes in a line, without saying anything twice.
+/// An error and its causes in a line, without saying anything twice. That a request was sent, and where to, the caller knows:
+/// the layers of the HTTP client are left out where a cause below them says more.
 fn chain(cause: &reqwest::Error) -> String {
     let mut text = String::new();
     let mut next: Option<&dyn std::error::Error> = Some(cause);
     while let Some(error) = next {
         let part = error.to_string();
-        if !text.contains(&part) {
+        let is_layer = part.starts_with("error sending request") || part.starts_with("client error (");
+        let says_more = !is_layer || error.source().is_none();
+        if says_more && !text.contains(&part) {
             if !text.is_empty() {
                 text.push_str(": ");
             }

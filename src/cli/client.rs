@@ -158,7 +158,7 @@ pub(crate) fn did(done: Done) -> Result<String, Failure> {
         Done::Refused { why, hint } => Err(Failure::Refused { why, hint }),
         Done::UnderWay { rollout, state, by, since_ms, message } => Err(Failure::Refused {
             why: format!(
-                "{rollout} is {state}, announced by {by} {} ago: {message}",
+                "{rollout} is under way ({state}), announced by {by} {} ago: {message}",
                 super::render::text::age(since_ms)
             ),
             hint: format!("watch it: stagger rollouts {rollout} --follow; take its place: --supersede"),
@@ -182,7 +182,7 @@ mod tests {
         };
         let failure = did(under_way).expect_err("refused");
         assert_eq!(failure.exit_code(), 1);
-        let expected = "error: php-fpm@42 is rolling, announced by deploy@deploy1 101s ago: wmf.12 to group1\n\
+        let expected = "error: php-fpm@42 is under way (rolling), announced by deploy@deploy1 101s ago: wmf.12 to group1\n\
                         hint: watch it: stagger rollouts php-fpm@42 --follow; take its place: --supersede";
         assert_eq!(failure.render(), expected);
         assert_eq!(did(Done::Did { what: "done".to_owned() }).expect("done"), "done");

@@ -2,8 +2,7 @@
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{Cli, exit, out};
-use clap::CommandFactory as _;
+use super::{command, exit, out};
 use clap_complete::Shell;
 
 /// Print the completions for a shell
@@ -18,7 +17,7 @@ pub(crate) struct CompletionsArgs {
 /// Prints them.
 pub(crate) fn run(args: &CompletionsArgs, _: &Context) -> Result<u8, Failure> {
     let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "stagger", &mut text);
+    clap_complete::generate(args.shell, &mut command(), "stagger", &mut text);
     out::raw(&text)?;
     Ok(exit::OK)
 }

@@ -20,7 +20,7 @@ pub(crate) mod service;
 mod summary;
 mod supervisor;
 
-use super::{context::Context, exit, failure::Failure, out};
+use super::{context::Context, exit, failure::Failure, out, render::text};
 use acts::{Act, Stage};
 use fleet::{Fleet, FleetError};
 use progress::Progress;
@@ -113,8 +113,8 @@ async fn play(fleet: &Fleet, args: &DemoArgs, json: bool) -> Result<u8, Failure>
     progress.tell("starting");
     fleet.start().await.map_err(failure)?;
     if !json {
-        let hosts = format!("{} pretend hosts, {} slots", args.hosts, args.slots);
-        progress.aside(|| out::result(&format!("{hosts}; watch {}", fleet.url())))?;
+        let slots = text::count(args.slots as usize, "slot");
+        progress.aside(|| out::result(&format!("{} pretend hosts, {slots}; watch {}", args.hosts, fleet.url())))?;
     }
     let chosen: Vec<Act> = Act::ALL.into_iter().filter(|act| args.acts.is_empty() || args.acts.contains(act)).collect();
     let stage = Stage::new(fleet);
@@ -173,11 +173,21 @@ mod tests {
     #[test]
     fn the_arguments_have_their_defaults_and_bounds() {
         let args = read(&[]).expect("the defaults");
-        assert_eq!((args.hosts, args.slots, args.drain, args.restart), (20, 2, Duration::from_secs(1), Duration::from_millis(200)));
+        assert_eq!(
+            (args.hosts, args.slots, args.drain, args.restart),
+            (20, 2, Duration::from_secs(1), Duration::from_millis(200))
+        );
         assert!(args.acts.is_empty() && !args.keep);
         let args = read(&["--acts", "deploy,kill-9", "--drain", "3s"]).expect("two acts");
         assert_eq!((args.acts, args.drain), (vec![Act::Deploy, Act::Kill9], Duration::from_secs(3)));
-        for wrong in [["--hosts", "1"], ["--hosts", "401"], ["--slots", "0"], ["--drain", "99ms"], ["--drain", "2h"], ["--acts", "x"]] {
+        for wrong in [
+            ["--hosts", "1"],
+            ["--hosts", "401"],
+            ["--slots", "0"],
+            ["--drain", "99ms"],
+            ["--drain", "2h"],
+            ["--acts", "x"],
+        ] {
             assert!(read(&wrong).is_err(), "{wrong:?}");
         }
     }

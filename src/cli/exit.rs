@@ -8,6 +8,8 @@ pub(crate) const OK: u8 = 0;
 pub(crate) const FAILED: u8 = 1;
 /// No lease: time-out, queue full, refused, or the coordinator cannot be reached.
 pub(crate) const NO_LEASE: u8 = 2;
+/// Stuck: a person is needed.
+pub(crate) const STUCK: u8 = 4;
 /// A rollout ended with failed hosts, or with some left; or it was halted, aborted or has expired.
 pub(crate) const ROLLOUT_NOT_CLEAN: u8 = 5;
 /// The command line is wrong: `EX_USAGE` of sysexits.h.

@@ -38,7 +38,7 @@ pub(crate) async fn follow(client: &Client, name: &RolloutName, context: &Contex
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut watch = Watch::new(client, name);
     let signalled = tokio::select! {
-        ended = watch.to_the_end() => {
+        ended = watch.until_it_ends() => {
             ended?;
             watch.close();
             return report(client, name, context).await;
@@ -98,7 +98,7 @@ impl<'c> Watch<'c> {
     }
 
     /// Reads and tells until it has ended.
-    async fn to_the_end(&mut self) -> Result<(), Failure> {
+    async fn until_it_ends(&mut self) -> Result<(), Failure> {
         loop {
             let next = Instant::now() + READ_EVERY;
             if let Some(row) = self.read().await? {
@@ -202,9 +202,7 @@ impl<'c> Watch<'c> {
     /// The live view of this moment: what was read last, grown older.
     fn live(&self) -> Vec<String> {
         let Some((row, read)) = &self.seen else { return Vec::new() };
-        let mut row = row.clone();
-        row.age_ms += model::time::millis(read.elapsed());
-        render::follow::live(&row, self.frame)
+        render::follow::live(row, model::time::millis(read.elapsed()), self.frame)
     }
 
     /// Draws while something else goes on.

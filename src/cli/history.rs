@@ -1,5 +1,6 @@
 //! `stagger history`: who did what, and why.
 
+use super::client::Client;
 use super::context::Context;
 use super::failure::Failure;
 use super::{exit, out, render, scope};
@@ -38,17 +39,25 @@ pub(crate) async fn run(args: HistoryArgs, context: &Context) -> Result<u8, Fail
     let client = context.client()?;
     let limit = if args.since.is_some() { ROWS_MAX } else { ENTRIES_SHOWN };
     let mut entries = client.history(args.scope.clone(), None, limit).await?;
-    let mut last = entries.last().map_or(0, |entry| entry.number);
+    let last = entries.last().map_or(0, |entry| entry.number);
     if let Some(since) = args.since {
         let since_ms =
             Timestamp::now().as_millisecond().saturating_sub(i64::try_from(since.as_millis()).unwrap_or(i64::MAX));
         entries.retain(|entry| entry.at.0 >= u64::try_from(since_ms).unwrap_or(0));
     }
     show(&entries, context)?;
+    if args.follow {
+        return follow(&client, args.scope, last, context).await;
+    }
+    Ok(exit::OK)
+}
+
+/// Shows what comes behind an entry, until a signal ends the program. A coordinator that is away is waited for.
+async fn follow(client: &Client, scope: Option<Scope>, mut last: u64, context: &Context) -> Result<u8, Failure> {
     let mut away = false;
-    while args.follow {
+    loop {
         tokio::time::sleep(PAUSE).await;
-        match client.history(args.scope.clone(), Some(last), ROWS_MAX).await {
+        match client.history(scope.clone(), Some(last), ROWS_MAX).await {
             Ok(entries) => {
                 last = entries.last().map_or(last, |entry| entry.number);
                 away = false;
@@ -60,7 +69,6 @@ pub(crate) async fn run(args: HistoryArgs, context: &Context) -> Result<u8, Fail
             Err(_) => {}
         }
     }
-    Ok(exit::OK)
 }
 
 fn show(entries: &[Entry], context: &Context) -> Result<(), Failure> {

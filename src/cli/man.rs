@@ -2,8 +2,7 @@
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{Cli, exit, out};
-use clap::CommandFactory as _;
+use super::{command, exit, out};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -22,7 +21,7 @@ pub(crate) fn run(args: &ManArgs, context: &Context) -> Result<u8, Failure> {
     let folder = args.folder.display();
     let failed = |error| Failure::system(format!("write the manual pages into {folder}"), error);
     std::fs::create_dir_all(&args.folder).map_err(failed)?;
-    clap_mangen::generate_to(Cli::command(), &args.folder).map_err(failed)?;
+    clap_mangen::generate_to(command(), &args.folder).map_err(failed)?;
     match context.globals.json {
         true => out::json(&json!({ "folder": args.folder }))?,
         false => out::note(&format!("manual pages are in {folder}")),

@@ -8,6 +8,7 @@ pub(crate) mod history;
 pub(crate) mod leases;
 pub(crate) mod members;
 pub(crate) mod pools;
+pub(crate) mod restart;
 pub(crate) mod rollouts;
 pub(crate) mod summary;
 pub(crate) mod table;

@@ -14,13 +14,14 @@ use super::failure::Failure;
 use super::render::text::clean;
 use super::{exit, out};
 use crate::config::duration;
+use crate::worker::environment;
 use child::Child;
-use model::lease::{Lease, POOLS_PER_LEASE_MAX, Purpose, TEXT_BYTES_MAX};
+use model::lease::{POOLS_PER_LEASE_MAX, Purpose, TEXT_BYTES_MAX};
 use model::names::{Holder, Pool};
 use model::request::Ask;
 use model::time::millis;
 use signals::Signals;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::time::Duration;
 use wait::Waited;
@@ -66,7 +67,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<u8, Failure>
         }
         Waited::Interrupted(signal) => return Ok(exit::of_signal(signal)),
     };
-    let started = Child::start(&args.command, &environment(&held.lease));
+    let started = Child::start(&args.command, &environment(&held.lease.pools, &held.lease.holder));
     let code = match started {
         Ok(child) => keep::keep(&client, &held, child, &mut signals).await,
         Err(error) => Err(Failure::system("start the command", error)),
@@ -101,33 +102,10 @@ fn ask(args: &RunArgs, client: &super::client::Client) -> Result<Ask, Failure> {
     })
 }
 
-/// What the command is told of its lease.
-fn environment(lease: &Lease) -> BTreeMap<&'static str, String> {
-    let each = lease.pools.iter().map(|(pool, token)| format!("{pool}:{token}")).collect::<Vec<_>>().join(",");
-    let token = match lease.pools.values().collect::<Vec<_>>()[..] {
-        [token] => token.to_string(),
-        _ => each.clone(),
-    };
-    BTreeMap::from([("STAGGER_TOKEN", token), ("STAGGER_TOKENS", each), ("STAGGER_HOLDER", lease.holder.to_string())])
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::client::Client;
     use super::*;
-    use crate::cli::render::samples;
-
-    #[test]
-    fn one_pool_gives_a_bare_token_and_several_name_theirs() {
-        let mut lease = samples::lease("batch");
-        let told = environment(&lease);
-        assert_eq!(told["STAGGER_TOKEN"], "app-eqiad:9127,rack.b4:415");
-        assert_eq!(told["STAGGER_TOKENS"], "app-eqiad:9127,rack.b4:415");
-        assert_eq!(told["STAGGER_HOLDER"], "batch");
-        lease.pools.pop_last();
-        let told = environment(&lease);
-        assert_eq!((told["STAGGER_TOKEN"].as_str(), told["STAGGER_TOKENS"].as_str()), ("9127", "app-eqiad:9127"));
-    }
 
     #[test]
     fn what_is_asked_for_names_its_holder_and_its_command() {

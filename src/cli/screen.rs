@@ -31,9 +31,8 @@ impl Screen {
         let mut error = io::stderr().lock();
         // Moving the cursor is no colour: it must reach the terminal when colours are switched off, too.
         if self.drawn > 0 {
-            write!(error, "\u{1b}[{}A", self.drawn)?;
+            write!(error, "\u{1b}[{}A\r\u{1b}[J", self.drawn)?;
         }
-        write!(error, "\r\u{1b}[J")?;
         error.flush()?;
         drop(error);
         let mut text = anstream::stderr().lock();

@@ -39,10 +39,10 @@ pub trait Disk: Debug + Send + Sync {
     /// It is not certain to be on the disk. A part of it may be.
     fn append(&self, file: &Path, length: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Moves a file to another folder under the same name; not synced, since nothing is lost when it is still at its old place.
+    /// Gives a file another name in its folder; not synced: nothing is lost when it still has the old one.
     ///
     /// # Errors
-    /// It is still at its old place.
+    /// It still has the old one.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file; not synced.

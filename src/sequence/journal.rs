@@ -7,6 +7,7 @@ use crate::sequence::disk::Disk;
 use model::sequence::Record;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -38,11 +39,40 @@ pub struct Journal {
     crash: Crash,
 }
 
-/// Where this process is to die, in tests of what a crash leaves: a count of the moments before a write and after a sync.
+/// A moment of a worker's journal: just before its n-th record is written, or just after it is on disk. Counted from 1,
+/// over all the journals of a process. Written `before:N` or `after:N`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrashPoint {
+    /// Nothing of the record is there.
+    Before(u64),
+    /// The record is there, and nothing was done that it allows.
+    After(u64),
+}
+
+/// A text that is no [`CrashPoint`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no point of a journal: write before:N or after:N")]
+pub struct NoCrashPoint(String);
+
+impl FromStr for CrashPoint {
+    type Err = NoCrashPoint;
+    fn from_str(text: &str) -> Result<CrashPoint, NoCrashPoint> {
+        let wrong = || NoCrashPoint(text.to_owned());
+        let (when, number) = text.split_once(':').ok_or_else(wrong)?;
+        let number = number.parse().map_err(|_| wrong())?;
+        match when {
+            "before" => Ok(CrashPoint::Before(number)),
+            "after" => Ok(CrashPoint::After(number)),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+/// Where this process is to die, in tests of what a crash leaves.
 #[derive(Debug, Clone, Default)]
 pub struct Crash {
-    at: Option<u64>,
-    passed: Arc<AtomicU64>,
+    at: Option<CrashPoint>,
+    written: Arc<AtomicU64>,
 }
 
 /// A journal that cannot be read.
@@ -58,14 +88,13 @@ pub struct Damage {
 }
 
 impl Crash {
-    /// The process kills itself at the n-th moment, from 1; only a build with debug assertions does.
-    pub fn at(moment: Option<u64>) -> Crash {
-        Crash { at: moment, passed: Arc::default() }
+    /// The process kills itself at this point; only a build with debug assertions does.
+    pub fn at(point: Option<CrashPoint>) -> Crash {
+        Crash { at: point, written: Arc::default() }
     }
 
-    fn pass(&self) {
-        let passed = self.passed.fetch_add(1, Ordering::Relaxed) + 1;
-        if cfg!(debug_assertions) && self.at == Some(passed) {
+    fn pass(&self, point: CrashPoint) {
+        if cfg!(debug_assertions) && self.at == Some(point) {
             // As a power cut would: nothing is cleaned up. When it cannot be done, the test notices that nothing died.
             let _alive = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         }
@@ -103,12 +132,14 @@ impl Journal {
     /// # Errors
     /// It is not certain to be on disk. Then the journal is as it was: what was written in part is overwritten by the next one.
     pub fn append(&mut self, record: &Record) -> io::Result<Receipt> {
-        self.crash.pass();
+        let number = self.crash.written.load(Ordering::Relaxed) + 1;
+        self.crash.pass(CrashPoint::Before(number));
         let line = line(record)?;
         self.disk.append(&self.path, self.length, line.as_bytes())?;
         self.length += line.len() as u64;
         self.records += 1;
-        self.crash.pass();
+        self.crash.written.store(number, Ordering::Relaxed);
+        self.crash.pass(CrashPoint::After(number));
         Ok(Receipt { records: self.records })
     }
 

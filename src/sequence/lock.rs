@@ -1,17 +1,19 @@
-//! The lock that guards a host: one sequence at a time, the daemon and the one-shot command included.
+//! The locks that guard a host: one sequence at a time, the daemon and the one-shot command included; and one daemon.
 //!
-//! Owns the lock file and what it says of its holder. The lock is the kernel's, so it ends with its process whatever happens.
+//! Owns the lock files and what they say of their holders. A lock is the kernel's, so it ends with its process whatever happens.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 
-/// The lock file in the state folder.
+/// The file in the state folder that whoever runs a sequence has locked.
 pub const LOCK_FILE: &str = "lock";
+/// The file in the state folder that the daemon has locked for as long as it lives.
+pub const WORKER_LOCK_FILE: &str = "worker.lock";
 /// How much is read of what a lock file says, in bytes.
 const SAYS_BYTES_MAX: u64 = 200;
 
-/// The lock, held. Dropped, it is given back.
+/// A lock, held. Dropped, it is given back.
 #[derive(Debug)]
 pub struct HostLock {
     _file: File,
@@ -37,15 +39,26 @@ pub enum LockError {
 }
 
 impl HostLock {
-    /// Takes the lock, and writes into it which process has it and what it does. Never waits.
+    /// Takes the lock on sequences, and writes into it which process has it and what it does. Never waits.
     ///
     /// # Errors
     /// Somebody has it, or the file cannot be used.
     pub fn take(state: &Path, what: &str) -> Result<HostLock, LockError> {
-        let path = state.join(LOCK_FILE);
+        HostLock::on(&state.join(LOCK_FILE), what)
+    }
+
+    /// Takes the lock that one daemon may have per state folder. Never waits.
+    ///
+    /// # Errors
+    /// Another one has it, or the file cannot be used.
+    pub fn of_worker(state: &Path) -> Result<HostLock, LockError> {
+        HostLock::on(&state.join(WORKER_LOCK_FILE), "a worker")
+    }
+
+    fn on(path: &Path, what: &str) -> Result<HostLock, LockError> {
         let unusable = |source| LockError::Io { path: path.display().to_string(), source };
         let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(unusable)?;
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(unusable)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(LockError::Busy { who: holder(&mut file) }),

@@ -1,7 +1,7 @@
 //! Which journals there are: the one that is unfinished, and those kept of sequences that are over.
 //!
-//! Owns the folder `sequences` with the unfinished ones and `sequences/done` with the last hundred. Everything here is done
-//! under the host's lock. Called by the worker.
+//! Owns the folder `sequences`: `MS-ID.jsonl` is unfinished, `MS-ID.done.jsonl` is closed, and of these the last hundred are
+//! kept. Everything here is done under the host's lock, but for a look whether something is unfinished. Called by the worker.
 
 use crate::sequence::disk::Disk;
 use crate::sequence::journal::{Crash, Damage, Journal, parse};
@@ -17,8 +17,8 @@ use std::sync::Arc;
 /// How many journals of closed sequences are kept.
 pub const KEPT_MAX: usize = 100;
 const FOLDER: &str = "sequences";
-const DONE: &str = "done";
 const ENDING: &str = ".jsonl";
+const DONE: &str = ".done.jsonl";
 /// So many digits sort as numbers do until the year 5138.
 const MS_DIGITS: usize = 14;
 
@@ -61,8 +61,7 @@ impl Journals {
     /// The folder cannot be made.
     pub fn in_folder(disk: Arc<dyn Disk>, state: &Path, crash: Crash) -> Result<Journals, StoreError> {
         let folder = state.join(FOLDER);
-        let done = folder.join(DONE);
-        disk.make_folder(&done).map_err(|source| io_error(&done, source))?;
+        disk.make_folder(&folder).map_err(|source| io_error(&folder, source))?;
         Ok(Journals { disk, folder, crash })
     }
 
@@ -80,7 +79,7 @@ impl Journals {
     /// # Errors
     /// A journal cannot be read, or is damaged.
     pub fn unfinished(&self) -> Result<Option<(Journal, Vec<Record>)>, StoreError> {
-        for path in self.files(&self.folder)? {
+        for path in self.files(State::Open)? {
             let opened = Journal::open(Arc::clone(&self.disk), path.clone(), self.crash.clone());
             let (journal, records) = opened.map_err(|source| io_error(&path, source))??;
             match records.last() {
@@ -97,7 +96,7 @@ impl Journals {
     /// # Errors
     /// The folder cannot be read.
     pub fn has_open(&self) -> Result<bool, StoreError> {
-        Ok(!self.files(&self.folder)?.is_empty())
+        Ok(!self.files(State::Open)?.is_empty())
     }
 
     /// Files a closed journal away, and removes the oldest of those beyond [`KEPT_MAX`].
@@ -105,15 +104,16 @@ impl Journals {
     /// # Errors
     /// It cannot be moved. Nothing is lost by that.
     pub fn file_away(&self, path: &Path) -> Result<(), StoreError> {
-        let Some(name) = path.file_name() else { return Ok(()) };
-        self.disk.rename(path, &self.folder.join(DONE).join(name)).map_err(|source| io_error(path, source))?;
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let done = self.folder.join(format!("{}{DONE}", name.trim_end_matches(ENDING)));
+        self.disk.rename(path, &done).map_err(|source| io_error(path, source))?;
         self.prune()
     }
 
     /// The newest of a service that left its host out is kept, however old: what was left out must be known until it is
     /// put back.
     fn prune(&self) -> Result<(), StoreError> {
-        let done = self.files(&self.folder.join(DONE))?;
+        let done = self.files(State::Done)?;
         let (old, kept) = done.split_at(done.len().saturating_sub(KEPT_MAX));
         for (at, path) in old.iter().enumerate() {
             let sequence = self.read(path)?;
@@ -151,10 +151,7 @@ impl Journals {
     ) -> Result<BTreeMap<Service, Balancers>, StoreError> {
         let mut wanted: BTreeSet<&Service> = services.collect();
         let mut left_out = BTreeMap::new();
-        let mut files = self.files(&self.folder.join(DONE))?;
-        files.extend(self.files(&self.folder)?);
-        files.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
-        for path in files.iter().rev() {
+        for path in self.files(State::Any)?.iter().rev() {
             if wanted.is_empty() {
                 break;
             }
@@ -172,13 +169,25 @@ impl Journals {
         Sequence::replay(&records).map_err(|source| StoreError::Illegal { path: path.display().to_string(), source })
     }
 
-    /// The journals in a folder, oldest first.
-    fn files(&self, folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
-        let mut names = self.disk.list(folder).map_err(|source| io_error(folder, source))?;
-        names.retain(|name| name.ends_with(ENDING));
+    /// The journals in this state, oldest first.
+    fn files(&self, state: State) -> Result<Vec<PathBuf>, StoreError> {
+        let mut names = self.disk.list(&self.folder).map_err(|source| io_error(&self.folder, source))?;
+        names.retain(|name| match state {
+            State::Any => name.ends_with(ENDING),
+            State::Done => name.ends_with(DONE),
+            State::Open => name.ends_with(ENDING) && !name.ends_with(DONE),
+        });
         names.sort();
-        Ok(names.into_iter().map(|name| folder.join(name)).collect())
+        Ok(names.into_iter().map(|name| self.folder.join(name)).collect())
     }
+}
+
+/// Which journals.
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Open,
+    Done,
+    Any,
 }
 
 fn io_error(path: &Path, source: io::Error) -> StoreError {

@@ -1,7 +1,7 @@
 //! What is on disk after whatever happened.
 
 use super::disk::{Disk, RealDisk};
-use super::journal::{Crash, Journal};
+use super::journal::{Crash, CrashPoint, Journal};
 use super::store::{Journals, KEPT_MAX, StoreError};
 use super::{HostLock, LockError};
 use model::lease::Purpose;
@@ -163,7 +163,8 @@ impl Rig {
     }
 
     fn done(&self) -> Vec<String> {
-        self.disk.list(Path::new("/state/sequences/done")).expect("a folder")
+        let names = self.disk.list(Path::new("/state/sequences")).expect("a folder");
+        names.into_iter().filter_map(|name| name.strip_suffix(".done.jsonl").map(str::to_owned)).collect()
     }
 }
 
@@ -179,7 +180,7 @@ fn what_was_recorded_is_read_again() {
     assert_eq!(again.append(&Record::Settled).expect("a receipt").records(), 12);
     assert!(rig.journals.has_open().expect("readable"));
     assert!(rig.journals.unfinished().expect("readable").is_none());
-    assert_eq!(rig.done(), ["01700000000000-q1.jsonl"], "a closed one is filed away");
+    assert_eq!(rig.done(), ["01700000000000-q1"], "a closed one is filed away");
     assert!(!rig.journals.has_open().expect("readable"));
 }
 
@@ -305,11 +306,11 @@ fn so_many_are_kept_and_what_was_left_out_is_not_forgotten() {
     let mut done = rig.done();
     done.sort();
     assert_eq!(done.len(), KEPT_MAX + 1);
-    assert_eq!(done[..2], ["00000000000001-left.jsonl", "00000000000010-q.jsonl"]);
+    assert_eq!(done[..2], ["00000000000001-left", "00000000000010-q"]);
     assert_eq!(rig.left("php"), ["lb1"]);
     assert!(rig.left("cron").is_empty());
     rig.close(5_000, "back", &closed("back", "php"));
-    assert!(!rig.done().contains(&"00000000000001-left.jsonl".to_owned()), "it was put back since");
+    assert!(!rig.done().contains(&"00000000000001-left".to_owned()), "it was put back since");
 }
 
 #[test]
@@ -339,6 +340,15 @@ fn the_real_disk_keeps_what_it_is_given() {
 }
 
 #[test]
+fn points_of_a_journal_are_read_as_they_are_written() {
+    assert_eq!("before:3".parse(), Ok(CrashPoint::Before(3)));
+    assert_eq!("after:12".parse(), Ok(CrashPoint::After(12)));
+    for wrong in ["", "3", "after:", "after:x", "during:3"] {
+        assert!(wrong.parse::<CrashPoint>().is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn the_lock_is_had_once_and_names_who_has_it() {
     let folder = tempfile::tempdir().expect("a folder");
     let lock = HostLock::take(folder.path(), "the worker").expect("free");
@@ -354,6 +364,8 @@ fn the_lock_is_had_once_and_names_who_has_it() {
         Err(LockError::Busy { who }) => assert!(who.ends_with(", short"), "{who}"),
         other => panic!("{other:?}"),
     }
-    drop(lock);
+    let worker = HostLock::of_worker(folder.path()).expect("another lock");
+    assert!(matches!(HostLock::of_worker(folder.path()), Err(LockError::Busy { who }) if who.ends_with(", a worker")));
+    drop((lock, worker));
     assert!(matches!(HostLock::take(&folder.path().join("missing"), "x"), Err(LockError::Io { .. })));
 }

@@ -296,7 +296,7 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
         let Some(record) = self.recording.take() else { return };
         let service = self.host.sequence().map(|sequence| sequence.plan().service.clone());
         match (record, service) {
-            (Record::Opened(_), _) => self.waits = None,
+            (Record::Opened(_), _) => (self.waits, self.service) = (None, None),
             (Record::Granted { ms, .. }, _) => {
                 self.step = Some((Step::Ask, clock::now()));
                 self.ended(ms, String::new(), None);

@@ -21,7 +21,7 @@ const HOLD: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// The wait after a join that nobody answered; it doubles up to the longest.
 const RETRY: Duration = Duration::from_secs(1);
-const RETRY_MAX: Duration = Duration::from_secs(15);
+const RETRY_MAX: Duration = Duration::from_secs(5);
 /// How often, and for how long, a worker whose name another one has tries again: that one may be its own past run, which the
 /// coordinator has not yet noticed to be gone.
 const DUPLICATE_RETRY: Duration = Duration::from_secs(5);

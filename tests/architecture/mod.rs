@@ -60,6 +60,10 @@ fn modules_import_only_what_the_table_allows() {
     assert!(files.len() > 20, "the sources were not found");
     let mut wrong = Vec::new();
     for path in files {
+        // Tests set a module against the real thing, whatever that takes.
+        if path.file_stem().is_some_and(|stem| stem == "tests") || path.components().any(|part| part.as_os_str() == "tests") {
+            continue;
+        }
         let Some(module) = module_of(&path, &source) else { continue };
         let known = may_know.get(module.as_str());
         let Some(known) = known else {

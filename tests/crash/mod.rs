@@ -38,7 +38,7 @@ impl Scene {
 
     fn wait_for_members(&self, count: usize) {
         wait_for("every worker has joined", SOON, || {
-            (self.server.json(&["members"])["rows"].as_array().map_or(0, Vec::len) == count).then_some(())
+            (self.server.json(&["members"])["members"].as_array().map_or(0, Vec::len) == count).then_some(())
         });
     }
 

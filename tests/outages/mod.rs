@@ -31,7 +31,7 @@ fn fleet(folder: &Path, count: usize, ttl: &str) -> Fleet {
     let fleet = Fleet { server, balancer, hosts, workers };
     wait_for("every worker has joined", SOON, || {
         let members = fleet.server.json(&["members"]);
-        (members["rows"].as_array().map_or(0, Vec::len) == count).then_some(())
+        (members["members"].as_array().map_or(0, Vec::len) == count).then_some(())
     });
     fleet
 }

@@ -210,7 +210,8 @@ impl Host {
         let plan = work.sequence.plan();
         let end = work.sequence.ended().map(|(ending, report)| (ending, report.clone()));
         let ending = end.as_ref().map(|(ending, _)| *ending);
-        if ending == Some(Ending::Released) {
+        // What came to an end, good or bad, is no longer owed; what came to nothing is, and must not be tried without pause.
+        if matches!(ending, Some(Ending::Released | Ending::Kept | Ending::FailedReleased)) {
             self.rests.remove(&plan.service);
         } else {
             let tries = self.rests.get(&plan.service).map_or(0, |rest| rest.1);

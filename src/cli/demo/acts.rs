@@ -101,10 +101,5 @@ pub(super) async fn play(stage: &Stage<'_>, act: Act) -> Played {
         Err(error) => Err(error),
     };
     let told = told.and_then(|detail| stage.unharmed(&before).map(|()| detail));
-    Played {
-        name: act.name(),
-        ok: told.is_ok(),
-        detail: told.unwrap_or_else(|error| error.to_string()),
-        deploy,
-    }
+    Played { name: act.name(), ok: told.is_ok(), detail: told.unwrap_or_else(|error| error.to_string()), deploy }
 }

@@ -176,8 +176,19 @@ impl Fleet {
         let parts = Parts { lock_server, stop, tasks, janitor };
         let (clients, build) = (Mutex::new(None), Mutex::new(0));
         Ok(Fleet {
-            options, names, exe, folder, supervisor, balancer, coordinator, parts, clients, client_side, admin_side,
-            supervisor_side, build,
+            options,
+            names,
+            exe,
+            folder,
+            supervisor,
+            balancer,
+            coordinator,
+            parts,
+            clients,
+            client_side,
+            admin_side,
+            supervisor_side,
+            build,
         })
     }
 
@@ -294,7 +305,8 @@ impl Fleet {
     }
 
     async fn set(&self, setting: Setting) -> Result<(), FleetError> {
-        let pool: Pool = POOL.parse().map_err(|error: model::names::NameError| FleetError::Refused(error.to_string()))?;
+        let pool: Pool =
+            POOL.parse().map_err(|error: model::names::NameError| FleetError::Refused(error.to_string()))?;
         let act = Act::Set { scope: Scope::Pool(pool), setting, reason: "the demo's own".to_owned(), for_ms: None };
         match self.admin(act).await? {
             Done::Did { .. } => Ok(()),
@@ -376,8 +388,7 @@ mod tests {
     #[test]
     fn the_bound_counts_whole_turns() {
         let bound = |hosts, slots| {
-            let options =
-                Options { hosts, slots, drain: Duration::from_secs(1), restart: Duration::from_millis(200) };
+            let options = Options { hosts, slots, drain: Duration::from_secs(1), restart: Duration::from_millis(200) };
             options.bound()
         };
         assert_eq!(bound(20, 2), Duration::from_secs(12));

@@ -12,11 +12,11 @@ use tokio::io::BufReader;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// How many clients there are. With [`THINK_TIME`] they ask some 700 times a second: enough to notice a host that is
+/// How many clients there are. With [`THINK_TIME`] they ask some 500 times a second: enough to notice a host that is
 /// restarted while it is in, and little enough to leave two cores to the hosts.
 const CLIENTS: u32 = 16;
 /// How long a client waits between an answer and its next request.
-const THINK_TIME: Duration = Duration::from_millis(18);
+const THINK_TIME: Duration = Duration::from_millis(24);;
 /// Longest wait for an ordinary answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for a slow one, beyond the time that it takes.

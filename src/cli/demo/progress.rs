@@ -24,7 +24,11 @@ impl Progress {
     /// Starts the line; without a terminal nothing is ever shown.
     pub(super) fn start(balancer: Balancer) -> Progress {
         let bar = ProgressBar::no_length().with_style(ProgressStyle::default_spinner());
-        bar.set_draw_target(if out::is_watched() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() });
+        bar.set_draw_target(if out::is_watched() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        });
         let act = Arc::new(Mutex::new(String::new()));
         let redraw = tokio::spawn(redraw(bar.clone(), Arc::clone(&act), balancer));
         Progress { bar, act, redraw }

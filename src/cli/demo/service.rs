@@ -37,9 +37,9 @@ pub(crate) struct DemoServiceArgs {
     /// The file that every start is written to
     #[arg(long)]
     starts: PathBuf,
-    /// How long a start takes, in milliseconds
+    /// When its start is over, on the system's monotonic clock, in milliseconds
     #[arg(long)]
-    start_ms: u64,
+    started_at_ms: u64,
     /// The process that it ends with
     #[arg(long)]
     parent: i32,
@@ -79,7 +79,8 @@ impl Build {
     }
 
     fn read(path: &Path) -> Result<Build, StartError> {
-        let text = std::fs::read_to_string(path).map_err(|source| StartError::File { path: path.to_owned(), source })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| StartError::File { path: path.to_owned(), source })?;
         let (number, fault) = text.split_once('\n').unwrap_or((text.as_str(), ""));
         let number = number.parse().map_err(|_| StartError::Broken(format!("no build is installed: {text:?}")))?;
         Ok(Build { number, fault: Some(fault.to_owned()).filter(|fault| !fault.is_empty()) })
@@ -106,13 +107,20 @@ async fn start(args: &DemoServiceArgs) -> Result<(TcpListener, u64), StartError>
     if let Some(fault) = build.fault {
         return Err(StartError::Broken(format!("[build {}] {fault}", build.number)));
     }
-    tokio::time::sleep(Duration::from_millis(args.start_ms)).await;
+    tokio::time::sleep(Duration::from_millis(args.started_at_ms.saturating_sub(monotonic_ms()))).await;
     let listener = listen(args.address).map_err(|source| StartError::Listen { address: args.address, source })?;
     let address = listener.local_addr().map_err(|source| StartError::Listen { address: args.address, source })?;
     // The supervisor waits for this line. It may be gone; then this process ends as well.
     let mut out = std::io::stdout();
     let _ = writeln!(out, "{address}").and_then(|()| out.flush());
     Ok((listener, build.number))
+}
+
+/// The system's monotonic clock, in milliseconds: the same for all processes.
+pub(super) fn monotonic_ms() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let (seconds, nanoseconds) = (now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs());
+    seconds * 1000 + nanoseconds / 1_000_000
 }
 
 /// Has the kernel kill this process when its parent ends, even by SIGKILL.

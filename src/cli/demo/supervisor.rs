@@ -5,6 +5,8 @@
 //! by the acts. Its children end with the thread that spawned them, so it must live on the program's main thread.
 
 use crate::cli::demo::http::{self, Answer, Request};
+use crate::cli::demo::service::monotonic_ms;
+use model::time::millis;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use std::fs::{File, OpenOptions};
@@ -143,7 +145,9 @@ impl Supervisor {
         };
         match self.restart_service(name).await {
             Ok(_) => Answer::json(&json!({ "exit": 0, "stderr": "" })),
-            Err(SupervisorError::Exited { exit, output, .. }) => Answer::json(&json!({ "exit": exit, "stderr": output })),
+            Err(SupervisorError::Exited { exit, output, .. }) => {
+                Answer::json(&json!({ "exit": exit, "stderr": output }))
+            }
             Err(error) => Answer::new(500, error.to_string()),
         }
     }
@@ -168,13 +172,15 @@ impl Supervisor {
     pub(super) async fn restart_service(&self, name: &str) -> Result<SocketAddr, SupervisorError> {
         let host = self.host(name)?;
         let mut service = host.service.lock().await;
+        // Counted from here, so that a restart takes as long as it is said to, end and start of processes included.
+        let started_at_ms = monotonic_ms().saturating_add(millis(self.settings.start));
         if let Some(old) = service.child.take() {
             end(old, &format!("the service of {name}")).await?;
         }
         service.starts += 1;
         let log = host.folder.join("service.log");
         let said_before = std::fs::metadata(&log).map_or(0, |meta| meta.len());
-        let mut child = self.spawn_service(host, &service, &log)?;
+        let mut child = self.spawn_service(host, service.address, &log, started_at_ms)?;
         let identity = format!("{} {}\n", child.id().unwrap_or_default(), service.starts);
         let identity_file = host.folder.join("identity");
         std::fs::write(&identity_file, identity).map_err(|source| file_error(&identity_file, source))?;
@@ -196,13 +202,19 @@ impl Supervisor {
         }
     }
 
-    fn spawn_service(&self, host: &Host, service: &Service, log: &Path) -> Result<Child, SupervisorError> {
+    fn spawn_service(
+        &self,
+        host: &Host,
+        address: SocketAddr,
+        log: &Path,
+        started_at_ms: u64,
+    ) -> Result<Child, SupervisorError> {
         let errors = append(log)?;
         let mut command = Command::new(&self.settings.exe);
-        command.arg("demo-service").args(["--address", &service.address.to_string()]);
+        command.arg("demo-service").args(["--address", &address.to_string()]);
         command.arg("--build").arg(self.settings.folder.join("build"));
         command.arg("--starts").arg(host.folder.join("starts.log"));
-        command.args(["--start-ms", &self.settings.start.as_millis().to_string()]);
+        command.args(["--started-at-ms", &started_at_ms.to_string()]);
         command.args(["--parent", &std::process::id().to_string()]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
         spawn(command, &format!("the service of {}", host.name))

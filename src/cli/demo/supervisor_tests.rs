@@ -42,10 +42,15 @@ async fn a_restart_ends_the_old_process_before_the_new_one_starts() {
 #[tokio::test]
 async fn a_service_that_exits_is_answered_with_its_code_and_its_own_words() {
     let (_folder, supervisor) = with_script("echo \"[build 3] unknown entry\" >&2; exit 78");
-    let request = Request { method: "POST".to_owned(), target: "/hosts/host1/restart".to_owned(), ..Request::default() };
+    let request =
+        Request { method: "POST".to_owned(), target: "/hosts/host1/restart".to_owned(), ..Request::default() };
     for _ in 0..2 {
         let answer = supervisor.answer(&request).await;
-        assert_eq!(answer, Answer::new(200, r#"{"exit":78,"stderr":"[build 3] unknown entry"}"#), "only the last start's words");
+        assert_eq!(
+            answer,
+            Answer::new(200, r#"{"exit":78,"stderr":"[build 3] unknown entry"}"#),
+            "only the last start's words"
+        );
     }
     assert_eq!(supervisor.answer(&Request::get("/hosts/host1/restart")).await.status, 404);
     let other = Request { target: "/hosts/host2/restart".to_owned(), ..request };

@@ -55,12 +55,13 @@ pub(crate) fn headline(row: &RolloutRow) -> String {
     format!("{} by {}: {}", row.name, clean(&row.by), clean(&row.message))
 }
 
-/// The part of the terminal that is drawn again and again: how far it is, who does what, and what stands in the way.
-pub(crate) fn live(row: &RolloutRow, frame: usize) -> Vec<String> {
+/// The part of the terminal that is drawn again and again: how far it is, who does what, and what stands in the way; so long
+/// after it was read.
+pub(crate) fn live(row: &RolloutRow, read_ms_ago: u64, frame: usize) -> Vec<String> {
     let counts = counts(row);
     let state = row.state.to_string();
     let spinner = SPINNER[frame % SPINNER.len()];
-    let time = format!("{}{}", minutes(row.age_ms), to_go(row));
+    let time = format!("{}{}", minutes(row.age_ms + read_ms_ago), to_go(row, read_ms_ago));
     let mut lines = vec![format!("{spinner} {state:<8} {:>2}% {} {}  {time}", counts.percent, bar(row), words(counts))];
     let steps = steps(row);
     if !steps.is_empty() {
@@ -81,15 +82,15 @@ fn bar(row: &RolloutRow) -> String {
     format!("{}{part}{}", "█".repeat(full), "░".repeat(cells))
 }
 
-/// `, ~33s to go`: what is left at the pace so far. Hosts that are down are not waited for.
-fn to_go(row: &RolloutRow) -> String {
+/// `, ~33s to go`: what was left at the pace so far when it was read. Hosts that are down are not waited for.
+pub(crate) fn to_go(row: &RolloutRow, read_ms_ago: u64) -> String {
     let counts = counts(row);
     let done = counts.ok + counts.failed;
     let down = u64::try_from(row.down.len()).unwrap_or(u64::MAX);
     let undone = (counts.left + counts.in_flight).saturating_sub(down);
     match row.age_ms.saturating_mul(undone).checked_div(done) {
         Some(ms) if undone > 0 && row.state == RolloutState::Rolling && row.pauses.is_empty() => {
-            format!(", ~{} to go", span(ms.max(1000)))
+            format!(", ~{} to go", span(ms.saturating_sub(read_ms_ago).max(1000)))
         }
         _ => String::new(),
     }
@@ -116,7 +117,8 @@ pub(crate) fn obstacles(row: &RolloutRow) -> Vec<String> {
         lines.push(format!("down, and not waited for: {}", some(&hosts, 10, " ")));
     }
     if let Some(halted) = &row.halted {
-        lines.push(format!("halted: {}; what is in flight finishes", clean(&halted.cause)));
+        let finishing = if row.in_flight.is_empty() { "" } else { "; what is in flight finishes" };
+        lines.push(format!("halted: {}{finishing}", clean(&halted.cause)));
     }
     lines
 }
@@ -210,7 +212,7 @@ mod tests {
             "  drain mw1402 mw1377 +5 · restart mw1288 mw8 +1 · verify mw1411 mw1420",
             "  4 wait for rack.b4: mw1316 keeps 1 of 2 slots",
         ];
-        assert_eq!(live(&rolling(), 2), expected);
+        assert_eq!(live(&rolling(), 0, 2), expected);
         assert_eq!(headline(&rolling()), "php-fpm@42 by deploy@deploy1: wmf.12 to group1");
     }
 
@@ -233,15 +235,16 @@ mod tests {
     #[test]
     fn nothing_is_promised_while_nothing_moves() {
         let mut row = rollout(RolloutState::Rolling, Tally { ok: 10, owes: 10, ..Tally::default() });
-        assert_eq!(to_go(&row), ", ~1m41s to go");
+        assert_eq!(to_go(&row, 0), ", ~1m41s to go");
+        assert_eq!(to_go(&row, 1_000), ", ~1m40s to go", "it shrinks until the next read");
         row.down = ["mw1", "mw2"].iter().map(|host| host.parse().expect("a host")).collect();
-        assert_eq!(to_go(&row), ", ~1m20s to go");
+        assert_eq!(to_go(&row, 0), ", ~1m20s to go");
         row.pauses.push(pause("all"));
-        assert_eq!(to_go(&row), "");
+        assert_eq!(to_go(&row, 0), "");
         row.pauses.clear();
         row.state = RolloutState::Halted;
-        assert_eq!(to_go(&row), "");
-        assert_eq!(to_go(&rollout(RolloutState::Rolling, Tally { owes: 10, ..Tally::default() })), "");
+        assert_eq!(to_go(&row, 0), "");
+        assert_eq!(to_go(&rollout(RolloutState::Rolling, Tally { owes: 10, ..Tally::default() }), 0), "");
     }
 
     #[test]

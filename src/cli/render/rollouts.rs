@@ -1,11 +1,11 @@
 //! The rollouts: a list, or one with every host's steps and what it printed.
 
-use super::follow::{cause, counts, headline, obstacles, printed, words};
+use super::follow::{cause, counts, headline, obstacles, printed, to_go, words};
 use super::summary::took_ms;
 use super::table::table;
 use super::text::{age, clean, day_and_time, seconds, span};
 use model::read::{RolloutDetail, RolloutRow};
-use model::rollout::{Progress, Target};
+use model::rollout::{Progress, Report, Target, Timing};
 
 /// One line per rollout, the newest first.
 pub(crate) fn rollouts(rows: &[RolloutRow]) -> String {
@@ -32,17 +32,10 @@ fn cells(row: &RolloutRow) -> Vec<String> {
 pub(crate) fn rollout(detail: &RolloutDetail) -> String {
     let row = &detail.row;
     let counts = counts(row);
-    let mut lines = vec![
-        headline(row),
-        format!(
-            "{}, {}% {}, announced {} ({} ago)",
-            row.state,
-            counts.percent,
-            words(counts),
-            day_and_time(row.announced),
-            age(row.age_ms)
-        ),
-    ];
+    let (state, words, to_go) = (row.state, words(counts), to_go(row, 0));
+    let (announced, age) = (day_and_time(row.announced), age(row.age_ms));
+    let standing = format!("{state}, {}% {words}{to_go}, announced {announced} ({age} ago)", counts.percent);
+    let mut lines = vec![headline(row), standing];
     lines.extend(terms(row));
     lines.extend(obstacles(row));
     if let Some(ended) = &row.ended {
@@ -76,7 +69,8 @@ fn terms(row: &RolloutRow) -> Option<String> {
 }
 
 fn target_cells(row: &RolloutRow, target: &Target) -> Vec<String> {
-    let took = took_ms(target).map_or_else(|| "–".to_owned(), seconds);
+    let has_ended = !matches!(target.progress, Progress::Owes | Progress::Begun);
+    let took = took_ms(target).filter(|_| has_ended).map_or_else(|| "–".to_owned(), seconds);
     vec![target.host.to_string(), progress(row, target), took, steps(row, target)]
 }
 
@@ -89,15 +83,13 @@ fn progress(row: &RolloutRow, target: &Target) -> String {
     }
 }
 
-/// `depool 0.1s drain 3.0s …`; what failed; or where it is.
+/// `depool 40ms drain 3.0s …`; what failed; where it is; or why it gave way.
 fn steps(row: &RolloutRow, target: &Target) -> String {
     let mut parts = Vec::new();
-    if let Some(report) = &target.report {
-        let timing = |timing: &model::rollout::Timing| {
-            let failed = if timing.ok { "" } else { " ✗" };
-            format!("{} {}{failed}", timing.step, seconds(timing.ms))
-        };
-        parts.push(report.timings.iter().map(timing).collect::<Vec<_>>().join(" "));
+    match (&target.report, target.progress) {
+        (Some(report), Progress::Ok | Progress::Skipped | Progress::Failed) => parts.push(timings(report)),
+        (Some(report), Progress::Owes | Progress::Begun) => parts.push(clean(&report.cause)),
+        (None, _) => {}
     }
     if target.progress == Progress::Failed {
         parts.push(cause(target));
@@ -111,12 +103,20 @@ fn steps(row: &RolloutRow, target: &Target) -> String {
     if parts.is_empty() { "–".to_owned() } else { parts.join("; ") }
 }
 
+fn timings(report: &Report) -> String {
+    let timing = |timing: &Timing| {
+        let failed = if timing.ok { "" } else { " ✗" };
+        format!("{} {}{failed}", timing.step, seconds(timing.ms))
+    };
+    report.timings.iter().map(timing).collect::<Vec<_>>().join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::samples::{AT, failed_target, restarted_target, rollout as sample, target};
     use super::*;
     use model::read::FlightRow;
-    use model::rollout::{Ended, Outcome, Report, RolloutState, Tally, Timing};
+    use model::rollout::{Ended, Outcome, RolloutState, Tally};
     use model::sequence::Step;
 
     #[test]
@@ -142,6 +142,9 @@ php-fpm@42  done   101s  100%  (in-flight: 0; ok: 351; fail: 1; left: 0)  deploy
             note: "4 in flight".to_owned(),
             ms: 6_000,
         });
+        let mut gave_way = Report::plain(Outcome::Cancelled);
+        gave_way.cause = "all is paused by ann@ops1".to_owned();
+        gave_way.timings = vec![Timing { step: Step::Check, ms: 4, ok: true, note: String::new() }];
         let mut failed = failed_target("mw1316");
         let report = failed.report.as_mut().expect("a report");
         report.output = "reading the configuration\n".to_owned();
@@ -155,11 +158,11 @@ php-fpm@42  done   101s  100%  (in-flight: 0; ok: 351; fail: 1; left: 0)  deploy
             restarted_target("mw1", &[(Step::Ask, 9_000), (Step::Drain, 3_000), (Step::Restart, 200)]),
             target("mw3", Progress::Owes, None),
             target("mw4", Progress::Owes, None),
-            target("mw5", Progress::Owes, None),
+            target("mw5", Progress::Owes, Some(gave_way)),
         ];
         let expected = "\
 php-fpm@42 by deploy@deploy1: wmf.12 to group1
-rolling, 50% (in-flight: 1; ok: 2; fail: 1; left: 2), announced 2026-11-24 14:02:51Z (101s ago)
+rolling, 50% (in-flight: 1; ok: 2; fail: 1; left: 2), ~1m7s to go, announced 2026-11-24 14:02:51Z (101s ago)
 only pool/app-eqiad; halts at 3 failures, those in flight counted; expires in 23h58m
 down, and not waited for: mw4
 HOST    STATE      TOOK  STEPS
@@ -169,7 +172,7 @@ mw2     skipped    –     –
 mw1     ok         3.2s  ask 9.0s drain 3.0s restart 0.2s
 mw3     in flight  –     drain since 6s; 4 in flight
 mw4     down       –     –
-mw5     owes       –     –";
+mw5     owes       –     all is paused by ann@ops1";
         assert_eq!(rollout(&RolloutDetail { row, targets }), expected);
     }
 

@@ -35,8 +35,11 @@ pub(crate) fn minutes(ms: u64) -> String {
     }
 }
 
-/// A duration with a tenth of a second: `19.8s`; from two minutes on `2m5s`.
+/// A duration with a tenth of a second: `19.8s`; below a tenth `40ms`, from two minutes on `2m5s`.
 pub(crate) fn seconds(ms: u64) -> String {
+    if ms < 100 {
+        return format!("{ms}ms");
+    }
     if ms >= 120_000 {
         return span(ms);
     }
@@ -128,7 +131,7 @@ mod tests {
         let texts = [0, 6_999, 62_000, 119_999, 120_000, 31 * 60_000, 7_199_000, 7_200_000, 172_800_000].map(age);
         assert_eq!(texts, ["0s", "6s", "62s", "119s", "2m", "31m", "119m", "2h", "2d"]);
         assert_eq!([134_000, 3_734_000, 999].map(minutes), ["02m 14s", "1h 02m 14s", "00m 00s"]);
-        assert_eq!([19_840, 0, 7_949, 119_960, 125_000].map(seconds), ["19.8s", "0.0s", "7.9s", "120.0s", "2m5s"]);
+        assert_eq!([19_840, 0, 7_949, 119_960, 125_000].map(seconds), ["19.8s", "0ms", "7.9s", "120.0s", "2m5s"]);
         assert_eq!([559_900, 41_000].map(span), ["9m19s", "41s"]);
     }
 

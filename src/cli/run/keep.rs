@@ -177,7 +177,10 @@ pub(super) async fn keep(client: &Client, held: &Held, mut child: Child, signals
 
 fn terminate(child: &Child, own: &Ownership, now: Duration) {
     let silence = seconds(millis(now.saturating_sub(own.confirmed)));
-    out::note(&format!("warning: the lease was last confirmed {silence} ago: {}; ending the command", clean(&own.fault)));
+    out::note(&format!(
+        "warning: the lease was last confirmed {silence} ago: {}; ending the command",
+        clean(&own.fault)
+    ));
     child.end_all(Signal::TERM);
 }
 

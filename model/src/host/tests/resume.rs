@@ -57,6 +57,10 @@ fn nobody_to_ask_undoes_it_after_a_while() {
         }
     }
     assert_eq!(rig.now, from + 10_000);
+    rig.now = from + 9_999;
+    rig.on(Event::Woke);
+    assert_eq!(rig.host.wake_at(), Some(Time(from + 10_000)), "whatever else is due later");
+    rig.now = from + 10_000;
     let effects = rig.on(Event::Woke);
     assert_eq!(effects[effects.len() - 3..], ["+undoing", "renew repool", "undo"]);
 }
@@ -223,6 +227,8 @@ fn a_lease_without_a_journal_is_given_back_when_all_is_well() {
     assert_eq!(rig.looked(&[("lb1", true)]), ["unlock", "settle cancelled cancelled"]);
     let settle = rig.settle.clone().expect("a settle");
     assert_eq!((settle.claim.as_str(), settle.rollout.is_some()), ("lost", true));
+    let report = settle.report.expect("a report");
+    assert_eq!((report.cause.as_str(), report.stuck), ("its journal is gone; nothing was done", false));
     assert_eq!(rig.settled(Ok(())), ["join"]);
     assert_eq!(rig.host.wake_at(), None);
 }

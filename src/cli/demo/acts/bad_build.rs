@@ -30,7 +30,9 @@ pub(super) async fn play(stage: &Stage<'_>) -> Result<String, ActError> {
     must(out == options.slots, || format!("{out} hosts are out, and {} failed", options.slots))?;
     let leases = stage.leases().await?;
     let kept = leases.iter().filter(|row| row.lease.state == LeaseState::Failed).count();
-    must(kept == failed.len() && leases.len() == kept, || format!("{kept} of {} leases are kept by failed hosts", leases.len()))?;
+    must(kept == failed.len() && leases.len() == kept, || {
+        format!("{kept} of {} leases are kept by failed hosts", leases.len())
+    })?;
 
     let starts = stage.starts()?;
     let good = stage.fleet.install(None)?;

@@ -130,7 +130,8 @@ impl<'a> Stage<'a> {
         let deadline = Instant::now() + limit;
         loop {
             let view = self.fleet.balancer().view();
-            let out = view.into_iter().find(|server| !server.is_in && server.current == 0 && hosts.contains(&server.name));
+            let out =
+                view.into_iter().find(|server| !server.is_in && server.current == 0 && hosts.contains(&server.name));
             if let Some(server) = out {
                 return Ok(server.name);
             }

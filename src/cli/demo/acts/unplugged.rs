@@ -55,7 +55,8 @@ async fn lost(stage: &Stage<'_>, victim: &str) -> Result<(), ActError> {
     let deadline = Instant::now() + limit;
     loop {
         let leases = stage.leases().await?;
-        let is_lost = |row: &model::read::LeaseRow| row.lease.holder.as_str() == victim && row.lease.state == LeaseState::Lost;
+        let is_lost =
+            |row: &model::read::LeaseRow| row.lease.holder.as_str() == victim && row.lease.state == LeaseState::Lost;
         if leases.iter().any(is_lost) {
             return Ok(());
         }

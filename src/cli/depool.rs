@@ -1,0 +1,126 @@
+//! `stagger depool`: takes a service of this host out of its balancers, by hand.
+//!
+//! Owns what both ways of moving by hand share; `repool` is the other one. No lease is taken: maintenance lasts weeks.
+
+use super::check::{probes, service_of};
+use super::context::Context;
+use super::failure::Failure;
+use super::{exit, out};
+use crate::balancer::Balancers;
+use crate::config::Config;
+use crate::sequence::lock::HostLock;
+use model::member::Presence;
+use model::names::Service;
+use model::sequence::Look;
+use serde_json::json;
+
+/// Take a service of this host out of its balancers
+///
+/// Each balancer must confirm. It takes no lease, and the host stays out until somebody runs `repool`: a restart in the
+/// meantime leaves it out.
+///
+/// Exit codes: 0 every balancer confirms; 1 one does not; 4 nobody can tell, a person is needed.
+///
+/// Example: stagger depool php-fpm
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DepoolArgs {
+    /// Which
+    service: Service,
+}
+
+/// Takes it out.
+pub(crate) async fn run(args: DepoolArgs, context: &Context) -> Result<u8, Failure> {
+    bring(&args.service, Presence::Out, context).await
+}
+
+/// Brings a service where it is wanted, at every balancer that does not say that it is there, and shows what each says then.
+pub(super) async fn bring(service: &Service, wanted: Presence, context: &Context) -> Result<u8, Failure> {
+    let config = context.config()?;
+    let balancers = Balancers::new(service_of(&config, service)?, &probes(&config)?);
+    let _lock = lock(&config, service, wanted)?;
+    let before = balancers.look().await;
+    let chosen = before.iter().filter(|look| look.presence != wanted);
+    let chosen = chosen.map(|look| (look.balancer.clone(), look.restore.clone())).collect();
+    let moved = match wanted {
+        Presence::In => balancers.repool(&chosen).await,
+        _ => balancers.depool(&chosen).await,
+    };
+    let after = balancers.look().await;
+    let code = code(&after, wanted);
+    match context.globals.json {
+        true => out::json(&json!({ "service": service, "exit_code": code, "balancers": after }))?,
+        false => out::result(&text(service, &before, &after, wanted))?,
+    }
+    if let (Err(error), true) = (moved, code != exit::OK) {
+        out::note(&format!("error: {}", super::render::text::clean(&error.to_string())));
+    }
+    Ok(code)
+}
+
+/// Nobody moves a host by hand in the middle of a sequence.
+fn lock(config: &Config, service: &Service, wanted: Presence) -> Result<HostLock, Failure> {
+    let failed = |error| Failure::system(format!("make {}", config.state.display()), error);
+    std::fs::create_dir_all(&config.state).map_err(failed)?;
+    let verb = if wanted == Presence::In { "repool" } else { "depool" };
+    HostLock::take(&config.state, &format!("{verb} of {service}")).map_err(|error| Failure::Work {
+        what: format!("this host is at work: {error}"),
+        hint: format!("wait for it: stagger why {}", config.host),
+        code: exit::FAILED,
+    })
+}
+
+fn code(looks: &[Look], wanted: Presence) -> u8 {
+    match looks {
+        _ if looks.iter().any(|look| look.presence == Presence::Unknown) => exit::STUCK,
+        _ if looks.iter().any(|look| look.presence != wanted) => exit::FAILED,
+        _ => exit::OK,
+    }
+}
+
+/// `✓ lb1  out`, a line for each balancer.
+fn text(service: &Service, before: &[Look], after: &[Look], wanted: Presence) -> String {
+    if after.is_empty() {
+        return format!("{service} has no balancer");
+    }
+    let was = |look: &Look| before.iter().any(|old| old.balancer == look.balancer && old.presence == wanted);
+    let line = |look: &Look| {
+        let sign = if look.presence == wanted { "✓" } else { "✗" };
+        let already = if look.presence == wanted && was(look) { ", as before" } else { "" };
+        let detail = super::render::text::clean(&look.detail);
+        let detail = if detail.is_empty() { detail } else { format!(" ({detail})") };
+        format!("{sign} {}  {}{already}{detail}", look.balancer, look.presence)
+    };
+    after.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(balancer: &str, presence: Presence, detail: &str) -> Look {
+        Look { balancer: balancer.to_owned(), presence, detail: detail.to_owned(), restore: String::new() }
+    }
+
+    #[test]
+    fn each_balancer_answers_for_itself() {
+        let service = "web".parse().expect("a service");
+        let before = [look("lb1", Presence::In, ""), look("lb2", Presence::Out, ""), look("lb3", Presence::In, "")];
+        let after = [
+            look("lb1", Presence::Out, ""),
+            look("lb2", Presence::Out, ""),
+            look("lb3", Presence::Unknown, "timed out"),
+        ];
+        let expected = "✓ lb1  out\n✓ lb2  out, as before\n✗ lb3  unknown (timed out)";
+        assert_eq!(text(&service, &before, &after, Presence::Out), expected);
+        assert_eq!(text(&service, &[], &[], Presence::Out), "web has no balancer");
+    }
+
+    #[test]
+    fn unknown_is_never_yes_and_asks_for_a_person() {
+        let looks = |presence| [look("lb1", Presence::Out, ""), look("lb2", presence, "")];
+        assert_eq!(code(&looks(Presence::Out), Presence::Out), 0);
+        assert_eq!(code(&looks(Presence::In), Presence::Out), 1);
+        assert_eq!(code(&looks(Presence::Unknown), Presence::Out), 4);
+        assert_eq!(code(&[], Presence::Out), 0);
+    }
+}

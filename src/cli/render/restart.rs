@@ -1,0 +1,179 @@
+//! A restart by hand: a line per step as it ends, and how it all ended.
+
+use super::text::{clean, last_lines, ordinal, seconds};
+use crate::worker::Progress;
+use model::host::Finish;
+use model::names::{Host, Service};
+use model::rollout::Report;
+use model::sequence::{Fault, Step};
+
+/// Lines shown of what a failing program printed.
+const OUTPUT_LINES_MAX: usize = 10;
+
+/// Where a line belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// A step that has ended: part of the result.
+    Step(String),
+    /// Something on the way.
+    Aside(String),
+    /// Nothing to show.
+    None,
+}
+
+/// A line for something that happened.
+pub(crate) fn progress(progress: &Progress) -> Line {
+    match progress {
+        Progress::Waiting { place, why } => {
+            Line::Aside(format!("waiting for a lease, {}: {}", ordinal(*place), clean(why)))
+        }
+        Progress::Began(_) | Progress::Over { .. } => Line::None,
+        Progress::Ended { step, ms, note, fault } => Line::Step(step_line(*step, *ms, note, fault.as_ref())),
+        Progress::Undoing(why) => Line::Aside(format!("undoing: {}", clean(why))),
+        Progress::Resumed(service) => Line::Aside(format!("first finishing what an earlier process left of {service}")),
+        Progress::Unanswered(why) => Line::Aside(format!("no answer: {}", clean(why))),
+    }
+}
+
+/// `✓ drain    3.0s  0 in flight`.
+fn step_line(step: Step, ms: u64, note: &str, fault: Option<&Fault>) -> String {
+    let (sign, said) = match fault {
+        Some(fault) => ("✗", clean(&fault.cause)),
+        None => ("✓", clean(note)),
+    };
+    let line = format!("{sign} {step:<8} {:>6}  {said}", seconds(ms));
+    let mut lines = vec![line.trim_end().to_owned()];
+    if let Some(fault) = fault {
+        let printed =
+            last_lines(&fault.output, OUTPUT_LINES_MAX).into_iter().filter(|line| !fault.cause.contains(line.as_str()));
+        lines.extend(printed.map(|line| format!("    {line}")));
+    }
+    lines.join("\n")
+}
+
+/// How it ended, in one word for programs.
+pub(crate) fn word(finish: &Finish) -> &'static str {
+    match finish {
+        Finish::Stopped => "stopped",
+        Finish::Restarted(_) => "restarted",
+        Finish::NothingToDo(_) => "nothing_to_do",
+        Finish::Failed(_) => "failed",
+        Finish::NoLease(_) => "no_lease",
+        Finish::Leaseless(_) => "leaseless",
+        Finish::Stuck(_) => "stuck",
+        Finish::Interrupted => "interrupted",
+    }
+}
+
+/// The report of a sequence that took place.
+pub(crate) fn report(finish: &Finish) -> Option<&Report> {
+    match finish {
+        Finish::Restarted(report) | Finish::Failed(report) | Finish::Leaseless(report) | Finish::Stuck(report) => {
+            Some(report)
+        }
+        Finish::Stopped | Finish::NothingToDo(_) | Finish::NoLease(_) | Finish::Interrupted => None,
+    }
+}
+
+/// How it ended, for people, with what to type next.
+pub(crate) fn finish(service: &Service, finish: &Finish, host: &Host) -> String {
+    match finish {
+        Finish::Restarted(report) => format!("{service} restarted in {}", seconds(took_ms(report))),
+        Finish::NothingToDo(figures) => format!("NOT restarting {service}: {}", clean(figures)),
+        Finish::Failed(report) => failed(service, report),
+        Finish::NoLease(why) => {
+            format!("error: no lease, and nothing was done: {}\nhint: stagger why {host}", clean(why))
+        }
+        Finish::Leaseless(report) => {
+            let how = match (&report.step, report.cause.as_str()) {
+                (None, "") => String::new(),
+                _ => format!(": {}", cause(report)),
+            };
+            format!("warning: {service} was {} without a lease{how}{}", report.outcome, out_of(report))
+        }
+        Finish::Stuck(report) => format!(
+            "error: {service} is STUCK, a person is needed: {}{}\nhint: look at {service}; when it is well: stagger restart {service} --always",
+            cause(report),
+            out_of(report)
+        ),
+        Finish::Stopped | Finish::Interrupted => {
+            format!("interrupted: {service} was not restarted, and all is as it was")
+        }
+    }
+}
+
+fn failed(service: &Service, report: &Report) -> String {
+    let (left, hint) = match report.out_of.is_empty() {
+        true => (String::new(), String::new()),
+        false => ("; NOT repooling".to_owned(), format!("\nhint: fixed? stagger restart {service}")),
+    };
+    format!("error: {service} failed: {}{left}{}{hint}", cause(report), out_of(report))
+}
+
+fn cause(report: &Report) -> String {
+    let step = report.step.map(|step| format!("{step}: ")).unwrap_or_default();
+    format!("{step}{}", clean(&report.cause))
+}
+
+fn out_of(report: &Report) -> String {
+    match &report.out_of[..] {
+        [] => String::new(),
+        names => format!("; out of {}", names.iter().map(|name| clean(name)).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// How long the steps took, without the wait for a lease.
+fn took_ms(report: &Report) -> u64 {
+    report.timings.iter().filter(|timing| timing.step != Step::Ask).map(|timing| timing.ms).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{failed_target, restarted_target};
+    use super::*;
+    use model::rollout::Outcome;
+
+    fn names() -> (Service, Host) {
+        ("php-fpm".parse().expect("a service"), "mw1".parse().expect("a host"))
+    }
+
+    #[test]
+    fn each_step_is_a_line_with_its_time() {
+        let ended = |step, ms, note: &str, fault| progress(&Progress::Ended { step, ms, note: note.to_owned(), fault });
+        assert_eq!(
+            ended(Step::Drain, 3_000, "0 in flight", None),
+            Line::Step("✓ drain      3.0s  0 in flight".to_owned())
+        );
+        assert_eq!(ended(Step::Ask, 125_000, "", None), Line::Step("✓ ask        2m5s".to_owned()));
+        let fault = Fault { cause: "exit 78: bad".to_owned(), output: "reading\nbad\n".to_owned() };
+        assert_eq!(
+            ended(Step::Restart, 200, "", Some(fault)),
+            Line::Step("✗ restart    0.2s  exit 78: bad\n    reading".to_owned())
+        );
+        let waiting = progress(&Progress::Waiting { place: 2, why: "2 of 2 slots of app are taken".to_owned() });
+        assert_eq!(waiting, Line::Aside("waiting for a lease, 2nd: 2 of 2 slots of app are taken".to_owned()));
+        assert_eq!(progress(&Progress::Began(Step::Drain)), Line::None);
+    }
+
+    #[test]
+    fn the_end_says_what_became_of_the_host() {
+        let (service, host) = names();
+        let end = |how: Finish| finish(&service, &how, &host);
+        let report = |target: model::rollout::Target| Box::new(target.report.expect("a report"));
+        let good = report(restarted_target("mw1", &[(Step::Ask, 9_000), (Step::Drain, 3_000), (Step::Restart, 200)]));
+        assert_eq!(end(Finish::Restarted(good)), "php-fpm restarted in 3.2s");
+        assert_eq!(end(Finish::NothingToDo("free_mib 300".to_owned())), "NOT restarting php-fpm: free_mib 300");
+        let bad = report(failed_target("mw1"));
+        let expected = "error: php-fpm failed: restart: exit 78: [pool www] unknown entry 'pm.max_chldren'; NOT repooling; \
+                        out of lb1, lb2\nhint: fixed? stagger restart php-fpm";
+        assert_eq!(end(Finish::Failed(bad.clone())), expected);
+        assert!(end(Finish::Stuck(bad)).starts_with("error: php-fpm is STUCK, a person is needed: restart: exit 78"));
+        let leaseless = Box::new(Report::plain(Outcome::Restarted));
+        assert_eq!(end(Finish::Leaseless(leaseless)), "warning: php-fpm was restarted without a lease");
+        assert_eq!(
+            end(Finish::NoLease("full".to_owned())),
+            "error: no lease, and nothing was done: full\nhint: stagger why mw1"
+        );
+        assert!(end(Finish::Interrupted).ends_with("all is as it was"));
+    }
+}

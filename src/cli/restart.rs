@@ -1,0 +1,98 @@
+//! `stagger restart`: restarts a service of this host once, as the worker would.
+
+use super::context::Context;
+use super::failure::Failure;
+use super::render::restart as text;
+use super::worker::{failure, options};
+use super::{exit, out};
+use crate::config::duration;
+use crate::worker::{self, Progress, Wanted};
+use coordinator::http::HttpCoordinator;
+use model::host::Finish;
+use model::names::Service;
+use serde_json::json;
+use std::cell::Cell;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Restart a service of this host, as the worker would
+///
+/// It checks, waits for a lease, leaves the balancers, drains, restarts, verifies and rejoins, and prints a line per step.
+/// Ctrl-C before the restart itself undoes what was done; after it the sequence is brought to its end.
+///
+/// Exit codes: 0 restarted, or nothing to do; 1 a step failed; 2 no lease; 3 restarted without a lease; 4 stuck.
+///
+/// Example: stagger restart php-fpm --always --wait 10m
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct RestartArgs {
+    /// Which
+    service: Service,
+    /// Restart whatever its check says
+    #[arg(long)]
+    always: bool,
+    /// Stay in the balancers; the lease is taken all the same
+    #[arg(long)]
+    force: bool,
+    /// Restart without a lease: for when nobody can give one. Exits 3 even when all went well
+    #[arg(long, conflicts_with = "wait")]
+    emergency: bool,
+    /// Wait for a lease at most so long, such as 10m [default: the pools' setting]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    wait: Option<Duration>,
+}
+
+/// Restarts it.
+pub(crate) async fn run(args: RestartArgs, context: &Context) -> Result<u8, Failure> {
+    let config = context.config()?;
+    let failed = |error| Failure::system("listen for signals", error);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let ended_by = Cell::new(exit::TERMINATED);
+    let shutdown = async {
+        tokio::select! {
+            _ = interrupt.recv() => ended_by.set(exit::INTERRUPTED),
+            _ = terminate.recv() => ended_by.set(exit::TERMINATED),
+        }
+    };
+    let RestartArgs { service, always, force, emergency, wait } = args;
+    let wanted = Wanted { service: service.clone(), always, force, emergency, wait };
+    let coordinator = HttpCoordinator::new(config.coordinator.as_str())
+        .map_err(|error| failure(worker::WorkerError::Coordinator(error)))?;
+    let shows_steps = !context.globals.json;
+    let mut unprinted = Ok(());
+    let tell = |progress: Progress| {
+        if let Err(error) = told(&progress, shows_steps) {
+            unprinted = Err(error);
+        }
+    };
+    let finish = worker::once(&config, coordinator, options(), wanted, tell, shutdown).await.map_err(failure)?;
+    unprinted?;
+    let code = match &finish {
+        Finish::Interrupted => ended_by.get(),
+        other => other.exit_code(),
+    };
+    if context.globals.json {
+        out::json(
+            &json!({ "service": service, "exit_code": code, "finish": text::word(&finish), "report": text::report(&finish) }),
+        )?;
+        return Ok(code);
+    }
+    let lines = text::finish(&service, &finish, &config.host);
+    match code {
+        exit::OK => out::result(&lines)?,
+        _ => out::note(&lines),
+    }
+    Ok(code)
+}
+
+/// Prints what happens: steps as results, the rest aside.
+fn told(progress: &Progress, shows_steps: bool) -> Result<(), Failure> {
+    match text::progress(progress) {
+        text::Line::Step(line) if shows_steps => out::result(&line),
+        text::Line::Aside(line) => {
+            out::note(&line);
+            Ok(())
+        }
+        text::Line::Step(_) | text::Line::None => Ok(()),
+    }
+}

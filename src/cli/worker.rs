@@ -1,0 +1,64 @@
+//! `stagger worker`: restarts this host's services when a deploy is announced.
+//!
+//! Owns how it is started and ended. What it does is the module `worker`.
+
+use super::context::Context;
+use super::failure::Failure;
+use super::{exit, logging};
+use crate::worker::{self, Options, WorkerError};
+use coordinator::http::HttpCoordinator;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The variable by which tests of crashes kill the worker at a moment of its journal; only builds with debug assertions obey.
+const CRASH_VARIABLE: &str = "STAGGER_CRASH_AT";
+
+/// Restart this host's services when a deploy is announced
+///
+/// One per host, run by the service manager. It joins, restarts what it owes as its leases allow, reports, and serves its
+/// metrics. While the coordinator cannot be reached it goes on trying and restarts nothing. TERM stops it at the next safe
+/// point. What it had begun when it was killed is finished, or undone, by the next start.
+///
+/// Example: stagger worker -c /etc/stagger/stagger.toml
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct WorkerArgs {}
+
+/// Runs it until a signal ends it.
+pub(crate) async fn run(_: WorkerArgs, context: &Context) -> Result<u8, Failure> {
+    let config = context.config()?;
+    logging::start();
+    let failed = |error| Failure::system("listen for signals", error);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let shutdown = async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping at the next safe point");
+    };
+    let coordinator =
+        HttpCoordinator::new(config.coordinator.as_str()).map_err(|error| failure(WorkerError::Coordinator(error)))?;
+    worker::run(&config, coordinator, options(), None, shutdown).await.map_err(failure)?;
+    Ok(exit::OK)
+}
+
+/// What a worker is given beside its configuration.
+pub(super) fn options() -> Options {
+    let crash_at = std::env::var(CRASH_VARIABLE).ok().filter(|_| cfg!(debug_assertions));
+    Options { exe: std::env::current_exe().ok(), crash_at: crash_at.and_then(|moment| moment.parse().ok()) }
+}
+
+/// Why it cannot run, as it is told.
+pub(super) fn failure(error: WorkerError) -> Failure {
+    match error {
+        WorkerError::UnknownService { .. } => {
+            Failure::usage(error.to_string(), "stagger.toml names them: [service.NAME]")
+        }
+        WorkerError::Duplicate { .. } => Failure::Work {
+            what: error.to_string(),
+            hint: "is another worker running here? Else give this host a name of its own: host = \"…\"".to_owned(),
+            code: exit::FAILED,
+        },
+        other => Failure::Work { what: other.to_string(), hint: String::new(), code: exit::FAILED },
+    }
+}

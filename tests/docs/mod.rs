@@ -1,0 +1,310 @@
+//! The manual, held against the program: what it shows as a configuration is read, what it shows as refused is refused in
+//! those words, what it shows as typed can be typed, and its links lead somewhere.
+//!
+//! Blocks of TOML are whole files of a host; those marked `toml,part` are a part of one, put behind the smallest file.
+//! Those marked `toml,refused` must be refused, and the next block, of `text`, is what is said then.
+
+use stagger::config::{self, Config, Surroundings};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// The host that the manual speaks of.
+const HOST: &str = "mw1331";
+/// Where the manual says that the file is.
+const FILE: &str = "/etc/stagger/stagger.toml";
+/// What a part of a file is put behind; the way to depool is added when the part has none.
+const BEGINNING: &str = "coordinator = \"http://locks:7532\"\n[service.php-fpm]\npools = [\"app-eqiad\"]\n\
+                         restart = { kind = \"exec\", command = [\"systemctl\", \"restart\", \"php8.2-fpm\"] }\n";
+
+/// A fenced block of a page.
+#[derive(Debug)]
+struct Block {
+    /// The page's file, and the line of the fence.
+    place: String,
+    /// What stands behind the fence, such as `toml,part`.
+    kind: String,
+    text: String,
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The README and every page of the manual: file and text.
+fn pages() -> Vec<(PathBuf, String)> {
+    let entries =
+        std::fs::read_dir(root().join("docs")).expect("the manual").map(|entry| entry.expect("an entry").path());
+    let mut files: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|ending| ending == "md")).collect();
+    files.extend(["README.md", "ARCHITECTURE.md"].map(|name| root().join(name)));
+    files.sort();
+    assert!(files.len() >= 7, "the manual is not there: {files:?}");
+    files.into_iter().map(|path| (path.clone(), std::fs::read_to_string(path).expect("a page"))).collect()
+}
+
+/// The blocks of a page, in order.
+fn blocks_of(path: &Path, text: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Block> = None;
+    for (number, line) in text.lines().enumerate() {
+        match (line.strip_prefix("```"), &mut open) {
+            (Some(kind), None) => {
+                let place = format!("{}:{}", path.display(), number + 1);
+                open = Some(Block { place, kind: kind.trim().to_owned(), text: String::new() });
+            }
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (None, Some(block)) => block.text.extend([line, "\n"]),
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "{}: a block does not end", path.display());
+    blocks
+}
+
+fn all_blocks() -> Vec<Block> {
+    pages().iter().flat_map(|(path, text)| blocks_of(path, text)).collect()
+}
+
+fn read(text: &str) -> Result<Config, config::ConfigError> {
+    config::parse(text, Path::new(FILE), &Surroundings { hostname: HOST.to_owned(), state_directory: None })
+}
+
+/// The whole file that a part stands for.
+fn whole(part: &str) -> String {
+    let depool = if part.contains("depool") { "" } else { "depool = { kind = \"none\" }\n" };
+    format!("{BEGINNING}{depool}{part}")
+}
+
+#[test]
+fn configurations_are_read_and_wrong_ones_are_refused_in_the_words_shown() {
+    let (mut files, mut parts, mut refused) = (0, 0, 0);
+    for page in pages() {
+        let mut blocks = blocks_of(&page.0, &page.1).into_iter().peekable();
+        while let Some(Block { place, kind, text }) = blocks.next() {
+            match kind.as_str() {
+                "toml" => {
+                    let config = read(&text).unwrap_or_else(|error| panic!("{place}\n{error}"));
+                    assert!(!config.services.is_empty(), "{place}: a file without a service shows nothing");
+                    files += 1;
+                }
+                "toml,part" => {
+                    read(&whole(&text)).unwrap_or_else(|error| panic!("{place}\n{error}"));
+                    parts += 1;
+                }
+                "toml,refused" => {
+                    let error = read(&text).err().unwrap_or_else(|| panic!("{place}: this is not refused"));
+                    let shown = blocks.next_if(|next| next.kind == "text");
+                    let shown = shown.unwrap_or_else(|| panic!("{place}: what is said is missing; it is\n{error}"));
+                    assert_eq!(shown.text.trim_end(), error.to_string(), "{place}");
+                    refused += 1;
+                }
+                other => assert!(!other.starts_with("toml"), "{place}: nobody knows a block of {other}"),
+            }
+        }
+    }
+    assert!(files >= 3 && parts >= 8 && refused >= 5, "{files} files, {parts} parts, {refused} refused");
+}
+
+/// Parts of a file with a key that nobody knows, one for each table: the refusal lists the keys that there are.
+const WITH_UNKNOWN_KEY: [&str; 10] = [
+    "zzzzzzzz = 1",
+    "check = { zzzzzzzz = 1 }",
+    "check = { tcp = \"a:1\", rules = [{ zzzzzzzz = 1 }] }",
+    "drain = { zzzzzzzz = 1 }",
+    "verify = { zzzzzzzz = 1 }",
+    "depool = { kind = \"file\", zzzzzzzz = 1 }",
+    "depool = { kind = \"file\", path = \"/out\", confirm = { zzzzzzzz = 1 } }",
+    "depool = { kind = \"http\", zzzzzzzz = 1 }",
+    "depool = { kind = \"http\", out = { zzzzzzzz = 1 } }",
+    "depool = { kind = \"exec\", zzzzzzzz = 1 }",
+];
+
+#[test]
+fn every_key_of_a_hosts_file_is_explained() {
+    let page = std::fs::read_to_string(root().join("docs/configuration.md")).expect("the page");
+    let mut files = WITH_UNKNOWN_KEY.map(whole).to_vec();
+    files.push(format!("zzzzzzzz = 1\n{BEGINNING}"));
+    files.push(whole("").replace("kind = \"exec\"", "kind = \"exec\", zzzzzzzz = 1"));
+    let mut keys = BTreeSet::new();
+    for file in &files {
+        let error = read(file).err().map(|error| error.to_string()).unwrap_or_default();
+        let (_, known) = error.split_once("the keys here are ").unwrap_or_else(|| panic!("{file}\n{error}"));
+        keys.extend(known.lines().next().unwrap_or_default().split(", ").map(str::to_owned));
+    }
+    assert!(keys.len() >= 35, "only these keys were found: {keys:?}");
+    // In a sentence or a table a key stands as code, alone or with its value; a table's as `[service.NAME]`.
+    let is_explained = |key: &&String| page.contains(&format!("`{key}")) || page.contains(&format!("`[{key}."));
+    let missing: Vec<_> = keys.iter().filter(|key| !is_explained(key)).collect();
+    assert!(missing.is_empty(), "docs/configuration.md does not explain {missing:?}");
+}
+
+/// The commands of a block: what stands behind a prompt (`$ ` or `mw1331$ `), with the lines that it goes on over.
+fn commands_of(block: &Block) -> Vec<String> {
+    let mut commands = Vec::new();
+    let mut lines = block.text.lines();
+    while let Some(line) = lines.next() {
+        let Some((prompt, command)) = line.split_once("$ ") else { continue };
+        if prompt.contains(' ') {
+            continue;
+        }
+        let mut command = command.to_owned();
+        while let Some(begun) = command.strip_suffix('\\') {
+            command = format!("{begun}{}", lines.next().unwrap_or_default());
+        }
+        commands.push(command);
+    }
+    commands
+}
+
+/// The words of a simple command, as a shell splits them, up to a pipe, a redirection or the next command.
+fn words_of(command: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote: Option<char> = None;
+    let mut letters = command.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match (letter, quote) {
+            (_, Some(open)) if letter == open => quote = None,
+            (_, Some(_)) => word.get_or_insert_default().push(letter),
+            ('"' | '\'', None) => {
+                quote = Some(letter);
+                word.get_or_insert_default();
+            }
+            ('\\', None) => word.get_or_insert_default().extend(letters.next()),
+            ('|' | '>' | '<' | ';' | '&', None) => break,
+            ('#', None) if word.is_none() => break,
+            (' ', None) => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(letter),
+        }
+    }
+    assert!(quote.is_none(), "a quote does not end: {command}");
+    words.extend(word);
+    words
+}
+
+/// What is given to the program, when it is the program that is called: `stagger …`, or `cargo run -- …`.
+fn arguments_of(command: &str) -> Option<Vec<String>> {
+    let words = words_of(command);
+    let is_setting = |word: &&String| word.split_once('=').is_some_and(|(name, _)| name.chars().all(is_of_variable));
+    let skipped = words.iter().take_while(is_setting).count();
+    let mut rest = &words[skipped..];
+    while let Some(("sudo", after)) = rest.split_first().map(|(first, after)| (first.as_str(), after)) {
+        rest = after;
+    }
+    let starts_with =
+        |beginning: &[&str]| rest.len() >= beginning.len() && rest.iter().zip(beginning).all(|(a, b)| a == b);
+    match () {
+        () if starts_with(&["stagger"]) => Some(rest.to_vec()),
+        () if starts_with(&["cargo", "run", "--"]) => {
+            Some(std::iter::once("stagger".to_owned()).chain(rest[3..].iter().cloned()).collect())
+        }
+        () => None,
+    }
+}
+
+fn is_of_variable(letter: char) -> bool {
+    letter.is_ascii_uppercase() || letter == '_'
+}
+
+#[test]
+fn command_lines_can_be_typed() {
+    let mut typed = 0;
+    let mut wrong = Vec::new();
+    for block in all_blocks().iter().filter(|block| block.kind == "console") {
+        for command in commands_of(block) {
+            let Some(arguments) = arguments_of(&command) else { continue };
+            typed += 1;
+            if let Err(error) = stagger::cli::command().try_get_matches_from(&arguments)
+                && error.use_stderr()
+            {
+                wrong.push(format!("{}: {command}\n{error}", block.place));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    assert!(typed >= 30, "only {typed} commands were found");
+}
+
+/// Where the links of a page lead: what stands between `](` and `)`, outside of blocks.
+fn links_of(text: &str) -> Vec<String> {
+    let mut is_block = false;
+    let mut links = Vec::new();
+    for line in text.lines() {
+        if line.starts_with("```") {
+            is_block = !is_block;
+        }
+        if is_block {
+            continue;
+        }
+        let ends = line.split("](").skip(1).filter_map(|after| after.split_once(')'));
+        links.extend(ends.map(|(link, _)| link.to_owned()));
+    }
+    links
+}
+
+/// The place that a heading can be linked by.
+fn anchor(heading: &str) -> String {
+    let kept = heading.trim().chars().filter(|letter| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_'));
+    kept.map(|letter| if letter == ' ' { '-' } else { letter }).collect::<String>().to_lowercase()
+}
+
+fn has_heading(text: &str, wanted: &str) -> bool {
+    text.lines().filter(|line| line.starts_with('#')).any(|line| anchor(line.trim_start_matches('#')) == wanted)
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let (mut found, mut wrong) = (0, Vec::new());
+    for (path, text) in pages() {
+        for link in links_of(&text) {
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            found += 1;
+            let (file, place) = link.split_once('#').unwrap_or((&link, ""));
+            let target = if file.is_empty() { path.clone() } else { path.with_file_name(file) };
+            match (target.exists(), place) {
+                (false, _) => wrong.push(format!("{}: {link}: there is no {}", path.display(), target.display())),
+                (true, "") => {}
+                (true, _) => {
+                    let page = std::fs::read_to_string(&target).expect("a page");
+                    if !has_heading(&page, place) {
+                        wrong.push(format!("{}: {link}: no such heading", path.display()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    assert!(found >= 20, "only {found} links were found");
+}
+
+#[test]
+fn index_names_every_page() {
+    let index = std::fs::read_to_string(root().join("docs/README.md")).expect("the index");
+    let links = links_of(&index);
+    for (path, _) in pages() {
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        let is_page = path.parent().is_some_and(|folder| folder.ends_with("docs")) && name != "README.md";
+        assert!(!is_page || links.contains(&name), "docs/README.md does not name {name}");
+    }
+}
+
+#[test]
+fn words_are_split_as_a_shell_does() {
+    let split = |text| words_of(text).join("|");
+    assert_eq!(
+        split(r#"stagger pause all --reason "network maintenance" --for 2h"#),
+        "stagger|pause|all|--reason|network maintenance|--for|2h"
+    );
+    assert_eq!(split("stagger completions bash > /etc/x"), "stagger|completions|bash");
+    assert_eq!(split("stagger run -p a -- sh -c 'a && b' | less"), "stagger|run|-p|a|--|sh|-c|a && b");
+    assert_eq!(split("stagger leases  # all of them"), "stagger|leases");
+    assert_eq!(arguments_of("NO_COLOR=1 sudo stagger leases").map(|words| words.len()), Some(2));
+    assert_eq!(arguments_of("cargo run -- demo").map(|words| words.join(" ")).as_deref(), Some("stagger demo"));
+    assert_eq!(arguments_of("curl localhost"), None);
+    let text = "$ stagger \\\n  leases\nmw1$ stagger why\nit costs 3$ or so\n".to_owned();
+    let block = Block { place: String::new(), kind: "console".to_owned(), text };
+    assert_eq!(commands_of(&block).iter().filter_map(|line| arguments_of(line)).count(), 2);
+    assert_eq!(anchor(" What a wrong file looks like"), "what-a-wrong-file-looks-like");
+}
