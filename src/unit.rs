@@ -99,7 +99,8 @@ impl Unit {
     /// # Errors
     /// The command failed, took too long, or could not be started.
     pub async fn restart(&self, env: &[(String, String)]) -> Result<Restarted, UnitError> {
-        let exit = self.run(&self.restart.command, self.restart.timeout, env).await?;
+        let die_with_parent = self.die_with_parent.clone();
+        let exit = self.run(&self.restart.command, self.restart.timeout, env, die_with_parent).await?;
         Ok(Restarted { output: exit.output(), ms: model::time::millis(exit.elapsed) })
     }
 
@@ -111,7 +112,8 @@ impl Unit {
         let Some(command) = &self.restart.identity else {
             return Ok(None);
         };
-        let exit = self.run(command, IDENTITY_TIMEOUT, &[]).await?;
+        // It only looks: one that outlives its worker does no harm, and going through the shim costs a program's start.
+        let exit = self.run(command, IDENTITY_TIMEOUT, &[], None).await?;
         let identity = exit.stdout.trim();
         if identity.is_empty() || identity.len() > IDENTITY_BYTES_MAX {
             return Err(UnitError::NoIdentity { bytes: identity.len() });
@@ -148,9 +150,15 @@ impl Unit {
         }
     }
 
-    async fn run(&self, command: &Command, timeout: Duration, env: &[(String, String)]) -> Result<Exit, UnitError> {
+    async fn run(
+        &self,
+        command: &Command,
+        timeout: Duration,
+        env: &[(String, String)],
+        die_with_parent: Option<PathBuf>,
+    ) -> Result<Exit, UnitError> {
         let env = self.client.env().iter().chain(env).cloned().collect();
-        let options = ExecOptions { timeout, env, die_with_parent: self.die_with_parent.clone() };
+        let options = ExecOptions { timeout, env, die_with_parent };
         let exit = exec::run(command, &options).await?;
         if exit.is_success() { Ok(exit) } else { Err(UnitError::Failed { exit }) }
     }

@@ -209,8 +209,8 @@ pub struct Blocked {
     pub pool: Pool,
     /// How many wait for it.
     pub waiting: u32,
-    /// The hosts that keep slots of it, failed or lost.
-    pub keepers: Vec<Holder>,
+    /// Who keeps slots of it, failed or lost.
+    pub keepers: BTreeMap<Holder, LeaseState>,
     /// How many slots it has.
     pub slots: u32,
 }
@@ -494,7 +494,7 @@ impl State {
         let blocked =
             waiting.into_iter().filter(|(pool, _)| view.count_in(pool) >= view.slots(pool)).map(|(pool, waiting)| {
                 let kept = self.leases_in(pool).filter(|lease| lease.state != LeaseState::Held);
-                let keepers = kept.map(|lease| lease.holder.clone()).collect();
+                let keepers = kept.map(|lease| (lease.holder.clone(), lease.state)).collect();
                 Blocked { pool: pool.clone(), waiting, keepers, slots: view.slots(pool) }
             });
         blocked.filter(|blocked| !blocked.keepers.is_empty()).collect()

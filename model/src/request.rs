@@ -4,7 +4,7 @@
 
 use crate::lease::{Lease, LeaseState, Purpose};
 use crate::member::Sighting;
-use crate::names::{Generation, Holder, Host, Id, Pool, RolloutName, Scope, Service};
+use crate::names::{Generation, Holder, Host, Id, Pool, RolloutName, Scope, Service, Token};
 use crate::rollout::{Report, RolloutState};
 use crate::sequence::Step;
 use crate::settings::{Setting, SettingKind};
@@ -52,6 +52,9 @@ pub struct Join {
     pub metrics: Option<String>,
     /// What it sees of itself at its balancers.
     pub sightings: Vec<Sighting>,
+    /// The highest token that it was ever granted, by pool: a coordinator restored from an old copy grants none again.
+    #[serde(default)]
+    pub highest: BTreeMap<Pool, Token>,
     /// For how long this join counts, in milliseconds.
     pub patience_ms: u64,
 }

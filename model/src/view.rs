@@ -43,7 +43,9 @@ impl Request {
             ..Reads::default()
         };
         match self {
-            Request::Join(join) => of(&join.host.clone().into()),
+            Request::Join(join) => {
+                Reads { pools: join.highest.keys().cloned().collect(), ..of(&join.host.clone().into()) }
+            }
             Request::Quiet(crate::request::Quiet::Waiter { holder, .. }) => of(holder),
             Request::Quiet(crate::request::Quiet::Member { host, .. }) => of(&host.clone().into()),
             Request::Ask(ask) => Reads { pools: ask.pools.clone(), ..of(&ask.holder) },

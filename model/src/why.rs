@@ -276,7 +276,7 @@ impl State {
         for blocked in &row.blocked {
             let keepers = blocked
                 .keepers
-                .iter()
+                .keys()
                 .filter_map(|holder| self.leases.get(holder))
                 .map(|lease| lease_cause(lease, now));
             let how =

@@ -52,11 +52,14 @@ pub(crate) async fn run(args: LockserverArgs, context: &Context) -> Result<u8, F
     let listener = TcpListener::bind(args.api).await.map_err(unbound)?;
     let api = format!("http://{}", listener.local_addr().map_err(unbound)?);
     let data = args.data.unwrap_or_else(state_directory);
-    match context.globals.json {
-        true => out::json(&json!({ "api": api, "data": data }))?,
-        false => out::result(&format!("{api}  state in {}", data.display()))?,
-    }
+    let (as_json, told) = (context.globals.json, data.clone());
+    let tell = move || match as_json {
+        true => out::json(&json!({ "api": api, "data": told })),
+        false => out::result(&format!("{api}  state in {}", told.display())),
+    };
+    // The server first asks whether to stop when it serves; before that its address is not worth telling.
     let shutdown = async move {
+        let _nobody_reads_it = tell();
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}

@@ -5,7 +5,7 @@
 
 use crate::sequence::disk::Disk;
 use crate::sequence::journal::{Crash, Damage, Journal, parse};
-use model::names::{Id, Service};
+use model::names::{Id, Pool, Service, Token};
 use model::sequence::record::Balancers;
 use model::sequence::{Illegal, Record, Sequence};
 use model::time::Wall;
@@ -161,6 +161,26 @@ impl Journals {
             }
         }
         Ok(left_out)
+    }
+
+    /// The highest fencing token that these journals tell of, by pool.
+    ///
+    /// # Errors
+    /// A journal cannot be read, or is damaged.
+    pub fn highest_tokens(&self) -> Result<BTreeMap<Pool, Token>, StoreError> {
+        let mut highest = BTreeMap::new();
+        for path in self.files(State::Any)? {
+            let bytes = self.disk.read(&path).map_err(|source| io_error(&path, source))?;
+            let (records, _) = parse(&path, &bytes)?;
+            for record in &records {
+                let Record::Granted { tokens, .. } = record else { continue };
+                for (pool, token) in tokens {
+                    let known = highest.entry(pool.clone()).or_insert(0);
+                    *known = (*token).max(*known);
+                }
+            }
+        }
+        Ok(highest)
     }
 
     fn read(&self, path: &Path) -> Result<Option<Sequence>, StoreError> {

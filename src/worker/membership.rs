@@ -9,9 +9,10 @@ use crate::worker::{WorkerError, clock};
 use coordinator::Coordinator;
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use model::member::Sighting;
-use model::names::{Host, Id, RolloutName};
+use model::names::{Host, Id, Pool, RolloutName, Token};
 use model::request::{Join, Joined, Quiet, Welcome};
 use model::time::Time;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ pub(super) struct Membership {
 
 /// What one call came to.
 pub(super) struct Call {
-    sightings: Option<Vec<Sighting>>,
+    around: Option<Around>,
     answer: coordinator::Result<Joined>,
 }
 
@@ -76,6 +77,7 @@ impl Membership {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             metrics,
             sightings: Vec::new(),
+            highest: BTreeMap::new(),
             // The coordinator adds what it holds the call for.
             patience_ms: 0,
         };
@@ -115,20 +117,22 @@ impl Membership {
             if !pause.is_zero() {
                 crate::probe::pause::jittered(pause).await;
             }
-            let sightings = if looks { Some(sightings(&shop).await) } else { None };
-            if let Some(sightings) = &sightings {
-                join.sightings.clone_from(sightings);
+            let seen_now = if looks { Some(look_around(&shop).await) } else { None };
+            if let Some(around) = &seen_now {
+                join.sightings.clone_from(&around.sightings);
+                join.highest.clone_from(&around.highest);
             }
             let answer = shop.coordinator.join(&join, seen.as_deref(), HOLD).await;
-            Call { sightings, answer }
+            Call { around: seen_now, answer }
         }
         .boxed_local()
     }
 
     /// Takes an answer in.
     pub(super) fn heard(&mut self, call: Call) -> Heard {
-        if let Some(sightings) = call.sightings {
-            self.join.sightings = sightings;
+        if let Some(around) = call.around {
+            self.join.sightings = around.sightings;
+            self.join.highest = around.highest;
         }
         match call.answer {
             Ok(Joined::Member(welcome)) => {
@@ -175,13 +179,25 @@ impl Membership {
     }
 }
 
-/// What the host sees of itself at its balancers.
-async fn sightings<C: Coordinator + 'static>(shop: &Shop<C>) -> Vec<Sighting> {
-    let left_out = {
+/// What a host finds when it looks around.
+struct Around {
+    /// What it sees of itself at its balancers.
+    sightings: Vec<Sighting>,
+    /// The highest token that it was granted, by pool.
+    highest: BTreeMap<Pool, Token>,
+}
+
+/// What the host sees of itself at its balancers, and finds in its journals.
+async fn look_around<C: Coordinator + 'static>(shop: &Shop<C>) -> Around {
+    let found = {
         let (journals, config) = (shop.journals.clone(), shop.config.clone());
-        tokio::task::spawn_blocking(move || journals.left_out(config.services.keys())).await
+        let read = move || (journals.left_out(config.services.keys()), journals.highest_tokens());
+        tokio::task::spawn_blocking(read).await
     };
-    let left_out = left_out.ok().and_then(Result::ok).unwrap_or_default();
+    let (left_out, highest) = found.map_or_else(
+        |_| Default::default(),
+        |(left_out, highest)| (left_out.unwrap_or_default(), highest.unwrap_or_default()),
+    );
     let mut sightings = Vec::new();
     for service in shop.config.services.keys() {
         let Some(balancers) = shop.balancers(service, &shop.client) else { continue };
@@ -196,7 +212,7 @@ async fn sightings<C: Coordinator + 'static>(shop: &Shop<C>) -> Vec<Sighting> {
             });
         }
     }
-    sightings
+    Around { sightings, highest }
 }
 
 /// Sleeps until this moment; for ever, when there is none.

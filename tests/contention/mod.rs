@@ -32,7 +32,8 @@ fn running(markers: &Path) -> usize {
 
 impl Observer {
     fn start(markers: PathBuf) -> Observer {
-        let (stop, peak, looks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (stop, peak, looks) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let (stopped, highest, looked) = (stop.clone(), peak.clone(), looks.clone());
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
@@ -75,7 +76,19 @@ fn fifty_processes_contend_for_three_slots_while_some_are_killed() {
     for place in 0..PROCESSES {
         let name = format!("w{place:02}");
         let mut command = stagger();
-        command.args(["run", "-p", "p", "--name", &name, "--coordinator", &server.url, "--", "sh", "-c", &script(folder.path(), &name)]);
+        command.args([
+            "run",
+            "-p",
+            "p",
+            "--name",
+            &name,
+            "--coordinator",
+            &server.url,
+            "--",
+            "sh",
+            "-c",
+            &script(folder.path(), &name),
+        ]);
         command.stderr(std::process::Stdio::null());
         processes.push(Some(Running(command.spawn().expect("the program starts"))));
         wait_for("the process waits", SOON, || {
@@ -159,7 +172,10 @@ fn a_child_is_ended_before_its_lease_could_be_anyone_elses() {
     server.set("pool/p", "ttl=2s");
     server.set("pool/p", "lost_after=1s");
     std::fs::create_dir(folder.path().join("markers")).expect("a folder");
-    let script = format!("exec 9>{0}/markers/x; flock -n 9 || exit 9; trap '' TERM; while :; do sleep 0.1; done", folder.path().display());
+    let script = format!(
+        "exec 9>{0}/markers/x; flock -n 9 || exit 9; trap '' TERM; while :; do sleep 0.1; done",
+        folder.path().display()
+    );
     let mut command = server.command(&["run", "-p", "p"]);
     command.args(["--", "sh", "-c", &script]).stderr(std::process::Stdio::null());
     let mut process = Running(command.spawn().expect("the program starts"));

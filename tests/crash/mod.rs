@@ -83,7 +83,8 @@ fn killed_at_every_point_of_the_journal() {
     let points: Vec<String> =
         (1..=records).flat_map(|number| [format!("before:{number}"), format!("after:{number}")]).collect();
     let scene = Scene::new(points.len());
-    let hosts: Vec<Host> = (0..points.len()).map(|place| scene.host(&format!("h{place:02}"), &Tuning::default())).collect();
+    let hosts: Vec<Host> =
+        (0..points.len()).map(|place| scene.host(&format!("h{place:02}"), &Tuning::default())).collect();
     let mut workers: Vec<Worker> =
         hosts.iter().zip(&points).map(|(host, point)| host.work_with(&[(CRASH_AT, point)])).collect();
     scene.wait_for_members(hosts.len());
@@ -121,7 +122,10 @@ fn killed_inside_the_restart(has_identity: bool) -> (Scene, Host, Worker) {
 #[test]
 fn killed_inside_the_restart_the_identity_decides() {
     let (scene, host, mut worker) = killed_inside_the_restart(true);
-    worker = { drop(worker); host.work() };
+    worker = {
+        drop(worker);
+        host.work()
+    };
     scene.wait_until_done("web@1");
     wait_for("it has settled", SOON, || {
         (scene.server.json(&["leases"])["leases"].as_array().is_some_and(Vec::is_empty)).then_some(())
@@ -187,11 +191,13 @@ fn a_balancer_that_does_not_answer_stops_the_restart() {
 #[test]
 fn a_failing_restart_keeps_the_slot_and_tells_what_the_unit_printed() {
     let scene = Scene::new(1);
-    let tuning = Tuning { restart: "echo \\\"[pool www] unknown entry 'pm.max_chldren'\\\" >&2; exit 78", ..Tuning::default() };
+    let tuning =
+        Tuning { restart: "echo \\\"[pool www] unknown entry 'pm.max_chldren'\\\" >&2; exit 78", ..Tuning::default() };
     let host = scene.host("h", &tuning);
     let _worker = host.work();
     scene.wait_for_members(1);
-    let (code, out, err) = crate::support::run(&mut scene.server.command(&["announce", "web", "-m", "bad build", "--follow"]));
+    let (code, out, err) =
+        crate::support::run(&mut scene.server.command(&["announce", "web", "-m", "bad build", "--follow"]));
     assert_eq!(code, 5, "{out}\n{err}");
     assert!(format!("{out}{err}").contains("unknown entry 'pm.max_chldren'"), "{out}\n{err}");
     assert!(scene.balancer.is_out("h"));
@@ -205,7 +211,8 @@ fn a_failing_restart_keeps_the_slot_and_tells_what_the_unit_printed() {
     drop(_worker);
     let _worker = host.work();
     scene.wait_for_members(1);
-    let (code, out, err) = crate::support::run(&mut scene.server.command(&["announce", "web", "-m", "good build", "--follow"]));
+    let (code, out, err) =
+        crate::support::run(&mut scene.server.command(&["announce", "web", "-m", "good build", "--follow"]));
     assert_eq!(code, 0, "{out}\n{err}");
     scene.check(&host, 2, "after the fix");
 }

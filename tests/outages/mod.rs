@@ -23,7 +23,8 @@ fn fleet(folder: &Path, count: usize, ttl: &str) -> Fleet {
     server.set("pool/p", &format!("ttl={ttl}"));
     let balancer = Balancer::start();
     let tokens = folder.join("tokens");
-    let restart: &'static str = Box::leak(format!("echo $STAGGER_HOST $STAGGER_TOKEN >> {}", tokens.display()).into_boxed_str());
+    let restart: &'static str =
+        Box::leak(format!("echo $STAGGER_HOST $STAGGER_TOKEN >> {}", tokens.display()).into_boxed_str());
     let tuning = Tuning { restart, ..Tuning::default() };
     let hosts: Vec<Host> =
         (0..count).map(|n| Host::new(folder, &format!("h{n:02}"), &server, &balancer, &tuning)).collect();
@@ -45,13 +46,25 @@ impl Fleet {
     }
 
     fn announce(&self) -> String {
-        self.server.must(&["announce", "web", "-m", "build"]).split_whitespace().next().expect("a rollout's name").to_owned()
+        self.server
+            .must(&["announce", "web", "-m", "build"])
+            .split_whitespace()
+            .next()
+            .expect("a rollout's name")
+            .to_owned()
     }
 
     /// Each host restarted once more, all are in, and never were more out than there are slots.
     fn check(&self, rounds: usize, tokens: &Path) {
         for host in &self.hosts {
-            assert_eq!(host.starts(), rounds, "{} restarted {} times in {rounds} rollouts:\n{}", host.name, host.starts(), host.log());
+            assert_eq!(
+                host.starts(),
+                rounds,
+                "{} restarted {} times in {rounds} rollouts:\n{}",
+                host.name,
+                host.starts(),
+                host.log()
+            );
         }
         assert_eq!(self.balancer.out_now(), 0, "somebody was left out");
         assert!(self.balancer.peak() <= SLOTS, "{} were out at once", self.balancer.peak());

@@ -13,7 +13,6 @@ struct Watch {
     out: BTreeMap<String, bool>,
     peak: usize,
     failing: bool,
-    transitions: Vec<(String, bool)>,
 }
 
 /// A balancer with an address of its own; it stops when it is dropped.
@@ -42,9 +41,7 @@ async fn change(State(watch): Shared, Path(host): Path<String>, body: String) ->
         return axum::http::StatusCode::INTERNAL_SERVER_ERROR;
     }
     let is_out = body == "out";
-    if watch.out.insert(host.clone(), is_out) != Some(is_out) {
-        watch.transitions.push((host, is_out));
-    }
+    watch.out.insert(host, is_out);
     watch.peak = watch.peak.max(watch.out.values().filter(|out| **out).count());
     axum::http::StatusCode::OK
 }
@@ -94,12 +91,6 @@ impl Balancer {
     /// Answers every request with 500, or no longer.
     pub(crate) fn fail(&self, failing: bool) {
         self.watch.lock().expect("the watch").failing = failing;
-    }
-
-    /// What happened to a host: out, in, …
-    pub(crate) fn transitions(&self, host: &str) -> Vec<bool> {
-        let watch = self.watch.lock().expect("the watch");
-        watch.transitions.iter().filter(|(name, _)| name == host).map(|(_, out)| *out).collect()
     }
 }
 

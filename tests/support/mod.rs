@@ -20,7 +20,11 @@ pub(crate) const SOON: Duration = Duration::from_secs(30);
 /// The program, in an environment that says nothing.
 pub(crate) fn stagger() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_stagger"));
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("USER", "ann").stdin(Stdio::null());
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("USER", "ann")
+        .stdin(Stdio::null());
     command
 }
 

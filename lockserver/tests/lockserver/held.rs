@@ -21,6 +21,7 @@ fn join(host: &str, session: &str) -> Join {
         version: "0.1.0".into(),
         metrics: None,
         sightings: Vec::new(),
+        highest: Default::default(),
         patience_ms: 0,
     }
 }

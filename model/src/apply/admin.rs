@@ -218,8 +218,17 @@ fn unset(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope, kind: SettingKind,
     let Some(was) = draft.view.setting(scope, kind) else {
         return refused(format!("{} of {scope} was not changed", kind.word()), "stagger pools");
     };
-    draft.push(Change::Reverted { scope: scope.clone(), kind });
-    let what = format!("{scope} {}: {} → as before", kind.word(), was.setting);
+    let back = match &was.before {
+        Some(before) => {
+            draft.push(Change::Configured((**before).clone()));
+            before.setting.to_string()
+        }
+        None => {
+            draft.push(Change::Reverted { scope: scope.clone(), kind });
+            "as before".to_owned()
+        }
+    };
+    let what = format!("{scope} {}: {} → {back}", kind.word(), was.setting);
     draft.note(&admin.by, EntryKind::Set, vec![scope.clone()], format!("{what}: {reason}"));
     draft.nudges.everyone = true;
     did(what)

@@ -162,7 +162,7 @@ fn decide(draft: &mut Draft<'_>, ask: &Ask, ticket: Ticket, kept: Option<&Lease>
         if old.is_some() {
             drop_ticket(draft, ask);
         }
-        let value = format!("waited {}: {}", crate::settings::span(ticket.waited_ms), why.value);
+        let value = format!("waited {}: {}", crate::settings::span(ticket.waited_ms / 1000 * 1000), why.value);
         return Answer::Refused(Refusal { kind: RefusalKind::TimedOut, value, ..why });
     }
     let place = 1 + older_in_set(draft.view, &ticket).count();

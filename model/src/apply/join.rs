@@ -41,6 +41,7 @@ pub(crate) fn join(draft: &mut Draft<'_>, join: &Join) -> Joined {
         let text = format!("{} joined, with {}", join.host, services(&member));
         draft.note(join.host.as_str(), EntryKind::Joined, vec![Scope::Host(join.host.clone())], text);
     }
+    raise_tokens(draft, join);
     let mut owed = Vec::new();
     for service in member.services.keys() {
         owed.extend(owes(draft, &member, service));
@@ -53,6 +54,19 @@ pub(crate) fn join(draft: &mut Draft<'_>, join: &Join) -> Joined {
         draft.push(Change::MemberHeard(member));
     }
     Joined::Member(Welcome { owed, lease: view.lease(&join.host.clone().into()).cloned() })
+}
+
+/// How far above its own highest token a coordinator believes a worker: a copy is not older than so many grants.
+const TOKENS_BEHIND_MAX: u64 = 1_000_000_000;
+
+/// A token that a worker has seen is never granted again, even by a coordinator that was restored from an old copy.
+fn raise_tokens(draft: &mut Draft<'_>, join: &Join) {
+    for (pool, token) in join.highest.iter().take(SERVICES_PER_MEMBER_MAX) {
+        let own = draft.view.token(pool);
+        if *token > own && *token - own <= TOKENS_BEHIND_MAX {
+            draft.push(Change::TokenUsed { pool: pool.clone(), token: *token });
+        }
+    }
 }
 
 fn services(member: &Member) -> String {

@@ -404,6 +404,24 @@ fn a_restart_of_the_coordinator_forgets_nothing_and_loses_nobody() {
 }
 
 #[test]
+fn a_coordinator_restored_from_an_old_copy_grants_no_token_again() {
+    let mut world = World::with_slots(1);
+    let join = |token| model::request::Join {
+        highest: [(name("p"), token)].into(),
+        ..World::join_request("h", "php", &["p"])
+    };
+    world.joined(&join(41));
+    assert_eq!(world.granted("a", "ca", &["p"]).pools[&name("p")], 42);
+    world.settle("a", "ca", Ending::Released);
+    world.joined(&join(7));
+    assert_eq!(world.granted("a", "cb", &["p"]).pools[&name("p")], 43, "a lower one changes nothing");
+    world.settle("a", "cb", Ending::Released);
+    world.joined(&join(1_000_000_043));
+    world.joined(&join(u64::MAX));
+    assert_eq!(world.granted("a", "cc", &["p"]).pools[&name("p")], 1_000_000_044, "nobody is believed without bounds");
+}
+
+#[test]
 fn a_lost_attempt_on_a_kept_slot_falls_back_to_failed() {
     let mut world = World::with_slots(1);
     world.set("pool/p", Setting::Ttl(2_000));

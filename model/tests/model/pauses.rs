@@ -91,6 +91,9 @@ fn settings_go_back_by_themselves_or_by_hand() {
     world.later(30_000);
     world.tick();
     assert_eq!(world.state.read_pools(&Default::default(), world.now).rows[0].slots, 1, "what was set for good before");
+    world.act(act(Setting::Slots(Slots::Count(5)), Some(60_000)));
+    let back = world.act(Act::Unset { scope: name("pool/p"), kind: SettingKind::Slots, reason: "r".into() });
+    assert_eq!(back, Done::Did { what: "pool/p slots: 5 → 1".into() });
     world.set("all", Setting::Slots(Slots::Count(7)));
     world.act(Act::Unset { scope: name("pool/p"), kind: SettingKind::Slots, reason: "r".into() });
     world.join("h", "php", &["p"]);

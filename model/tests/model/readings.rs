@@ -151,7 +151,8 @@ fn a_rollout_shows_who_is_in_flight_who_is_down_and_what_blocks_it() {
     assert_eq!(row.blocked.len(), 1);
     let blocked = &row.blocked[0];
     assert_eq!((blocked.pool.as_str(), blocked.waiting, blocked.slots), ("p", 1, 3));
-    assert_eq!(blocked.keepers, [name("bad"), name("run-7.ops1")]);
+    let keepers: Vec<_> = blocked.keepers.iter().map(|(holder, state)| format!("{state} {holder}")).collect();
+    assert_eq!(keepers, ["failed bad", "lost run-7.ops1"]);
     assert_eq!((row.age_ms, row.last_report_ms, row.newest), (8_000, Some(0), true));
     world.announce_with("php", |announce| announce.supersede = true);
     world.later(1);
@@ -417,7 +418,10 @@ fn a_rollouts_headline_counts_the_skipped_as_well() {
     }
     let well = model::rollout::Report::plain(model::rollout::Outcome::Restarted);
     world.settle_with("b", "cb", Ending::Released, Some(php.clone()), Some(well));
-    assert_eq!(why(&world, "rollout/php@1")[0], "php@1 is rolling: 2 ok, 0 failed, 1 left; by ann@ops1 0s ago: build 7");
+    assert_eq!(
+        why(&world, "rollout/php@1")[0],
+        "php@1 is rolling: 2 ok, 0 failed, 1 left; by ann@ops1 0s ago: build 7"
+    );
 }
 
 #[test]

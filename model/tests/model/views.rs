@@ -90,16 +90,18 @@ fn a_part_reaches_as_far_as_pools_are_wanted_together() {
 #[test]
 fn what_was_not_declared_cannot_be_read() {
     let world = two_fleets();
-    let announce = |supersede| Act::Announce(model::request::Announce {
-        service: name("php"),
-        message: "m".into(),
-        only: Vec::new(),
-        always: false,
-        supersede,
-        max_failures: None,
-        strict: None,
-        expires_ms: None,
-    });
+    let announce = |supersede| {
+        Act::Announce(model::request::Announce {
+            service: name("php"),
+            message: "m".into(),
+            only: Vec::new(),
+            always: false,
+            supersede,
+            max_failures: None,
+            strict: None,
+            expires_ms: None,
+        })
+    };
     let requests = [
         Request::Ask(ask("b", "cb", &["p"])),
         Request::Join(World::join_request("new", "php", &["p"])),
@@ -151,10 +153,14 @@ fn the_history_is_bounded_and_the_oldest_go_first() {
     assert_eq!(changes, 3);
     let first = state.read_history(&model::read::Selection { after: Some("0".into()), ..Default::default() });
     assert_eq!(first.rows.last().map(|entry| entry.number), Some(max + 3));
-    let numbers: Vec<u64> = state.records().into_iter().filter_map(|record| match record {
-        Stored::Entry(entry) => Some(entry.number),
-        _ => None,
-    }).collect();
+    let numbers: Vec<u64> = state
+        .records()
+        .into_iter()
+        .filter_map(|record| match record {
+            Stored::Entry(entry) => Some(entry.number),
+            _ => None,
+        })
+        .collect();
     assert_eq!((numbers.len(), numbers.first()), (ENTRIES_MAX, Some(&4)));
 }
 
@@ -178,7 +184,9 @@ fn a_page_has_at_most_so_many_rows() {
     let mut world = World::with_slots(1);
     world.granted("a", "ca", &["p"]);
     world.queued("b", "cb", &["p"]);
-    let shown = |limit| world.state.read_leases(&model::read::Selection { limit: Some(limit), ..Default::default() }, world.now);
+    let shown = |limit| {
+        world.state.read_leases(&model::read::Selection { limit: Some(limit), ..Default::default() }, world.now)
+    };
     assert!(!shown(1).cut, "all of both is shown");
     assert!(!shown(5_000).cut);
     assert_eq!(shown(0).leases.len(), 1, "a page has at least one row");

@@ -58,7 +58,19 @@ fn every_record_goes_through_a_store_unchanged() {
         loaded.put(back);
     }
     assert_eq!(loaded, world.state);
-    let expected = ["entry", "generation", "lease", "member", "operation", "pause", "rollout", "setting", "target", "ticket", "token"];
+    let expected = [
+        "entry",
+        "generation",
+        "lease",
+        "member",
+        "operation",
+        "pause",
+        "rollout",
+        "setting",
+        "target",
+        "ticket",
+        "token",
+    ];
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), expected);
 }
 
@@ -149,14 +161,33 @@ fn the_words_that_people_and_metrics_read_are_fixed() {
     use model::request::RefusalKind as Refusal;
     let json_word = |text: String| text.trim_matches('"').to_owned();
     for kind in [
-        Kind::Announced, Kind::Aborted, Kind::Superseded, Kind::Halted, Kind::Paused, Kind::Resumed, Kind::Set,
-        Kind::Released, Kind::Forgotten, Kind::Failed, Kind::Lost, Kind::Freed, Kind::Joined,
+        Kind::Announced,
+        Kind::Aborted,
+        Kind::Superseded,
+        Kind::Halted,
+        Kind::Paused,
+        Kind::Resumed,
+        Kind::Set,
+        Kind::Released,
+        Kind::Forgotten,
+        Kind::Failed,
+        Kind::Lost,
+        Kind::Freed,
+        Kind::Joined,
     ] {
         assert_eq!(kind.word(), json_word(serde_json::to_string(&kind).expect("serialisable")));
     }
     for kind in [
-        Refusal::Full, Refusal::NotFirst, Refusal::Paused, Refusal::TimedOut, Refusal::QueueFull, Refusal::Busy,
-        Refusal::NotOwed, Refusal::Halted, Refusal::Ended, Refusal::Invalid,
+        Refusal::Full,
+        Refusal::NotFirst,
+        Refusal::Paused,
+        Refusal::TimedOut,
+        Refusal::QueueFull,
+        Refusal::Busy,
+        Refusal::NotOwed,
+        Refusal::Halted,
+        Refusal::Ended,
+        Refusal::Invalid,
     ] {
         assert_eq!(kind.word(), json_word(serde_json::to_string(&kind).expect("serialisable")));
     }

@@ -263,6 +263,7 @@ impl World {
             version: "0.1.0".into(),
             metrics: None,
             sightings: Vec::new(),
+            highest: BTreeMap::new(),
             patience_ms: 60_000,
         }
     }

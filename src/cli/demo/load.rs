@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 /// restarted while it is in, and little enough to leave two cores to the hosts.
 const CLIENTS: u32 = 16;
 /// How long a client waits between an answer and its next request.
-const THINK_TIME: Duration = Duration::from_millis(24);;
+const THINK_TIME: Duration = Duration::from_millis(24);
 /// Longest wait for an ordinary answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for a slow one, beyond the time that it takes.

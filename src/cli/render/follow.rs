@@ -124,7 +124,7 @@ pub(crate) fn obstacles(row: &RolloutRow) -> Vec<String> {
 }
 
 fn blocked(blocked: &Blocked) -> String {
-    let keepers: Vec<String> = blocked.keepers.iter().map(ToString::to_string).collect();
+    let keepers: Vec<String> = blocked.keepers.iter().map(|(holder, state)| format!("{state} {holder}")).collect();
     let keep = if keepers.len() == 1 { "keeps" } else { "keep" };
     let (waiting, pool, slots) = (blocked.waiting, &blocked.pool, blocked.slots);
     let wait = if waiting == 1 { "waits" } else { "wait" };
@@ -199,7 +199,7 @@ mod tests {
         row.blocked.push(Blocked {
             pool: "rack.b4".parse().expect("a pool"),
             waiting: 4,
-            keepers: vec!["mw1316".parse().expect("a holder")],
+            keepers: [("mw1316".parse().expect("a holder"), model::lease::LeaseState::Failed)].into(),
             slots: 2,
         });
         row
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn whatever_stands_in_the_way_is_named() {
         let mut row = rolling();
-        row.blocked[0].keepers.push("mw9".parse().expect("a holder"));
+        row.blocked[0].keepers.insert("mw9".parse().expect("a holder"), model::lease::LeaseState::Lost);
         row.blocked[0].waiting = 1;
         row.pauses.push(pause("all"));
         row.down.push("mw5".parse().expect("a host"));
