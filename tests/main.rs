@@ -3,6 +3,7 @@
 mod architecture;
 mod contention;
 mod crash;
+mod demo;
 mod docs;
 mod outages;
 mod support;

@@ -323,8 +323,22 @@ fn a_host_that_was_out_is_restarted_in_place_and_left_out() {
     for record in [acting(Step::Verify), acted(Step::Verify)] {
         sequence.record(&record).expect("a legal record");
     }
+    assert!(sequence.record(&acting(Step::Repool)).is_err(), "there is nothing to put back");
     let (ending, report) = end(sequence.next(&may()));
     assert_eq!((ending, report.outcome, report.out_of), (Ending::Released, Outcome::Restarted, vec!["lb1".to_owned()]));
+}
+
+#[test]
+fn a_host_that_somebody_puts_back_meanwhile_is_not_restarted() {
+    let depool = Record::Acting { step: Step::Depool, memo: Some(found(&[], &[], &["lb1"])) };
+    let mut records = vec![granted(), depool, acted(Step::Depool)];
+    for _ in 1..machine::DEPOOLS_MAX {
+        records.extend([seen(Step::Depool, Seen::NotDone), acting(Step::Depool), acted(Step::Depool)]);
+        assert_eq!(run(plan(), &records).next(&may()), Next::Look);
+    }
+    records.push(seen(Step::Depool, Seen::NotDone));
+    let (ending, report) = end(run(plan(), &records).next(&may()));
+    assert_eq!((ending, report.step), (Ending::FailedReleased, Some(Step::Depool)));
 }
 
 #[test]

@@ -210,7 +210,7 @@ mod tests {
         let expected = [
             "⠹ rolling  87% ███████████████▋░░ (in-flight: 12; ok: 306; fail: 1; left: 33)  01m 41s, ~14s to go",
             "  drain mw1402 mw1377 +5 · restart mw1288 mw8 +1 · verify mw1411 mw1420",
-            "  4 wait for rack.b4: mw1316 keeps 1 of 2 slots",
+            "  4 wait for rack.b4: failed mw1316 keeps 1 of 2 slots",
         ];
         assert_eq!(live(&rolling(), 0, 2), expected);
         assert_eq!(headline(&rolling()), "php-fpm@42 by deploy@deploy1: wmf.12 to group1");
@@ -265,7 +265,7 @@ mod tests {
         row.halted = Some(Halted { cause: "3 hosts failed, and max_failures is 3".to_owned(), host: None, at: AT });
         let expected = [
             "all is paused by ann@ops1 5m ago, 1h55m more: switch is being replaced; ends with: stagger resume all",
-            "1 waits for rack.b4: mw1316, mw9 keep 2 of 2 slots",
+            "1 waits for rack.b4: failed mw1316, lost mw9 keep 2 of 2 slots",
             "down, and not waited for: mw5",
             "halted: 3 hosts failed, and max_failures is 3; what is in flight finishes",
         ];
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn without_a_terminal_there_are_lines() {
-        let line = "14:02:51 php-fpm@42 87% (in-flight: 12; ok: 306; fail: 1; left: 33); 4 wait for rack.b4: mw1316 keeps 1 of 2 slots";
+        let line = "14:02:51 php-fpm@42 87% (in-flight: 12; ok: 306; fail: 1; left: 33); 4 wait for rack.b4: failed mw1316 keeps 1 of 2 slots";
         assert_eq!(progress_line(&rolling(), AT), line);
         let opening = "14:02:51 php-fpm@42 by deploy@deploy1: wmf.12 to group1, for 352 hosts, announced 101s ago";
         assert_eq!(opening_line(&rolling(), AT), opening);

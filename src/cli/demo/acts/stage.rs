@@ -6,6 +6,7 @@ use super::{ActError, must};
 use crate::cli::demo::fleet::{Fleet, SERVICE};
 use crate::cli::demo::observer::Counts;
 use crate::cli::demo::supervisor::Start;
+use crate::cli::render::text;
 use coordinator::Coordinator as _;
 use model::names::{RolloutName, Scope};
 use model::read::{LeaseRow, RolloutDetail, RolloutRow, Selection};
@@ -195,7 +196,10 @@ impl<'a> Stage<'a> {
     pub(super) fn unharmed(&self, before: &Counts) -> Result<(), ActError> {
         let counts = self.counts();
         let peak = counts.peak_out;
-        must(peak <= self.slots(), || format!("{peak} hosts were out at once, with {} slots", self.slots()))?;
+        must(peak <= self.slots(), || {
+            let slots = text::count(self.slots() as usize, "slot");
+            format!("{peak} hosts were out at once, with {slots}")
+        })?;
         let since = counts.since(before);
         must(since.failed_requests == 0, || {
             let first = since.causes.first().map_or("its cause was not kept", String::as_str);
