@@ -6,4 +6,5 @@ mod crash;
 mod demo;
 mod docs;
 mod outages;
+mod questions;
 mod support;
