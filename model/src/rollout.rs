@@ -312,7 +312,8 @@ impl Rollout {
 
     /// The exit code of whoever follows it to its end: 0 when all is well, 5 when hosts failed, are left, or it was stopped.
     pub fn exit_code(&self, state: RolloutState) -> u8 {
-        let clean = state == RolloutState::Done && self.tally.failed == 0 && self.tally.owes + self.tally.begun == 0;
+        // Nobody is in flight when it is done; those who still owe it are down.
+        let clean = state == RolloutState::Done && self.tally.failed == 0 && self.tally.owes == 0;
         if clean { 0 } else { 5 }
     }
 }

@@ -459,3 +459,26 @@ fn release_needs_live_for_one_that_renews_and_forget_needs_a_dead_one() {
     );
     assert_eq!(world.state.read_members(&Default::default(), world.now).rows, []);
 }
+
+#[test]
+fn asking_again_and_renewing_are_not_worth_a_disk_and_coming_back_is() {
+    let mut world = World::with_slots(1);
+    world.set("pool/p", Setting::Ttl(2_000));
+    let request = model::request::Request::Ask(ask("a", "ca", &["p"]));
+    let is_durable = |world: &mut World| world.decide(&request).changes.iter().any(model::change::Change::is_durable);
+    assert!(is_durable(&mut world), "a grant");
+    assert!(!is_durable(&mut world), "the same again");
+    world.later(2_000);
+    world.tick();
+    assert!(is_durable(&mut world), "back in time");
+    let renew = model::request::Request::Renew(model::request::Renew {
+        holder: name("a"),
+        claim: name("ca"),
+        step: None,
+        note: String::new(),
+    });
+    assert!(!world.decide(&renew).changes.iter().any(model::change::Change::is_durable));
+    world.later(2_000);
+    world.tick();
+    assert!(world.decide(&renew).changes.iter().any(model::change::Change::is_durable));
+}

@@ -6,5 +6,6 @@ mod random;
 mod readings;
 mod rollouts;
 mod views;
+mod watchdogs;
 mod wire;
 mod world;

@@ -215,3 +215,23 @@ fn the_history_says_who_did_what_and_why() {
     assert_eq!(tail.rows.iter().map(|entry| entry.number).collect::<Vec<_>>(), [3, 4]);
     assert_eq!(tail.next.as_deref(), Some("4"));
 }
+
+#[test]
+fn a_pause_says_how_many_that_have_begun_will_finish() {
+    let mut world = World::with_slots(3);
+    for host in ["a", "b"] {
+        world.join(host, "php", &["p"]);
+    }
+    world.announce("php");
+    for host in ["a", "b"] {
+        world.ask_for(host, &format!("c{host}"), &["p"], &rollout_of("php", 1));
+    }
+    world.begin("a", "ca");
+    let pause = || Act::Pause { scope: name("all"), reason: "r".into(), for_ms: 60_000 };
+    let done = world.act(pause());
+    assert_eq!(done, Done::Did { what: "all is paused for 1m; nothing new begins, 1 that have begun finish".into() });
+    world.later(30_000);
+    world.tick();
+    let done = world.act(pause());
+    assert_eq!(done, Done::Did { what: "all is paused for 1m; nothing new begins, 0 that have begun finish".into() });
+}

@@ -442,3 +442,13 @@ fn after_a_restart_of_the_coordinator_members_and_waiters_have_a_moment_to_come_
     world.later(5_000);
     assert!(down(&world));
 }
+
+#[test]
+fn a_waiter_that_fell_silent_is_not_waited_for_again_and_again() {
+    let mut world = World::with_slots(1);
+    world.granted("a", "ca", &["p"]);
+    world.queued("b", "cb", &["p"]);
+    world.later(10_000);
+    let due = world.state.next_due(world.now.time).map(|time| time.0 - world.now.time.0);
+    assert_eq!(due, Some(20_000), "when a's lease is lost");
+}

@@ -340,6 +340,8 @@ fn lost_after_begin_is_a_failure_and_time_never_frees_it() {
     assert_eq!(world.lease("h1").map(|lease| lease.state), Some(LeaseState::Failed));
     assert_eq!(world.tally(&rollout).failed, 1);
     assert_eq!(world.state_of(&rollout), RolloutState::Halted, "it fills the pool");
+    let targets = world.state.read_rollout(&rollout, world.now).expect("a rollout").targets;
+    assert_eq!(targets[0].report.as_ref().map(|report| report.at), Some(world.now.wall));
     world.later(100_000_000);
     world.tick();
     assert_eq!(world.lease("h1").map(|lease| lease.state), Some(LeaseState::Failed));

@@ -26,7 +26,7 @@ pub(crate) struct World {
     pub(crate) now: Now,
     /// What a disk would hold: the state after durable changes only.
     pub(crate) disk: State,
-    operations: u32,
+    pub(crate) operations: u32,
     /// Who was told that it holds, and what: by claim.
     pub(crate) believers: BTreeMap<Id, (Holder, BTreeSet<Pool>)>,
 }
