@@ -202,7 +202,7 @@ impl<'c> Watch<'c> {
     /// The live view of this moment: what was read last, grown older.
     fn live(&self) -> Vec<String> {
         let Some((row, read)) = &self.seen else { return Vec::new() };
-        render::follow::live(row, model::time::millis(read.elapsed()), self.frame)
+        render::follow::live(row, model::time::millis(read.elapsed()), self.frame, out::width(&std::io::stderr()))
     }
 
     /// Draws while something else goes on.

@@ -683,3 +683,12 @@ fn a_late_cancel_does_not_open_an_older_rollout_again() {
     world.settle_with("h1", "c1", Ending::Cancelled, Some(first.clone()), cancelled());
     assert_eq!((world.state_of(&first), world.tally(&first).failed), (RolloutState::Done, 1));
 }
+
+#[test]
+fn a_rollout_with_nothing_left_has_nothing_to_halt() {
+    let mut world = fleet(1, 2);
+    let (rollout, _) = announced(world.announce_with("php", |announce| announce.max_failures = Some(1)));
+    ill(&mut world, "h1", &rollout);
+    let row = world.state.read_rollout(&rollout, world.now).expect("a rollout").row;
+    assert_eq!((row.state, row.halted, row.exit_code), (RolloutState::Done, None, 5));
+}

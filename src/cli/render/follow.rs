@@ -8,8 +8,9 @@ use model::read::{Blocked, RolloutRow};
 use model::rollout::{RolloutState, Target};
 use model::sequence::Step;
 
-/// Cells of the bar.
-const BAR_CELLS: u64 = 18;
+/// Cells of the bar where there is room for it, and the fewest that are worth drawing.
+const BAR_CELLS: usize = 18;
+const BAR_CELLS_MIN: usize = 4;
 /// Eighths of a cell, from none to seven.
 const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 /// The turning sign of what is under way.
@@ -56,13 +57,18 @@ pub(crate) fn headline(row: &RolloutRow) -> String {
 }
 
 /// The part of the terminal that is drawn again and again: how far it is, who does what, and what stands in the way; so long
-/// after it was read.
-pub(crate) fn live(row: &RolloutRow, read_ms_ago: u64, frame: usize) -> Vec<String> {
+/// after it was read. On a narrow terminal the bar gives way to the figures.
+pub(crate) fn live(row: &RolloutRow, read_ms_ago: u64, frame: usize, columns: Option<usize>) -> Vec<String> {
     let counts = counts(row);
     let state = row.state.to_string();
     let spinner = SPINNER[frame % SPINNER.len()];
     let time = format!("{}{}", minutes(row.age_ms + read_ms_ago), to_go(row, read_ms_ago));
-    let mut lines = vec![format!("{spinner} {state:<8} {:>2}% {} {}  {time}", counts.percent, bar(row), words(counts))];
+    let (before, after) =
+        (format!("{spinner} {state:<8} {:>2}% ", counts.percent), format!("{}  {time}", words(counts)));
+    let taken = before.chars().count() + after.chars().count() + 1;
+    let cells = columns.map_or(BAR_CELLS, |columns| columns.saturating_sub(taken).min(BAR_CELLS));
+    let bar = if cells < BAR_CELLS_MIN { String::new() } else { format!("{} ", bar(row, cells)) };
+    let mut lines = vec![format!("{before}{bar}{after}")];
     let steps = steps(row);
     if !steps.is_empty() {
         lines.push(format!("  {steps}"));
@@ -72,14 +78,13 @@ pub(crate) fn live(row: &RolloutRow, read_ms_ago: u64, frame: usize) -> Vec<Stri
 }
 
 /// `███████████████▋░░`, with eighths of a cell.
-fn bar(row: &RolloutRow) -> String {
+fn bar(row: &RolloutRow, cells: usize) -> String {
     let tally = &row.tally;
-    let done = u64::from(tally.ok + tally.skipped + tally.failed);
-    let eighths = (done * BAR_CELLS * 8).checked_div(u64::from(tally.total())).unwrap_or(BAR_CELLS * 8);
-    let full = usize::try_from(eighths / 8).unwrap_or(0);
-    let part = EIGHTHS[usize::try_from(eighths % 8).unwrap_or(0)];
-    let cells = usize::try_from(BAR_CELLS).unwrap_or(0) - full - usize::from(!part.is_empty());
-    format!("{}{part}{}", "█".repeat(full), "░".repeat(cells))
+    let done = (tally.ok + tally.skipped + tally.failed) as usize;
+    let eighths = (done * cells * 8).checked_div(tally.total() as usize).unwrap_or(cells * 8);
+    let (full, part) = (eighths / 8, EIGHTHS[eighths % 8]);
+    let empty = cells - full - usize::from(!part.is_empty());
+    format!("{}{part}{}", "█".repeat(full), "░".repeat(empty))
 }
 
 /// `, ~33s to go`: what was left at the pace so far when it was read. Hosts that are down are not waited for.
@@ -212,7 +217,13 @@ mod tests {
             "  drain mw1402 mw1377 +5 · restart mw1288 mw8 +1 · verify mw1411 mw1420",
             "  4 wait for rack.b4: failed mw1316 keeps 1 of 2 slots",
         ];
-        assert_eq!(live(&rolling(), 0, 2), expected);
+        assert_eq!(live(&rolling(), 0, 2, None), expected);
+        assert_eq!(live(&rolling(), 0, 2, Some(200)), expected);
+        let narrow = |columns| live(&rolling(), 0, 2, Some(columns)).remove(0);
+        let whole = "⠹ rolling  87% ██████▉░ (in-flight: 12; ok: 306; fail: 1; left: 33)  01m 41s, ~14s to go";
+        assert_eq!((narrow(88).as_str(), narrow(88).chars().count()), (whole, 88));
+        let without = "⠹ rolling  87% (in-flight: 12; ok: 306; fail: 1; left: 33)  01m 41s, ~14s to go";
+        assert_eq!((narrow(80).as_str(), without.chars().count()), (without, 79));
         assert_eq!(headline(&rolling()), "php-fpm@42 by deploy@deploy1: wmf.12 to group1");
     }
 
@@ -220,7 +231,7 @@ mod tests {
     fn the_bar_is_empty_at_first_and_full_at_last() {
         let bars = [(0, 352), (1, 351), (176, 176), (352, 0), (0, 0)].map(|(ok, owes)| {
             let row = rollout(RolloutState::Rolling, Tally { ok, owes, ..Tally::default() });
-            (bar(&row), counts(&row).percent)
+            (bar(&row, BAR_CELLS), counts(&row).percent)
         });
         let expected = [
             ("░░░░░░░░░░░░░░░░░░", 0),
