@@ -183,10 +183,9 @@ impl<'a> View<'a> {
             || lease.pools.keys().any(|pool| self.reads.pools.contains(pool))
     }
 
+    /// Whoever wants a covered pool is among the expanded reads' holders.
     fn covers_ticket(&self, ticket: &Ticket) -> bool {
-        self.reads.everything
-            || self.reads.holders.contains(&ticket.holder)
-            || ticket.pools.iter().any(|pool| self.reads.pools.contains(pool))
+        self.reads.everything || self.reads.holders.contains(&ticket.holder)
     }
 
     fn covers_member(&self, member: &Member) -> bool {

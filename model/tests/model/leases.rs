@@ -347,6 +347,8 @@ fn a_name_that_waits_under_another_claim_is_busy_while_that_one_listens() {
     world.quiet("b", "wrong");
     assert_eq!(refusal(world.ask(&ask("b", "c2", &["p"]))).0, RefusalKind::Busy);
     world.quiet("b", "c1");
+    let taken = world.decide(&model::request::Request::Ask(ask("b", "c2", &["p"])));
+    assert!(taken.changes.iter().any(model::change::Change::is_durable), "whose ticket it is must not be forgotten");
     assert_eq!(world.queued("b", "c2", &["p"]), 1, "the same host, started again, keeps its place");
     // Wanting other pools is a new ticket.
     world.later(1);

@@ -692,3 +692,27 @@ fn a_rollout_with_nothing_left_has_nothing_to_halt() {
     let row = world.state.read_rollout(&rollout, world.now).expect("a rollout").row;
     assert_eq!((row.state, row.halted, row.exit_code), (RolloutState::Done, None, 5));
 }
+
+#[test]
+fn what_is_in_flight_and_what_is_left_are_superseded_alike() {
+    let mut world = fleet(2, 1);
+    let (first, _) = announced(world.announce("php"));
+    world.ask_for("h1", "c1", &["p"], &first);
+    world.begin("h1", "c1");
+    announced(world.announce_with("php", |announce| announce.supersede = true));
+    assert_eq!(world.state_of(&first), RolloutState::Superseded, "one owes it, and one is in flight");
+}
+
+#[test]
+fn a_lost_lease_is_told_under_its_host_and_its_rollout() {
+    let mut world = fleet(1, 1);
+    let (rollout, _) = announced(world.announce("php"));
+    world.ask_for("h1", "c1", &["p"], &rollout);
+    world.later(30_000);
+    world.tick();
+    for scope in ["host/h1", "rollout/php@1"] {
+        let select = model::read::Selection { scope: Some(name(scope)), ..Default::default() };
+        let last = world.state.read_history(&select).rows.pop().expect("an entry");
+        assert_eq!(last.text, "h1 stopped renewing, for php@1", "{scope}");
+    }
+}
