@@ -10,6 +10,7 @@ pub mod check;
 pub mod drain;
 pub mod exec;
 pub mod holds;
+mod in_flight;
 pub mod observation;
 pub mod pause;
 pub mod verify;

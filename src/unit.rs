@@ -93,14 +93,14 @@ impl Unit {
         Self { restart: service.restart.clone(), client: client.of(&service.name), die_with_parent }
     }
 
-    /// Restarts, once. `env` is added to what the command sees. A second call restarts again. Dropped, it kills the command
+    /// Restarts, once. The command sees the client's environment. A second call restarts again. Dropped, it kills the command
     /// and nobody can tell whether the service was restarted.
     ///
     /// # Errors
     /// The command failed, took too long, or could not be started.
-    pub async fn restart(&self, env: &[(String, String)]) -> Result<Restarted, UnitError> {
+    pub async fn restart(&self) -> Result<Restarted, UnitError> {
         let die_with_parent = self.die_with_parent.clone();
-        let exit = self.run(&self.restart.command, self.restart.timeout, env, die_with_parent).await?;
+        let exit = self.run(&self.restart.command, self.restart.timeout, die_with_parent).await?;
         Ok(Restarted { output: exit.output(), ms: model::time::millis(exit.elapsed) })
     }
 
@@ -113,7 +113,7 @@ impl Unit {
             return Ok(None);
         };
         // It only looks: one that outlives its worker does no harm, and going through the shim costs a program's start.
-        let exit = self.run(command, IDENTITY_TIMEOUT, &[], None).await?;
+        let exit = self.run(command, IDENTITY_TIMEOUT, None).await?;
         let identity = exit.stdout.trim();
         if identity.is_empty() || identity.len() > IDENTITY_BYTES_MAX {
             return Err(UnitError::NoIdentity { bytes: identity.len() });
@@ -154,11 +154,9 @@ impl Unit {
         &self,
         command: &Command,
         timeout: Duration,
-        env: &[(String, String)],
         die_with_parent: Option<PathBuf>,
     ) -> Result<Exit, UnitError> {
-        let env = self.client.env().iter().chain(env).cloned().collect();
-        let options = ExecOptions { timeout, env, die_with_parent };
+        let options = ExecOptions { timeout, env: self.client.env().to_vec(), die_with_parent };
         let exit = exec::run(command, &options).await?;
         if exit.is_success() { Ok(exit) } else { Err(UnitError::Failed { exit }) }
     }

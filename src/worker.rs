@@ -100,7 +100,20 @@ pub enum Progress {
         service: Service,
         /// How it ended.
         report: Box<Report>,
+        /// Whether it is one that another process left, and that was taken up first.
+        is_earlier: bool,
     },
+    /// The host can restart nothing, or can again.
+    Trouble(Trouble),
+}
+
+/// Whether a host can restart anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// Why it cannot; nothing when it can again.
+    pub why: Option<String>,
+    /// Whether only a person can mend it.
+    pub is_damage: bool,
 }
 
 /// Why a worker cannot run.
@@ -250,11 +263,18 @@ fn log(progress: Progress) {
         Progress::Undoing(why) => tracing::warn!(why, "undoing"),
         Progress::Resumed(service) => tracing::warn!(%service, "taking up an unfinished sequence"),
         Progress::Unanswered(why) => tracing::warn!(why, "no answer"),
-        Progress::Over { service, report } if report.stuck => {
+        Progress::Over { service, report, .. } if report.stuck => {
             tracing::error!(%service, cause = report.cause, "stuck: a person is needed");
         }
-        Progress::Over { service, report } => {
+        Progress::Over { service, report, .. } => {
             tracing::info!(%service, outcome = %report.outcome, cause = report.cause, "over");
         }
+        Progress::Trouble(Trouble { why: Some(why), is_damage: true }) => {
+            tracing::error!(why, "nothing is restarted until a person has looked; it is looked at again every minute");
+        }
+        Progress::Trouble(Trouble { why: Some(why), .. }) => {
+            tracing::warn!(why, "nothing can be begun right now; it is tried again");
+        }
+        Progress::Trouble(Trouble { why: None, .. }) => tracing::info!("the trouble is over"),
     }
 }

@@ -5,13 +5,14 @@
 //! *main* effect at a time: a new one takes the place of one that is still under way.
 //!
 //! Reading order: [`event`] (what happens, what is done), this file (who the host is, and its phases), `idle` (what it takes
-//! up next), `work` (a sequence under way), `own` (its lease), `answers` (what the coordinator says), `pace` (how long to wait).
+//! up next), `work` (a sequence under way), `paper` (what it writes down), `own` (its lease), `answers` (what the coordinator says), `pace` (how long to wait).
 
 mod answers;
 pub mod event;
 mod idle;
 mod own;
 mod pace;
+mod paper;
 mod work;
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use event::{Checked, Effect, Errand, Event, Finish, Prepared};
 use crate::lease::Lease;
 use crate::names::{Holder, Id, Pool, Service};
 use crate::request::{Owed, Settle};
+use crate::rollout::Report;
 use crate::sequence::Sequence;
 use crate::sequence::record::Balancers;
 use crate::time::Time;
@@ -80,6 +82,12 @@ pub struct Host {
     rests: BTreeMap<Service, (Time, u32)>,
     /// When the errand was first taken up.
     errand_since: Option<Time>,
+    /// How an earlier sequence ended badly that was finished before the errand.
+    earlier: Option<Box<Report>>,
+    /// Why a person is needed before anything is done.
+    damage: Option<String>,
+    /// Why nothing can be written or locked right now.
+    hindrance: Option<String>,
     pace: Pace,
 }
 
@@ -98,8 +106,8 @@ enum Phase {
     Telling(Box<Telling>),
     /// Finding out about a lease that no journal tells of.
     Stray(Box<Lease>),
-    /// A person is needed: the journal is damaged.
-    Stuck(String),
+    /// A person is needed: a journal is damaged. Looked at again at this moment, since somebody may have moved it away.
+    Stuck(Time),
     /// The driver was told to end.
     Over,
 }
@@ -127,6 +135,9 @@ impl Host {
             busy_until: Time(0),
             rests: BTreeMap::new(),
             errand_since: None,
+            earlier: None,
+            damage: None,
+            hindrance: None,
         }
     }
 
@@ -145,10 +156,12 @@ impl Host {
 
     /// Why a person is needed before this worker does anything more.
     pub fn stuck(&self) -> Option<&str> {
-        match &self.phase {
-            Phase::Stuck(why) => Some(why),
-            _ => None,
-        }
+        self.damage.as_deref()
+    }
+
+    /// Why this worker can restart nothing, now or until somebody helps.
+    pub fn trouble(&self) -> Option<&str> {
+        self.damage.as_deref().or(self.hindrance.as_deref())
     }
 
     /// When [`Event::Woke`] is due; `None` when only something from outside moves the host.
@@ -157,6 +170,7 @@ impl Host {
             Phase::Idle => self.idle_until(),
             Phase::Working(work) => work.wake_at(),
             Phase::Telling(telling) => telling.retry_at,
+            Phase::Stuck(again) => Some(*again),
             _ => None,
         }
     }
@@ -164,18 +178,24 @@ impl Host {
     /// Takes in what happened, and returns what is to be done, in this order. `now` is the worker's own clock.
     pub fn on<R>(&mut self, event: Event<R>, now: Time) -> Vec<Effect<R>> {
         let mut out = Vec::new();
+        match &event {
+            Event::Locked(_) | Event::Recorded(_) => self.hindrance = None,
+            Event::NotLocked(why) | Event::NotRecorded(why) => self.hindrance = Some(why.clone()),
+            _ => {}
+        }
         match event {
             Event::Started => self.lock(&mut out),
             Event::Joined(welcome) => self.joined(*welcome, now, &mut out),
             Event::Noticed => self.noticed(now, &mut out),
             Event::Locked(locked) => self.locked(*locked, now, &mut out),
             Event::Busy(who) => self.busy(&who, now, &mut out),
-            Event::Damaged(why) => self.damaged(why, &mut out),
+            Event::NotLocked(why) => self.not_locked(&why, now, &mut out),
+            Event::Damaged(why) => self.damaged(why, now, &mut out),
             Event::Checked(checked) => self.checked(checked, &mut out),
             Event::StopRequested => self.stop(now, &mut out),
             Event::Woke => self.woke(now, &mut out),
             Event::Owned { claim, sent, own } => self.owned(&claim, sent, own, now, &mut out),
-            Event::Looked(looks) => self.looked(&looks, &mut out),
+            Event::Looked(looks) => self.looked(&looks, now, &mut out),
             Event::Settled(settled) => self.settled(settled, now, &mut out),
             other => {
                 if let Phase::Working(work) = &mut self.phase {
@@ -191,6 +211,7 @@ impl Host {
         match &mut self.phase {
             Phase::Idle => self.take_up(now, out),
             Phase::Working(work) => work.woke(now, out),
+            Phase::Stuck(again) if now >= *again => self.lock(out),
             Phase::Telling(telling) if telling.retry_at.is_some_and(|at| now >= at) => {
                 telling.retry_at = None;
                 out.push(Effect::Settle(telling.settle.clone()));
@@ -215,6 +236,11 @@ impl Host {
     /// Ends the driver; a daemon has no outcome of its own.
     fn exit<R>(&mut self, finish: Finish, out: &mut Vec<Effect<R>>) {
         self.phase = Phase::Over;
+        let has_not_run = matches!(finish, Finish::NothingToDo(_) | Finish::NoLease(_));
+        let finish = match self.earlier.take() {
+            Some(earlier) if has_not_run => Finish::Unrun { earlier, instead: Box::new(finish) },
+            _ => finish,
+        };
         out.push(Effect::Exit(if self.setup.errand.is_some() { finish } else { Finish::Stopped }));
     }
 
@@ -223,8 +249,7 @@ impl Host {
         let Phase::Working(work) = &self.phase else { return };
         if let Some(why) = work.broken() {
             let why = why.to_owned();
-            self.damaged(why, out);
-            return;
+            return self.damaged(why, now, out);
         }
         if !work.is_over() {
             return;

@@ -63,6 +63,9 @@ pub struct Member {
     pub metrics: Option<String>,
     /// What it last saw of itself at its balancers.
     pub sightings: Vec<Sighting>,
+    /// Why it can restart nothing until somebody helps; empty when it can.
+    #[serde(default)]
+    pub trouble: String,
     /// When it first joined.
     pub joined: Now,
     /// When it was last heard of.
@@ -116,6 +119,7 @@ mod tests {
             version: String::new(),
             metrics: None,
             sightings: Vec::new(),
+            trouble: String::new(),
             joined: Now::default(),
             heard: Now::default(),
             live_until: Time(1000),

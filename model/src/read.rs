@@ -140,6 +140,9 @@ pub struct MemberRow {
     pub metrics: Option<String>,
     /// What it last saw of itself at its balancers.
     pub sightings: Vec<Sighting>,
+    /// Why it can restart nothing until somebody helps; empty when it can.
+    #[serde(default)]
+    pub trouble: String,
     /// How its lease stands, when it has one.
     pub lease: Option<LeaseState>,
 }
@@ -401,6 +404,7 @@ impl State {
             services: member.services.clone(),
             metrics: member.metrics.clone(),
             sightings: member.sightings.clone(),
+            trouble: member.trouble.clone(),
             lease: self.leases.get(&member.host.clone().into()).map(|lease| lease.state),
         };
         let rows =

@@ -55,6 +55,9 @@ pub struct Join {
     /// The highest token that it was ever granted, by pool: a coordinator restored from an old copy grants none again.
     #[serde(default)]
     pub highest: BTreeMap<Pool, Token>,
+    /// Why it can restart nothing until somebody helps; empty when it can.
+    #[serde(default)]
+    pub trouble: String,
     /// For how long this join counts, in milliseconds.
     pub patience_ms: u64,
 }

@@ -195,6 +195,10 @@ impl State {
                 );
                 bad("worker", how, vec![cause("its worker does not answer", Some(next))])
             }
+            Some(member) if !member.trouble.is_empty() => {
+                let next = format!("{host}$ journalctl -u stagger -p warning");
+                bad("worker", "alive, and can restart nothing", vec![cause(member.trouble.clone(), Some(next))])
+            }
             Some(member) => fine("worker", format!("alive, version {}", member.version)),
         }
     }

@@ -1,12 +1,20 @@
 //! Waits out what is in flight: at least so long, at most so long, and in between until a predicate holds.
 
 use crate::config::Drain;
-use crate::probe::ask::Client;
+use crate::config::Predicate;
+use crate::probe::ask::{Client, ProbeError};
+use crate::probe::in_flight::in_flight;
+use crate::probe::observation::Observation;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 /// How far apart the questions are.
 pub const ASK_EVERY: Duration = Duration::from_millis(250);
+/// How far apart they are before the least time is over, when nothing hangs on them.
+pub const TELL_EVERY: Duration = Duration::from_secs(1);
+/// So much before the least time is over the first answer is asked for that counts: it is there when the time is. What is out
+/// gets nothing new, so that what is gone then is gone.
+pub const LEAD: Duration = Duration::from_millis(20);
 
 /// How a drain went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,40 +27,50 @@ pub struct Drained {
     pub timed_out: bool,
 }
 
-/// Waits for the traffic to be gone. It never fails: a probe that cannot be read is asked again until the most is reached.
-/// Called after the balancers confirmed that the host is out.
-pub async fn drain(drain: &Drain, client: &Client) -> Drained {
+/// Waits for the traffic to be gone, and tells what is in flight whenever that was asked. It never fails: a probe that cannot
+/// be read is asked again until the most is reached. Called after the balancers confirmed that the host is out.
+pub async fn drain(drain: &Drain, client: &Client, mut tell: impl FnMut(&str)) -> Drained {
     let started = Instant::now();
-    let deadline = started + drain.max;
-    sleep(drain.min).await;
-    let mut in_flight = String::new();
+    let (least, most) = (started + drain.min, started + drain.max);
+    let first = started + drain.min.saturating_sub(LEAD);
     let Some((probe, until)) = &drain.until else {
-        return Drained { waited: started.elapsed(), in_flight, timed_out: false };
+        sleep_until(least).await;
+        return Drained { waited: started.elapsed(), in_flight: String::new(), timed_out: false };
     };
+    // For people alone: before the least time nothing is decided.
+    while first.saturating_duration_since(Instant::now()) > ASK_EVERY {
+        let Ok(asked) = timeout_at(first, probe.ask(client)).await else { break };
+        tell(&seen(&asked, until).0);
+        sleep(TELL_EVERY.min(first.saturating_duration_since(Instant::now()))).await;
+    }
+    sleep_until(first).await;
+    let mut in_flight = String::new();
     loop {
-        let Ok(asked) = timeout_at(deadline, probe.ask(client)).await else {
+        let Ok(asked) = timeout_at(most, probe.ask(client)).await else {
             if in_flight.is_empty() {
                 in_flight = format!("{} did not answer", probe.question);
             }
             return Drained { waited: started.elapsed(), in_flight, timed_out: true };
         };
-        let gone = match &asked {
-            Ok(observation) => {
-                in_flight = observation.figures();
-                until.holds(observation).unwrap_or_else(|error| {
-                    in_flight = error.to_string();
-                    false
-                })
-            }
-            Err(error) => {
-                in_flight = error.to_string();
-                false
-            }
-        };
+        let is_gone;
+        (in_flight, is_gone) = seen(&asked, until);
+        tell(&in_flight);
         let now = Instant::now();
-        if gone || now >= deadline {
-            return Drained { waited: now - started, in_flight, timed_out: !gone };
+        if is_gone || now >= most {
+            sleep_until(least).await;
+            return Drained { waited: started.elapsed(), in_flight, timed_out: !is_gone };
         }
-        sleep(ASK_EVERY.min(deadline - now)).await;
+        sleep(ASK_EVERY.min(most - now)).await;
+    }
+}
+
+/// What is in flight, or why nobody can tell; and whether it is little enough.
+fn seen(asked: &Result<Observation, ProbeError>, until: &Predicate) -> (String, bool) {
+    match asked {
+        Ok(observation) => match until.holds(observation) {
+            Ok(is_gone) => (in_flight(observation, until), is_gone),
+            Err(error) => (error.to_string(), false),
+        },
+        Err(error) => (error.to_string(), false),
     }
 }

@@ -47,6 +47,14 @@ impl Observation {
         Self::Exec { exit, answer }
     }
 
+    /// The answer as JSON, where there is one.
+    pub(super) fn answer(&self) -> Option<&Json> {
+        match self {
+            Self::Http { answer, .. } | Self::Exec { answer, .. } => Some(answer),
+            Self::Tcp { .. } => None,
+        }
+    }
+
     /// The variable that says whether this is an answer at all, and what it says when it is not.
     pub(super) fn failure(&self) -> Option<(&'static str, String)> {
         match self {

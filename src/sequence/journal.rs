@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// How many hexadecimal digits a checksum has.
 const CHECKSUM_DIGITS: usize = 8;
 
-/// Says that a record is on disk. Only a journal makes one.
+/// Says that records are on disk. Only a journal makes one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Receipt {
     /// How many records the journal holds.
@@ -40,7 +40,8 @@ pub struct Journal {
 }
 
 /// A moment of a worker's journal: just before its n-th record is written, or just after it is on disk. Counted from 1,
-/// over all the journals of a process. Written `before:N` or `after:N`.
+/// over all the journals of a process. Written `before:N` or `after:N`. Of records that are written together, those before
+/// the moment are on disk then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CrashPoint {
     /// Nothing of the record is there.
@@ -93,11 +94,25 @@ impl Crash {
         Crash { at: point, written: Arc::default() }
     }
 
-    fn pass(&self, point: CrashPoint) {
-        if cfg!(debug_assertions) && self.at == Some(point) {
-            // As a power cut would: nothing is cleaned up. When it cannot be done, the test notices that nothing died.
-            let _alive = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-        }
+    /// How many of so many records are still written; all of them, but for tests.
+    fn survivors(&self, count: usize) -> Option<usize> {
+        let written = self.written.load(Ordering::Relaxed);
+        let nth = match self.at {
+            Some(CrashPoint::Before(number)) => number.checked_sub(1)?,
+            Some(CrashPoint::After(number)) => number,
+            None => return None,
+        };
+        let survive = usize::try_from(nth.checked_sub(written)?).ok()?;
+        let is_here = match self.at {
+            Some(CrashPoint::Before(_)) => survive < count,
+            _ => survive > 0 && survive <= count,
+        };
+        (cfg!(debug_assertions) && is_here).then_some(survive)
+    }
+
+    fn die(&self) {
+        // As a power cut would: nothing is cleaned up. When it cannot be done, the test notices that nothing died.
+        let _alive = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     }
 }
 
@@ -127,19 +142,24 @@ impl Journal {
         }))
     }
 
-    /// Writes a record behind the others and syncs it. Blocks for as long as the disk takes.
+    /// Writes records behind the others and syncs them, all at once. Blocks for as long as the disk takes.
     ///
     /// # Errors
-    /// It is not certain to be on disk. Then the journal is as it was: what was written in part is overwritten by the next one.
-    pub fn append(&mut self, record: &Record) -> io::Result<Receipt> {
-        let number = self.crash.written.load(Ordering::Relaxed) + 1;
-        self.crash.pass(CrashPoint::Before(number));
-        let line = line(record)?;
-        self.disk.append(&self.path, self.length, line.as_bytes())?;
-        self.length += line.len() as u64;
-        self.records += 1;
-        self.crash.written.store(number, Ordering::Relaxed);
-        self.crash.pass(CrashPoint::After(number));
+    /// They are not certain to be on disk. Then the journal is as it was: what was written in part is overwritten by the next.
+    pub fn append(&mut self, records: &[Record]) -> io::Result<Receipt> {
+        let mut lines = records.iter().map(line).collect::<io::Result<Vec<String>>>()?;
+        let dies_after = self.crash.survivors(lines.len());
+        lines.truncate(dies_after.unwrap_or(lines.len()));
+        let text = lines.concat();
+        if !text.is_empty() {
+            self.disk.append(&self.path, self.length, text.as_bytes())?;
+        }
+        if dies_after.is_some() {
+            self.crash.die();
+        }
+        self.length += text.len() as u64;
+        self.records += lines.len() as u64;
+        self.crash.written.fetch_add(lines.len() as u64, Ordering::Relaxed);
         Ok(Receipt { records: self.records })
     }
 

@@ -39,7 +39,8 @@ pub enum LockError {
 }
 
 impl HostLock {
-    /// Takes the lock on sequences, and writes into it which process has it and what it does. Never waits.
+    /// Takes the lock on sequences, and writes into it which process has it and what it does; when that cannot be written,
+    /// the lock is had all the same. Never waits.
     ///
     /// # Errors
     /// Somebody has it, or the file cannot be used.
@@ -64,11 +65,17 @@ impl HostLock {
             Err(TryLockError::WouldBlock) => return Err(LockError::Busy { who: holder(&mut file) }),
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
-        let says = format!("pid {}, {what}\n", std::process::id());
-        file.set_len(0).and_then(|()| file.seek(SeekFrom::Start(0))).map_err(unusable)?;
-        file.write_all(says.as_bytes()).map_err(unusable)?;
+        if let Err(error) = say(&mut file, what) {
+            tracing::warn!(%error, path = %path.display(), "cannot write down who has the lock");
+        }
         Ok(HostLock { _file: file })
     }
+}
+
+fn say(file: &mut File, what: &str) -> io::Result<()> {
+    file.set_len(0)?;
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(format!("pid {}, {what}\n", std::process::id()).as_bytes())
 }
 
 fn holder(file: &mut File) -> String {

@@ -45,13 +45,22 @@ pub enum StoreError {
     #[error("a journal is damaged: {0}; move the file away when it is clear how far that sequence came")]
     Damaged(#[from] Damage),
     /// A journal tells what cannot have happened.
-    #[error("the journal {path} makes no sense: {source}")]
+    #[error(
+        "the journal {path} makes no sense: {source}; move the file away when it is clear how far that sequence came"
+    )]
     Illegal {
         /// Which file.
         path: String,
         /// What is wrong.
         source: Illegal,
     },
+}
+
+impl StoreError {
+    /// Whether only a person can mend it. Otherwise a later try may do better.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, StoreError::Damaged(_) | StoreError::Illegal { .. })
+    }
 }
 
 impl Journals {

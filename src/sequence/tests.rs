@@ -146,7 +146,7 @@ impl Rig {
     fn write(&self, ms: u64, sequence: &str, records: &[Record]) -> Journal {
         let mut journal = self.journals.create(&sequence.parse().expect("an id"), Wall(ms)).expect("a journal");
         for record in records {
-            journal.append(record).expect("a receipt");
+            journal.append(std::slice::from_ref(record)).expect("a receipt");
         }
         journal
     }
@@ -177,7 +177,7 @@ fn what_was_recorded_is_read_again() {
     assert_eq!(rig.disk.state.lock().expect("a lock").syncs, 11, "a sync per record");
     let (mut again, read) = rig.journals.unfinished().expect("readable").expect("unfinished");
     assert_eq!(read, records[..11]);
-    assert_eq!(again.append(&Record::Settled).expect("a receipt").records(), 12);
+    assert_eq!(again.append(&[Record::Settled]).expect("a receipt").records(), 12);
     assert!(rig.journals.has_open().expect("readable"));
     assert!(rig.journals.unfinished().expect("readable").is_none());
     assert_eq!(rig.done(), ["01700000000000-q1"], "a closed one is filed away");
@@ -210,16 +210,40 @@ fn a_torn_line_is_ignored_wherever_it_was_torn_and_written_over() {
         let rig = Rig::new();
         let mut journal = rig.write(1, "q1", &records[..2]);
         rig.disk.tear_next_at(torn_at);
-        assert!(journal.append(&records[2]).is_err());
+        assert!(journal.append(&records[2..=2]).is_err());
         let (mut again, read) = rig.journals.unfinished().expect("readable").expect("unfinished");
         assert_eq!(read, records[..2], "torn at {torn_at}");
-        assert_eq!(again.append(&records[2]).expect("a receipt").records(), 3);
+        assert_eq!(again.append(&records[2..=2]).expect("a receipt").records(), 3);
         assert_eq!(rig.journals.unfinished().expect("readable").expect("unfinished").1, records[..3]);
         // The same worker may try again too.
         rig.disk.tear_next_at(torn_at);
-        assert!(again.append(&records[3]).is_err());
-        again.append(&records[3]).expect("a receipt");
+        assert!(again.append(&records[3..=3]).is_err());
+        again.append(&records[3..=3]).expect("a receipt");
         assert_eq!(rig.journals.unfinished().expect("readable").expect("unfinished").1, records[..4]);
+    }
+}
+
+#[test]
+fn of_records_written_together_those_before_the_tear_are_there() {
+    let records = failed("q1", "php");
+    let lengths: Vec<usize> = (2..=6)
+        .map(|count| {
+            let rig = Rig::new();
+            let journal = rig.write(1, "q1", &records[..count]);
+            rig.disk.bytes(journal.path()).len()
+        })
+        .collect();
+    for torn_at in 0..=lengths[4] - lengths[0] {
+        let rig = Rig::new();
+        let mut journal = rig.write(1, "q1", &records[..2]);
+        let syncs = rig.disk.state.lock().expect("a lock").syncs;
+        rig.disk.tear_next_at(torn_at);
+        assert!(journal.append(&records[2..6]).is_err());
+        let whole = lengths.iter().rposition(|length| *length <= lengths[0] + torn_at).expect("the first two") + 2;
+        assert_eq!(rig.journals.unfinished().expect("readable").expect("unfinished").1, records[..whole], "{torn_at}");
+        assert_eq!(journal.append(&records[2..6]).expect("a receipt").records(), 6);
+        assert_eq!(rig.disk.state.lock().expect("a lock").syncs, syncs + 2, "one for all");
+        assert_eq!(rig.journals.unfinished().expect("readable").expect("unfinished").1, records[..6]);
     }
 }
 
@@ -228,7 +252,7 @@ fn an_empty_or_a_torn_first_line_is_no_sequence() {
     let rig = Rig::new();
     let mut journal = rig.journals.create(&"q1".parse().expect("an id"), Wall(1)).expect("a journal");
     rig.disk.tear_next_at(20);
-    assert!(journal.append(&opened("q1", "php")).is_err());
+    assert!(journal.append(&[opened("q1", "php")]).is_err());
     assert!(rig.journals.unfinished().expect("readable").is_none());
     assert!(!rig.journals.has_open().expect("readable"), "it is removed");
 }
@@ -266,8 +290,8 @@ fn the_oldest_unfinished_one_comes_first() {
     rig.write(90, "q1", &[opened("q1", "php")]);
     let (mut first, _) = rig.journals.unfinished().expect("readable").expect("unfinished");
     assert!(first.path().ends_with("00000000000090-q1.jsonl"));
-    first.append(&ended()).expect("a receipt");
-    first.append(&Record::Settled).expect("a receipt");
+    first.append(&[ended()]).expect("a receipt");
+    first.append(&[Record::Settled]).expect("a receipt");
     let (second, _) = rig.journals.unfinished().expect("readable").expect("unfinished");
     assert!(second.path().ends_with("00000000000200-q2.jsonl"));
 }
@@ -321,7 +345,7 @@ fn the_real_disk_keeps_what_it_is_given() {
     let mut journal = journals.create(&id, Wall(7)).expect("a journal");
     assert!(journals.create(&id, Wall(7)).is_err(), "one is never written over");
     for record in &failed("q1", "php")[..5] {
-        journal.append(record).expect("a receipt");
+        journal.append(std::slice::from_ref(record)).expect("a receipt");
     }
     std::fs::OpenOptions::new()
         .append(true)
@@ -330,12 +354,12 @@ fn the_real_disk_keeps_what_it_is_given() {
         .expect("written");
     let (mut again, read) = journals.unfinished().expect("readable").expect("unfinished");
     assert_eq!(read, failed("q1", "php")[..5]);
-    again.append(&failed("q1", "php")[5]).expect("a receipt");
+    again.append(&[failed("q1", "php")[5].clone()]).expect("a receipt");
     assert_eq!(journals.unfinished().expect("readable").expect("unfinished").1, failed("q1", "php")[..6]);
     let again = Journals::in_folder(Arc::new(RealDisk), folder.path(), Crash::default()).expect("journals");
     assert!(again.has_open().expect("readable"));
     std::fs::remove_file(journal.path()).expect("removed");
-    assert!(journal.append(&Record::Resumed).is_err());
+    assert!(journal.append(&[Record::Resumed]).is_err());
     assert!(again.unfinished().expect("readable").is_none());
 }
 
@@ -367,5 +391,10 @@ fn the_lock_is_had_once_and_names_who_has_it() {
     let worker = HostLock::of_worker(folder.path()).expect("another lock");
     assert!(matches!(HostLock::of_worker(folder.path()), Err(LockError::Busy { who }) if who.ends_with(", a worker")));
     drop((lock, worker));
+    // A file that cannot be written to can be locked all the same.
+    let full = folder.path().join("full");
+    std::fs::create_dir(&full).expect("a folder");
+    std::os::unix::fs::symlink("/dev/full", full.join("lock")).expect("a link");
+    assert!(HostLock::take(&full, "x").is_ok(), "who has it is only for people");
     assert!(matches!(HostLock::take(&folder.path().join("missing"), "x"), Err(LockError::Io { .. })));
 }

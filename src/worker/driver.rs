@@ -5,21 +5,21 @@
 //! leads back into the host. Called by [`super::run`] and [`super::once`].
 
 use crate::sequence::{HostLock, Journal, Receipt};
-use crate::worker::effects::{Came, Deed, Main, Shop};
+use crate::worker::effects::{Beside, Came, Deed, Main, Notes, Shop};
 use crate::worker::membership::{Heard, Membership, sleep_until};
-use crate::worker::{Progress, WorkerError, clock};
+use crate::worker::{Progress, Trouble, WorkerError, clock};
 use coordinator::Coordinator;
 use futures_util::StreamExt as _;
-use futures_util::future::LocalBoxFuture;
 use futures_util::stream::FuturesUnordered;
 use model::host::{Effect, Event, Finish, Host, Setup};
 use model::names::{Holder, Service};
 use model::request::{Answer, Begin};
 use model::rollout::Report;
 use model::sequence::record::Balancers as ByName;
-use model::sequence::{Fault, Found, Record, Step, Unwind};
+use model::sequence::{Fault, Found, Record, Sequence, Step, Unwind};
 use model::time::{Time, millis};
 use std::future::Future;
+use tokio::sync::mpsc;
 
 /// A host, and what is under way for it.
 pub(super) struct Driver<C, P> {
@@ -29,16 +29,19 @@ pub(super) struct Driver<C, P> {
     membership: Option<Membership>,
     progress: P,
     main: Option<Main>,
-    renewals: FuturesUnordered<LocalBoxFuture<'static, Event<Receipt>>>,
+    beside: FuturesUnordered<Beside>,
+    notes: (Notes, mpsc::UnboundedReceiver<String>),
     lock: Option<HostLock>,
     journal: Option<Journal>,
     /// What is being recorded.
-    recording: Option<Record>,
+    recording: Vec<Record>,
     /// The step that is acted, or asked for, and since when.
     step: Option<(Step, Time)>,
     /// The last service that something was done for: the reports without a sequence are about it.
     service: Option<Service>,
     waits: Option<(u32, String)>,
+    /// Why the host can restart nothing, as it was last said.
+    trouble: Option<String>,
     failure: Option<WorkerError>,
     finish: Option<Finish>,
 }
@@ -52,13 +55,15 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
             membership,
             progress,
             main: None,
-            renewals: FuturesUnordered::new(),
+            beside: FuturesUnordered::new(),
+            notes: mpsc::unbounded_channel(),
             lock: None,
             journal: None,
-            recording: None,
+            recording: Vec::new(),
             step: None,
             service: None,
             waits: None,
+            trouble: None,
             failure: None,
             finish: None,
         }
@@ -82,7 +87,8 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
                     self.main = None;
                     self.came(came);
                 }
-                Some(event) = self.renewals.next() => self.take(event),
+                Some(event) = self.beside.next() => self.take(event),
+                Some(note) = self.notes.1.recv() => self.take(Event::Noted(note)),
                 call = joined(&mut self.membership, &self.shop, is_idle) => self.joined(call),
                 () = sleep_until(wake_at) => self.take(Event::Woke),
             }
@@ -135,10 +141,25 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
     fn take(&mut self, event: Event<Receipt>) {
         self.tell(&event);
         let effects = self.host.on(event, clock::now());
-        self.shop.telemetry.stuck(self.host.stuck().is_some());
         for effect in effects {
             self.carry_out(effect);
         }
+        self.tell_trouble();
+    }
+
+    /// Says it once per change, here and to the coordinator.
+    fn tell_trouble(&mut self) {
+        let trouble = self.host.trouble();
+        if trouble == self.trouble.as_deref() {
+            return;
+        }
+        let told = Trouble { why: trouble.map(str::to_owned), is_damage: self.host.stuck().is_some() };
+        self.trouble.clone_from(&told.why);
+        self.shop.telemetry.stuck(told.is_damage);
+        if let Some(membership) = &mut self.membership {
+            membership.trouble(told.why.as_deref());
+        }
+        (self.progress)(Progress::Trouble(told));
     }
 
     fn carry_out(&mut self, effect: Effect<Receipt>) {
@@ -153,7 +174,8 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
                 }
                 return;
             }
-            Effect::Renew(renew) => return self.renewals.push(self.shop.renew(renew)),
+            Effect::Renew(renew) => return self.beside.push(self.shop.renew(renew)),
+            Effect::Prepare(Step::Restart) => return self.identify(),
             Effect::Exit(finish) => {
                 self.finish = Some(finish);
                 return;
@@ -164,13 +186,13 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
                 self.service = Some(service.clone());
                 self.shop.check(&service)
             }
-            Effect::Record(record) => self.record(record),
+            Effect::Record(records) => self.record(records),
             Effect::Ask { ask, hold_ms } => self.shop.ask(ask, hold_ms),
             Effect::Begin(ask) => {
                 self.begin(Step::Begin);
                 self.shop.begin(ask)
             }
-            Effect::Prepare(step) => self.with_deed(ByName::new(), |shop, deed| shop.prepare(step, &deed)),
+            Effect::Prepare(_) => self.with_deed(ByName::new(), |shop, deed| shop.prepare(&deed)),
             Effect::Inspect => self.with_deed(ByName::new(), |shop, deed| shop.inspect(&deed)),
             Effect::Look(service) => self.shop.look(&service),
             Effect::Act(receipt, step) => {
@@ -180,13 +202,15 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
                     Step::Depool => found.map(|found| found.taken.clone()),
                     _ => found.map(Found::ours),
                 };
-                self.with_deed(balancers.unwrap_or_default(), |shop, deed| shop.act(receipt, step, deed))
+                let notes = self.notes.0.clone();
+                self.with_deed(balancers.unwrap_or_default(), |shop, deed| shop.act(receipt, step, deed, notes))
             }
             Effect::Undo(receipt) => {
                 self.step = Some((Step::Repool, clock::now()));
                 let found = self.host.sequence().and_then(|sequence| sequence.found());
                 let taken = found.map(|found| found.taken.clone()).unwrap_or_default();
-                self.with_deed(taken, |shop, deed| shop.undo(receipt, deed))
+                let notes = self.notes.0.clone();
+                self.with_deed(taken, |shop, deed| shop.undo(receipt, deed, notes))
             }
             Effect::Settle(settle) => {
                 self.count_untracked(settle.report.as_ref());
@@ -196,25 +220,35 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
         self.main = Some(main);
     }
 
-    fn record(&mut self, record: Record) -> Main {
-        self.recording = Some(record.clone());
-        self.shop.record(self.journal.take(), record)
+    fn record(&mut self, records: Vec<Record>) -> Main {
+        self.recording.clone_from(&records);
+        self.shop.record(self.journal.take(), records)
+    }
+
+    fn identify(&self) {
+        if let Some(deed) = self.deed(ByName::new()) {
+            self.beside.push(self.shop.identify(&deed));
+        }
     }
 
     /// A step of the sequence under way, with what it needs of it.
     fn with_deed(&self, balancers: ByName, act: impl FnOnce(&Shop<C>, Deed) -> Main) -> Main {
-        let Some(sequence) = self.host.sequence() else {
+        match self.deed(balancers) {
+            Some(deed) => act(&self.shop, deed),
             // The host acts only in a sequence.
-            return Box::pin(std::future::pending());
-        };
-        let deed = Deed {
+            None => Box::pin(std::future::pending()),
+        }
+    }
+
+    fn deed(&self, balancers: ByName) -> Option<Deed> {
+        let sequence = self.host.sequence()?;
+        Some(Deed {
             service: sequence.plan().service.clone(),
             holder: self.holder.clone(),
             tokens: sequence.tokens().clone(),
             balancers,
             identity: sequence.identity().map(str::to_owned),
-        };
-        act(&self.shop, deed)
+        })
     }
 
     fn begin(&mut self, step: Step) {
@@ -225,13 +259,13 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
     /// A report without a sequence is counted when it is told for the first time.
     fn count_untracked(&mut self, report: Option<&Report>) {
         if let (None, Some(service), Some(report)) = (self.host.sequence(), self.service.take(), report) {
-            self.over(service, report.clone());
+            self.over(service, report.clone(), false);
         }
     }
 
-    fn over(&mut self, service: Service, report: Report) {
+    fn over(&mut self, service: Service, report: Report, is_earlier: bool) {
         self.shop.count(&service, &report);
-        (self.progress)(Progress::Over { service, report: Box::new(report) });
+        (self.progress)(Progress::Over { service, report: Box::new(report), is_earlier });
     }
 
     /// Tells people, and counts, what an event means.
@@ -242,9 +276,6 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
             }
             Event::Acted(act) | Event::Undone(act) => self.ended(act.ms, act.note.clone(), act.fault.clone()),
             Event::Recorded(_) => self.recorded(),
-            Event::NotRecorded(why) => {
-                (self.progress)(Progress::Unanswered(format!("the journal cannot be written: {why}")));
-            }
             Event::Answered { answer: Ok(Answer::Queued(queued)), .. } => {
                 let waits = (queued.place, queued.why.value.clone());
                 if self.waits.as_ref() != Some(&waits) {
@@ -293,8 +324,15 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
     }
 
     fn recorded(&mut self) {
-        let Some(record) = self.recording.take() else { return };
-        let service = self.host.sequence().map(|sequence| sequence.plan().service.clone());
+        let sequence = self.host.sequence();
+        let is_earlier = sequence.is_some_and(Sequence::is_resumed);
+        let service = sequence.map(|sequence| sequence.plan().service.clone());
+        for record in std::mem::take(&mut self.recording) {
+            self.on_disk(record, service.clone(), is_earlier);
+        }
+    }
+
+    fn on_disk(&mut self, record: Record, service: Option<Service>, is_earlier: bool) {
         match (record, service) {
             (Record::Opened(_), _) => (self.waits, self.service) = (None, None),
             (Record::Granted { ms, .. }, _) => {
@@ -309,7 +347,7 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
                 };
                 (self.progress)(Progress::Undoing(why));
             }
-            (Record::Ended { report, .. }, Some(service)) => self.over(service, *report),
+            (Record::Ended { report, .. }, Some(service)) => self.over(service, *report, is_earlier),
             _ => {}
         }
     }

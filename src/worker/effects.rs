@@ -70,6 +70,12 @@ impl From<Event<Receipt>> for Came {
 /// A main effect under way.
 pub(super) type Main = LocalBoxFuture<'static, Came>;
 
+/// What goes on beside a main effect.
+pub(super) type Beside = LocalBoxFuture<'static, Event<Receipt>>;
+
+/// What there is to say about an act under way.
+pub(super) type Notes = tokio::sync::mpsc::UnboundedSender<String>;
+
 /// One step of a sequence, with what it needs of it.
 #[derive(Debug, Clone)]
 pub(super) struct Deed {
@@ -94,14 +100,14 @@ impl<C: Coordinator + 'static> Shop<C> {
     /// Takes the host's lock, and looks at the journals.
     pub(super) fn lock(&self) -> Main {
         let shop = self.clone();
-        blocking(move || shop.lock_now(), |why| Event::Damaged(why).into())
+        blocking(move || shop.lock_now(), |why| Event::NotLocked(why).into())
     }
 
     fn lock_now(&self) -> Came {
         let lock = match HostLock::take(&self.config.state, &self.what) {
             Ok(lock) => lock,
             Err(LockError::Busy { who }) => return Event::Busy(who).into(),
-            Err(error) => return Event::Damaged(error.to_string()).into(),
+            Err(error) => return Event::NotLocked(error.to_string()).into(),
         };
         let found = self.journals.unfinished();
         let left_out = self.journals.left_out(self.config.services.keys());
@@ -111,20 +117,21 @@ impl<C: Coordinator + 'static> Shop<C> {
                 let event = Event::Locked(Box::new(Locked { fresh, unfinished, left_out }));
                 Came { event, lock: Some(lock), journal }
             }
-            (Err(error), ..) | (_, Err(error), _) => Event::Damaged(error.to_string()).into(),
-            (.., Err(error)) => Event::Damaged(error.to_string()).into(),
+            (Err(error), ..) | (_, Err(error), _) if error.is_damage() => Event::Damaged(error.to_string()).into(),
+            (Err(error), ..) | (_, Err(error), _) => Event::NotLocked(error.to_string()).into(),
+            (.., Err(error)) => Event::NotLocked(error.to_string()).into(),
         }
     }
 
-    /// Writes a record, and syncs it. The first one makes its journal.
-    pub(super) fn record(&self, journal: Option<Journal>, record: Record) -> Main {
+    /// Writes records, and syncs them. The first one of a sequence makes its journal.
+    pub(super) fn record(&self, journal: Option<Journal>, records: Vec<Record>) -> Main {
         let shop = self.clone();
-        blocking(move || shop.record_now(journal, &record), |why| Event::NotRecorded(why).into())
+        blocking(move || shop.record_now(journal, &records), |why| Event::NotRecorded(why).into())
     }
 
-    fn record_now(&self, journal: Option<Journal>, record: &Record) -> Came {
-        let journal = match (journal, record) {
-            (_, Record::Opened(plan)) => self.journals.create(&plan.sequence, clock::wall()),
+    fn record_now(&self, journal: Option<Journal>, records: &[Record]) -> Came {
+        let journal = match (journal, records.first()) {
+            (_, Some(Record::Opened(plan))) => self.journals.create(&plan.sequence, clock::wall()),
             (Some(journal), _) => Ok(journal),
             (None, _) => Err(std::io::Error::other("there is no journal to write to")),
         };
@@ -132,11 +139,11 @@ impl<C: Coordinator + 'static> Shop<C> {
             Ok(journal) => journal,
             Err(error) => return Event::NotRecorded(error.to_string()).into(),
         };
-        let event = match journal.append(record) {
+        let event = match journal.append(records) {
             Ok(receipt) => Event::Recorded(receipt),
             Err(error) => Event::NotRecorded(error.to_string()),
         };
-        if matches!((&event, record), (Event::Recorded(_), Record::Settled))
+        if matches!((&event, records.last()), (Event::Recorded(_), Some(Record::Settled)))
             && let Err(error) = self.journals.file_away(journal.path())
         {
             tracing::warn!(%error, "a closed journal stays where it is");
@@ -193,7 +200,7 @@ impl<C: Coordinator + 'static> Shop<C> {
     }
 
     /// Not a main effect: it goes on beside one.
-    pub(super) fn renew(&self, renew: Renew) -> LocalBoxFuture<'static, Event<Receipt>> {
+    pub(super) fn renew(&self, renew: Renew) -> Beside {
         let coordinator = Arc::clone(&self.coordinator);
         async move {
             let sent = clock::now();
@@ -208,13 +215,16 @@ impl<C: Coordinator + 'static> Shop<C> {
         main(async move { Event::Looked(look(balancers, &name).await) })
     }
 
-    pub(super) fn prepare(&self, step: Step, deed: &Deed) -> Main {
-        if step == Step::Depool {
-            let (balancers, name) = (self.balancers(&deed.service, &self.told(deed)), deed.service.clone());
-            return main(async move { Event::Prepared(Prepared::Looks(look(balancers, &name).await)) });
-        }
+    /// What must be known before the depool.
+    pub(super) fn prepare(&self, deed: &Deed) -> Main {
+        let (balancers, name) = (self.balancers(&deed.service, &self.told(deed)), deed.service.clone());
+        main(async move { Event::Prepared(Prepared::Looks(look(balancers, &name).await)) })
+    }
+
+    /// What must be known before the restart. Not a main effect: it goes on beside one.
+    pub(super) fn identify(&self, deed: &Deed) -> Beside {
         let unit = self.unit(deed);
-        main(async move {
+        async move {
             let identity = match unit {
                 Some(unit) => unit.identity().await,
                 None => Ok(None),
@@ -225,7 +235,8 @@ impl<C: Coordinator + 'static> Shop<C> {
                 None
             });
             Event::Prepared(Prepared::Identity(identity))
-        })
+        }
+        .boxed_local()
     }
 
     pub(super) fn inspect(&self, deed: &Deed) -> Main {
@@ -239,27 +250,27 @@ impl<C: Coordinator + 'static> Shop<C> {
     }
 
     /// Acts a step. That it was recorded is said by the receipt, which this takes and keeps.
-    pub(super) fn act(&self, _recorded: Receipt, step: Step, deed: Deed) -> Main {
-        let acting = self.clone().acting(step, deed);
+    pub(super) fn act(&self, _recorded: Receipt, step: Step, deed: Deed, notes: Notes) -> Main {
+        let acting = self.clone().acting(step, deed, notes);
         main(async move { Event::Acted(acting.await) })
     }
 
     /// Puts the host back where this sequence took it out.
-    pub(super) fn undo(&self, _recorded: Receipt, deed: Deed) -> Main {
-        let acting = self.clone().acting(Step::Repool, deed);
+    pub(super) fn undo(&self, _recorded: Receipt, deed: Deed, notes: Notes) -> Main {
+        let acting = self.clone().acting(Step::Repool, deed, notes);
         main(async move { Event::Undone(acting.await) })
     }
 
-    async fn acting(self, step: Step, deed: Deed) -> Act {
+    async fn acting(self, step: Step, deed: Deed, notes: Notes) -> Act {
         let started = clock::now();
-        let (note, fault) = match self.acted(step, &deed).await {
+        let (note, fault) = match self.acted(step, &deed, &notes).await {
             Ok(note) => (note, None),
             Err(fault) => (String::new(), Some(fault)),
         };
         Act { ms: millis(clock::now().since(started)), note, fault }
     }
 
-    async fn acted(&self, step: Step, deed: &Deed) -> Result<String, Fault> {
+    async fn acted(&self, step: Step, deed: &Deed, notes: &Notes) -> Result<String, Fault> {
         let client = self.told(deed);
         let missing = || Fault::plain(format!("{} is not configured any more", deed.service));
         let service = self.service(&deed.service).ok_or_else(missing)?;
@@ -268,12 +279,13 @@ impl<C: Coordinator + 'static> Shop<C> {
                 Balancers::new(service, &client).depool(&deed.balancers).await?;
                 Ok(names("out of", &deed.balancers))
             }
-            Step::Drain => Ok(drained(&drain::drain(&service.drain, &client).await)),
+            Step::Drain => {
+                // Nobody is left to tell when the driver is gone.
+                let tell = |in_flight: &str| drop(notes.send(in_flight.to_owned()));
+                Ok(drained(&drain::drain(&service.drain, &client, tell).await))
+            }
             Step::Restart => {
-                let unit = Unit::new(service, &client, self.exe.clone());
-                let told = environment(&deed.tokens, &deed.holder);
-                let env: Vec<_> = told.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-                unit.restart(&env).await?;
+                Unit::new(service, &client, self.exe.clone()).restart().await?;
                 Ok(String::new())
             }
             Step::Verify => {

@@ -78,6 +78,7 @@ impl Membership {
             metrics,
             sightings: Vec::new(),
             highest: BTreeMap::new(),
+            trouble: String::new(),
             // The coordinator adds what it holds the call for.
             patience_ms: 0,
         };
@@ -87,6 +88,12 @@ impl Membership {
     /// Joins afresh: what was said before is old.
     pub(super) fn afresh(&mut self) {
         (self.call, self.seen, self.looked) = (None, None, None);
+    }
+
+    /// Tells the coordinator, at once, why nothing can be restarted here, or that it can again.
+    pub(super) fn trouble(&mut self, why: Option<&str>) {
+        why.unwrap_or_default().clone_into(&mut self.join.trouble);
+        (self.call, self.seen) = (None, None);
     }
 
     /// The call under way; it is made when there is none. Never ends but with an answer.

@@ -475,11 +475,68 @@ async fn a_damaged_journal_stops_everything_and_is_seen() {
             assert_eq!(finish.exit_code(), 4, "{finish:?}");
             let worker = site.start().await;
             let rollout = site.announce().await;
+            site.wait("its trouble is known", async |site| {
+                site.members().await.iter().any(|member| member.trouble.contains("00000000000001-q.jsonl"))
+            })
+            .await;
             let metrics = get(&worker.metrics, "/metrics").await;
             assert!(metrics.contains("stagger_sequence_stuck 1"), "{metrics}");
             worker.stop().await.expect("a clean end");
             assert!(site.outcome(&rollout).await.is_none());
             assert_eq!(site.restarts(), 0);
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_right_now_is_tried_again() {
+    LocalSet::new()
+        .run_until(async {
+            let site = Site::new().await;
+            // A folder where the lock file should be: nobody can lock it, and nothing is damaged.
+            let in_the_way = site.config.state.join("lock");
+            std::fs::create_dir_all(&in_the_way).expect("a folder");
+            let (finish, _) = site.once(php()).await;
+            assert_eq!(finish.exit_code(), 2, "{finish:?}");
+            let worker = site.start().await;
+            let rollout = site.announce().await;
+            let trouble = async |site: &Site| site.members().await.remove(0).trouble;
+            site.wait("its trouble is known", async |site| trouble(site).await.starts_with("cannot lock ")).await;
+            let metrics = get(&worker.metrics, "/metrics").await;
+            assert!(metrics.contains("stagger_sequence_stuck 0"), "{metrics}");
+            std::fs::remove_dir(&in_the_way).expect("removed");
+            site.wait("a report", async |site| site.outcome(&rollout).await.is_some()).await;
+            assert_eq!((site.restarts(), site.is_out()), (1, false));
+            assert_eq!(trouble(&site).await, "", "it is over, and known to be");
+            worker.stop().await.expect("a clean end");
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn what_is_in_flight_is_seen_in_the_lease() {
+    LocalSet::new()
+        .run_until(async {
+            let mut site = Site::new().await;
+            let text = format!(
+                "coordinator = \"http://127.0.0.1:1\"\n[service.app]\npools = [\"app\"]\nrestart = {{ kind = \"exec\", command = [\"true\"] }}\ndepool = {{ kind = \"none\" }}\n\
+                 [service.app.drain]\nexec = [\"cat\", \"{}\"]\nuntil = \"answer == 0\"\n",
+                site.path("flying").display()
+            );
+            let surroundings = Surroundings { hostname: "mw1".to_owned(), state_directory: None };
+            let drain = config::parse(&text, Path::new("test.toml"), &surroundings).expect("a configuration");
+            let drain = drain.services.into_values().next().expect("a service").drain;
+            let php = site.config.services.values_mut().next().expect("php");
+            php.drain = crate::config::Drain { min: Duration::from_secs(8), max: Duration::from_secs(9), ..drain };
+            std::fs::write(site.path("flying"), "4").expect("written");
+            let worker = site.start().await;
+            site.announce().await;
+            let says = async |site: &Site, note: &str| site.leases().await.iter().any(|lease| lease.note == note);
+            site.wait("it is seen", async |site| says(site, "4 in flight").await).await;
+            std::fs::write(site.path("flying"), "1").expect("written");
+            site.wait("so is what changes", async |site| says(site, "1 in flight").await).await;
+            worker.stop().await.expect("a clean end");
+            assert!(!site.is_out());
         })
         .await;
 }

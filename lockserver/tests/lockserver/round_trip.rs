@@ -23,6 +23,7 @@ fn join(host: &str, session: &str) -> Join {
         metrics: None,
         sightings: Vec::new(),
         highest: Default::default(),
+        trouble: String::new(),
         patience_ms: 30_000,
     }
 }

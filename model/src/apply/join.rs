@@ -29,6 +29,7 @@ pub(crate) fn join(draft: &mut Draft<'_>, join: &Join) -> Joined {
         version: head(&join.version, TEXT_BYTES_MAX).to_owned(),
         metrics: join.metrics.as_deref().map(|at| head(at, TEXT_BYTES_MAX).to_owned()),
         sightings: join.sightings.iter().take(SERVICES_PER_MEMBER_MAX).cloned().collect(),
+        trouble: head(&join.trouble, TEXT_BYTES_MAX).to_owned(),
         joined: old.map_or(now, |old| old.joined),
         heard: now,
         live_until: now.time.plus(Duration::from_millis(join.patience_ms.min(crate::apply::ask::PATIENCE_MS_MAX))),

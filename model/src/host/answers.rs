@@ -34,7 +34,7 @@ impl Work {
             Ok(Answer::Granted(granted)) if granted.lease.claim == self.sequence.plan().sequence => {
                 self.lease.ttl_ms = granted.lease.ttl_ms;
                 let ms = millis(now.since(self.opened));
-                self.write(Record::Granted { tokens: granted.lease.pools, ms }, out);
+                self.happened(Record::Granted { tokens: granted.lease.pools, ms }, now, out);
             }
             Ok(Answer::Granted(granted)) => {
                 self.unheard(&format!("it answered for {}", granted.lease.claim), now, pace, out);
@@ -57,7 +57,7 @@ impl Work {
         let silent_since = *self.silent_since.get_or_insert(self.since);
         let is_enough = self.is_errand && millis(now.since(silent_since)) >= UNREACHABLE_MS;
         if is_enough && self.may_go_without {
-            self.write(Record::Unleased, out);
+            self.happened(Record::Unleased, now, out);
         } else if is_enough {
             self.cut_short(Unwind::Cancelled(format!("the coordinator cannot be reached: {why}")), now, out);
         } else {
@@ -114,7 +114,7 @@ impl Work {
         match begin {
             Ok(Begin::Go { generation }) => {
                 self.lease.heard(sent);
-                self.write(Record::Begun { generation, ms: millis(now.since(self.since)) }, out);
+                self.happened(Record::Begun { generation, ms: millis(now.since(self.since)) }, now, out);
             }
             Ok(Begin::Paused(why)) => self.cut_short(Unwind::GaveWay(why), now, out),
             Ok(Begin::Halted(why) | Begin::Superseded(why)) => self.cut_short(Unwind::Cancelled(why), now, out),

@@ -22,13 +22,15 @@ pub enum Event<R> {
     Locked(Box<Locked>),
     /// Somebody else has the host's lock: who, for people.
     Busy(String),
-    /// The journal cannot be read: why.
+    /// A journal is damaged, and only a person can mend it: why.
     Damaged(String),
+    /// The lock or the journals cannot be used right now: why.
+    NotLocked(String),
     /// The service's check answered.
     Checked(Checked),
-    /// A record is on disk.
+    /// What was to be recorded is on disk.
     Recorded(R),
-    /// A record could not be written: why.
+    /// It could not be written: why.
     NotRecorded(String),
     /// The coordinator answered an ask, or did not: why.
     Answered {
@@ -93,8 +95,8 @@ pub enum Prepared {
     Identity(Option<String>),
 }
 
-/// What is to be done. All but [`Effect::Renew`], [`Effect::Join`], [`Effect::Unlock`] and [`Effect::Exit`] are main effects,
-/// each answered by one event.
+/// What is to be done. All but [`Effect::Renew`], [`Effect::Join`], [`Effect::Unlock`], [`Effect::Exit`] and
+/// `Prepare(Step::Restart)` are main effects, each answered by one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect<R> {
     /// Take the host's lock, and look at the journal.
@@ -105,8 +107,8 @@ pub enum Effect<R> {
     Join,
     /// Ask whether the service needs a restart.
     Check(Service),
-    /// Write this, and sync it.
-    Record(Record),
+    /// Write these, in this order, and sync them.
+    Record(Vec<Record>),
     /// Ask for a lease; the coordinator may keep the call open for so long.
     Ask {
         /// The request.
@@ -116,7 +118,7 @@ pub enum Effect<R> {
     },
     /// Say that the holder is at work.
     Renew(Renew),
-    /// Find out what must be known before this step.
+    /// Find out what must be known before this step. Before a restart that goes on beside the main effect.
     Prepare(Step),
     /// Ask for the last word.
     Begin(BeginAsk),
@@ -168,6 +170,13 @@ pub enum Finish {
     Leaseless(Box<Report>),
     /// A person is needed.
     Stuck(Box<Report>),
+    /// An earlier sequence, which had to be finished first, failed or is stuck; and then there was no restart.
+    Unrun {
+        /// How the earlier one ended.
+        earlier: Box<Report>,
+        /// Why there was no restart.
+        instead: Box<Finish>,
+    },
     /// Asked to stop before the restart act; nothing is left of it.
     Interrupted,
 }
@@ -181,6 +190,13 @@ impl Finish {
             Finish::NoLease(_) => 2,
             Finish::Leaseless(_) => 3,
             Finish::Stuck(_) => 4,
+            Finish::Unrun { earlier, .. } => {
+                if earlier.stuck {
+                    4
+                } else {
+                    1
+                }
+            }
             Finish::Interrupted => 143,
         }
     }

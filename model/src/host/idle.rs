@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// How long to wait for a lock that somebody else has, in milliseconds.
 const LOCK_RETRY_MS: u64 = 5_000;
+/// How often a damaged journal is looked at again, in milliseconds.
+const DAMAGE_RETRY_MS: u64 = 60_000;
 /// How often something without a journal is told, when nobody answers; it comes up again by itself.
 const TELL_TRIES_MAX: u32 = 5;
 
@@ -64,8 +66,9 @@ impl Host {
                 self.stray = stray;
                 self.take_up(now, out);
             }
-            (Phase::Stuck(why), Some(lease)) if !self.has_told_stuck => {
-                out.push(Effect::Settle(self.stuck_lease(&lease, why.clone())));
+            (Phase::Stuck(_), Some(lease)) if !self.has_told_stuck => {
+                let why = self.damage.clone().unwrap_or_default();
+                out.push(Effect::Settle(self.stuck_lease(&lease, why)));
                 self.has_told_stuck = true;
             }
             _ => {}
@@ -84,16 +87,31 @@ impl Host {
         if self.setup.errand.is_some() {
             return self.exit(Finish::NoLease(format!("this host is at work already: {who}")), out);
         }
-        self.phase = Phase::Idle;
-        self.busy_until = now.plus(Duration::from_millis(LOCK_RETRY_MS));
+        let again = now.plus(Duration::from_millis(LOCK_RETRY_MS));
+        self.busy_until = again;
+        self.phase = if self.damage.is_some() { Phase::Stuck(again) } else { Phase::Idle };
     }
 
-    pub(super) fn damaged<R>(&mut self, why: String, out: &mut Vec<Effect<R>>) {
+    /// A full disk passes, or somebody makes room: it is tried again.
+    pub(super) fn not_locked<R>(&mut self, why: &str, now: Time, out: &mut Vec<Effect<R>>) {
+        if !matches!(self.phase, Phase::Locking) {
+            return;
+        }
+        if self.setup.errand.is_some() {
+            return self.exit(Finish::NoLease(why.to_owned()), out);
+        }
+        let again = now.plus(Duration::from_millis(LOCK_RETRY_MS));
+        self.busy_until = again;
+        self.phase = if self.damage.is_some() { Phase::Stuck(again) } else { Phase::Idle };
+    }
+
+    pub(super) fn damaged<R>(&mut self, why: String, now: Time, out: &mut Vec<Effect<R>>) {
         out.push(Effect::Unlock);
         if self.setup.errand.is_some() {
             return self.exit(Finish::Stuck(Box::new(stuck_report(why))), out);
         }
-        self.phase = Phase::Stuck(why);
+        self.phase = Phase::Stuck(now.plus(Duration::from_millis(DAMAGE_RETRY_MS)));
+        self.damage = Some(why);
     }
 
     pub(super) fn locked<R>(&mut self, locked: Locked, now: Time, out: &mut Vec<Effect<R>>) {
@@ -102,13 +120,14 @@ impl Host {
         }
         self.is_unchecked = false;
         match Sequence::replay(locked.unfinished.as_deref().unwrap_or_default()) {
-            Err(illegal) => self.damaged(illegal.to_string(), out),
+            Err(illegal) => return self.damaged(illegal.to_string(), now, out),
             Ok(Some(sequence)) if !self.is_to_be_passed_over(&sequence) => {
                 let work = Work::resume(self.setup.holder.clone(), sequence, self.setup.errand.is_some(), out);
                 self.phase = Phase::Working(Box::new(work));
             }
             Ok(_) => self.choose(locked, now, out),
         }
+        (self.damage, self.has_told_stuck) = (None, false);
     }
 
     /// One that only waits to be told does not stand in the way of a restart without a lease.
@@ -220,6 +239,13 @@ impl Host {
         }
         self.owed.clear();
         self.is_unchecked = work.sequence.is_resumed();
+        if let Some((_, report)) = end.as_ref().filter(|(_, report)| report.outcome == Outcome::Failed)
+            && self.setup.errand.is_some()
+            && !work.is_errand
+            && !self.earlier.as_ref().is_some_and(|earlier| earlier.stuck)
+        {
+            self.earlier = Some(Box::new(report.clone()));
+        }
         let Some(errand) = &self.setup.errand else {
             if self.is_stopping {
                 return self.exit(Finish::Stopped, out);
@@ -302,9 +328,9 @@ impl Host {
         }
     }
 
-    pub(super) fn looked<R>(&mut self, looks: &[Look], out: &mut Vec<Effect<R>>) {
+    pub(super) fn looked<R>(&mut self, looks: &[Look], now: Time, out: &mut Vec<Effect<R>>) {
         match &mut self.phase {
-            Phase::Working(work) => work.looked(looks, out),
+            Phase::Working(work) => work.looked(looks, now, out),
             Phase::Stray(_) => match Found::of(looks, &Balancers::new()) {
                 Ok(found) if found.out.is_empty() => self.settle_stray("", out),
                 Ok(found) => {

@@ -26,14 +26,16 @@ fn a_daemon_goes_through_a_rollout_and_is_idle_again() {
     assert_eq!((ask.holder.as_str(), ask.purpose.to_string().as_str(), ask.patience_ms), ("mw1", "php@7", 15_000));
     assert_eq!((ask.pools.len(), ask.wait_ms), (1, None));
     rig.now += 40;
-    assert_eq!(rig.answered(Ok(granted(&rig.claim()))), ["+granted", "renew -"], "its lease is claimed at once");
-    assert_eq!(rig.held(30_000), ["prepare depool"]);
-    assert_eq!(rig.looks(&[("lb1", true), ("lb2", false)]), ["+acting", "renew depool", "act depool"]);
+    assert_eq!(rig.answered(Ok(granted(&rig.claim()))), ["renew -", "prepare depool"], "its lease is claimed at once");
+    assert!(rig.held(30_000).is_empty());
+    let depools = ["+granted", "+acting", "renew depool", "act depool"];
+    assert_eq!(rig.looks(&[("lb1", true), ("lb2", false)]), depools, "one sync for all that came before");
     assert_eq!(rig.acted(), ["+acted", "+acting", "renew drain", "act drain"]);
-    assert_eq!(rig.acted(), ["+acted", "look php"]);
-    assert_eq!(rig.looked(&[("lb1", false), ("lb2", false)]), ["+inspected", "prepare restart"]);
+    assert_eq!(rig.acted(), ["prepare restart", "look php"], "side by side");
+    assert!(rig.looked(&[("lb1", false), ("lb2", false)]).is_empty(), "what runs is not known yet");
     assert_eq!(rig.on(Event::Prepared(Prepared::Identity(Some("i1".into())))), ["begin"]);
-    assert_eq!(rig.begun(Ok(go(8))), ["+begun", "+acting", "renew restart", "act restart"]);
+    let restarts = ["+acted", "+inspected", "+begun", "+acting", "renew restart", "act restart"];
+    assert_eq!(rig.begun(Ok(go(8))), restarts);
     assert_eq!(rig.acted(), ["+acted", "+acting", "renew verify", "act verify"]);
     assert_eq!(rig.acted(), ["+acted", "+acting", "renew repool", "act repool"]);
     assert_eq!(rig.acted(), ["+acted", "+ended", "settle released restarted"]);
@@ -220,9 +222,8 @@ fn no_last_word_no_restart() {
         (Begin::Gone, Ending::Cancelled),
     ] {
         let mut rig = Rig::beginning();
-        let renews =
-            if begin == Begin::Gone { vec!["+undoing", "undo"] } else { vec!["+undoing", "renew repool", "undo"] };
-        assert_eq!(rig.begun(Ok(begin)), renews);
+        let renews: &[&str] = if begin == Begin::Gone { &["undo"] } else { &["renew repool", "undo"] };
+        assert_eq!(rig.begun(Ok(begin)), [&["+acted", "+inspected", "+undoing"], renews].concat());
         let settles = format!("settle {} cancelled", rig::word(&ending));
         assert_eq!(rig.on(Event::Undone(act())), ["+undone", "+ended", &settles]);
         assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "join"]);
@@ -237,7 +238,7 @@ fn a_last_word_that_does_not_come_is_asked_for_until_the_deadline() {
     rig.now = at;
     assert!(rig.on(Event::Woke).iter().any(|effect| effect == "begin"));
     rig.now += 22_500;
-    assert_eq!(rig.on(Event::Woke), ["renew begin", "+undoing", "renew repool", "undo"]);
+    assert_eq!(rig.on(Event::Woke), ["renew begin", "+acted", "+inspected", "+undoing", "renew repool", "undo"]);
 }
 
 #[test]
@@ -258,7 +259,7 @@ fn balancers_that_cannot_tell_stop_it_before_the_depool() {
     let unknown = vec![crate::sequence::Look { presence: crate::member::Presence::Unknown, ..look("lb1", true) }];
     rig.now += 7;
     let effects = rig.on(Event::Prepared(Prepared::Looks(unknown)));
-    assert_eq!(effects, ["+acted", "+ended", "settle failed_released failed"]);
+    assert_eq!(effects, ["+granted", "+acted", "+ended", "settle failed_released failed"]);
     let timings = rig.settle.clone().and_then(|settle| settle.report).expect("a report").timings;
     assert_eq!(timings.last().map(|timing| (timing.step, timing.ms, timing.ok)), Some((Step::Depool, 7, false)));
 }
@@ -266,7 +267,7 @@ fn balancers_that_cannot_tell_stop_it_before_the_depool() {
 #[test]
 fn a_balancer_that_forgot_is_asked_again_without_looking_what_was_before() {
     let mut rig = Rig::looking();
-    assert_eq!(rig.looked(&[("lb1", true)]), ["+inspected", "+acting", "renew depool", "act depool"]);
+    assert_eq!(rig.looked(&[("lb1", true)]), ["+acted", "+inspected", "+acting", "renew depool", "act depool"]);
     let memo = rig.journal.iter().rev().find(|record| matches!(record, Record::Acting { .. }));
     assert!(matches!(memo, Some(Record::Acting { memo: None, .. })));
 }
@@ -324,19 +325,19 @@ fn stop_lets_a_depool_finish_before_it_undoes_it() {
 
 #[test]
 fn stop_drops_what_can_be_dropped() {
-    for mut rig in [Rig::looking(), Rig::beginning()] {
-        assert_eq!(rig.on(Event::StopRequested), ["+undoing", "renew repool", "undo"]);
-    }
+    let mut rig = Rig::looking();
+    assert_eq!(rig.on(Event::StopRequested), ["+acted", "+undoing", "renew repool", "undo"]);
+    let mut rig = Rig::beginning();
+    assert_eq!(rig.on(Event::StopRequested), ["+acted", "+inspected", "+undoing", "renew repool", "undo"]);
     let mut rig = Rig::leased();
-    assert_eq!(rig.on(Event::StopRequested), ["+ended", "settle cancelled cancelled"]);
+    assert_eq!(rig.on(Event::StopRequested), ["+granted", "+ended", "settle cancelled cancelled"]);
 }
 
 #[test]
 fn stop_while_the_restart_is_being_recorded_withholds_it() {
     let mut rig = Rig::beginning();
     rig.holds_records = true;
-    assert_eq!(rig.begun(Ok(go(7))), ["+begun"]);
-    assert_eq!(rig.recorded(), ["+acting"]);
+    assert_eq!(rig.begun(Ok(go(7))), ["+acted", "+inspected", "+begun", "+acting"]);
     assert!(rig.on(Event::StopRequested).is_empty(), "a record cannot be taken back");
     rig.holds_records = false;
     assert_eq!(rig.recorded(), ["+withheld", "+undoing", "renew repool", "undo"]);
@@ -373,12 +374,14 @@ fn a_full_disk_stops_what_is_not_begun_and_holds_what_is() {
     assert_eq!(rig.on(Event::NotRecorded("full".into())), ["unlock", "join"]);
     assert!(rig.owes("php@7", true, false).is_empty() && rig.host.wake_at().is_some(), "it rests");
 
-    let mut rig = Rig::draining();
+    let mut rig = Rig::depooling();
     rig.holds_records = true;
-    assert_eq!(rig.acted(), ["+acted"]);
+    assert_eq!(rig.acted(), ["+acted", "+acting"]);
+    assert!(rig.host.trouble().is_none());
     let mut waits = Vec::new();
     for _ in 0..3 {
         assert!(rig.on(Event::NotRecorded("full".into())).is_empty());
+        assert_eq!(rig.host.trouble(), Some("full"));
         assert!(rig.on(Event::Woke).is_empty(), "not yet");
         let from = rig.now;
         let mut effects = Vec::new();
@@ -387,12 +390,34 @@ fn a_full_disk_stops_what_is_not_begun_and_holds_what_is() {
             assert!(at > rig.now);
             rig.now = at;
             effects = rig.on(Event::Woke);
-            assert!(effects.iter().all(|effect| effect == "renew drain" || effect == "+acted"), "{effects:?}");
+            assert!(effects.iter().all(|effect| effect == "renew depool" || effect.starts_with('+')), "{effects:?}");
         }
         waits.push(rig.now - from);
     }
     assert!(waits.is_sorted() && waits[0] >= 375 && waits[2] >= 1_500, "{waits:?}");
-    assert_eq!(rig.recorded(), ["look php"]);
+    assert_eq!(rig.recorded(), ["renew drain", "act drain"]);
+    assert!(rig.host.trouble().is_none() && rig.host.stuck().is_none());
+    let written = rig.journal.iter().filter(|record| record.word() == "acted").count();
+    assert_eq!(written, 4, "the same ones again and again");
+}
+
+#[test]
+fn a_lock_that_cannot_be_had_right_now_is_tried_again() {
+    let mut rig = Rig::daemon();
+    rig.on(Event::Started);
+    assert!(rig.on(Event::NotLocked("disk full".into())).is_empty());
+    assert_eq!((rig.host.trouble(), rig.host.stuck()), (Some("disk full"), None));
+    assert!(rig.host.is_idle());
+    assert!(rig.owes("php@7", true, false).is_empty(), "not at every join");
+    assert_eq!(rig.host.wake_at().map(|at| at.0), Some(rig.now + 5_000));
+    rig.now += 4_999;
+    assert!(rig.on(Event::Woke).is_empty(), "not yet");
+    rig.now += 1;
+    assert_eq!(rig.on(Event::Woke), ["lock"]);
+    assert_eq!(rig.host.trouble(), Some("disk full"), "until it is known to be over");
+    assert_eq!(rig.locked(), ["+opened", "ask 10000"]);
+    assert_eq!(rig.host.trouble(), None);
+    assert!(rig.on(Event::NotLocked("late".into())).is_empty());
 }
 
 #[test]
@@ -421,11 +446,22 @@ fn something_unfinished_that_is_noticed_is_looked_at() {
 #[test]
 fn a_note_travels_with_the_next_renewal() {
     let mut rig = Rig::draining();
+    rig.held(30_000);
+    let from = rig.now;
     assert!(rig.on(Event::Noted("4 in flight".into())).is_empty());
-    rig.now = rig.host.wake_at().expect("a renewal").0;
+    assert_eq!(rig.host.wake_at(), Some(Time(from + 1_000)), "soon, and not at once");
+    rig.now += 400;
+    assert!(rig.on(Event::Noted("3 in flight".into())).is_empty());
+    assert_eq!(rig.host.wake_at(), Some(Time(from + 1_000)));
+    rig.now = from + 1_000;
     assert_eq!(rig.on(Event::Woke), ["renew drain"]);
-    assert_eq!(rig.renew.clone().expect("a renewal").note, "4 in flight");
-    assert_eq!(rig.acted(), ["+acted", "look php"]);
+    assert_eq!(rig.renew.clone().expect("a renewal").note, "3 in flight");
+    rig.held(30_000);
+    assert!(rig.on(Event::Noted("3 in flight".into())).is_empty());
+    assert_eq!(rig.host.wake_at(), Some(Time(rig.now + 10_000)), "nothing new, nothing told");
+    assert_eq!(rig.acted(), ["prepare restart", "look php"]);
+    assert!(rig.on(Event::Noted("late".into())).is_empty());
+    assert_eq!(rig.host.wake_at(), Some(Time(rig.now + 10_000)), "a note of an act that is over");
     rig.looked(&[("lb1", false)]);
     rig.on(Event::Prepared(Prepared::Identity(None)));
     rig.now += 10_000;
@@ -441,12 +477,13 @@ fn a_late_answer_changes_nothing() {
     assert!(rig.on(Event::Undone(act())).is_empty());
     assert!(rig.on(Event::Inspected(crate::sequence::Seen::Done)).is_empty());
     assert!(rig.on(Event::Prepared(Prepared::Identity(None))).is_empty());
+    assert!(rig.on(Event::Prepared(Prepared::Looks(Vec::new()))).is_empty());
     assert!(rig.looked(&[("lb1", false)]).is_empty());
     assert!(rig.settled(Ok(())).is_empty());
     assert!(rig.checked(Ok(true)).is_empty());
     assert!(rig.on(Event::NotRecorded("late".into())).is_empty());
     assert!(rig.recorded().is_empty());
-    assert_eq!(rig.acted(), ["+acted", "look php"]);
+    assert_eq!(rig.acted(), ["prepare restart", "look php"]);
     assert!(rig.acted().is_empty());
 }
 
@@ -454,8 +491,10 @@ fn a_late_answer_changes_nothing() {
 fn a_record_that_cannot_follow_stops_everything() {
     let mut rig = Rig::draining();
     let Phase::Working(work) = &mut rig.host.phase else { panic!("a sequence is under way") };
-    work.doing = work::Doing::Recording(Record::Settled);
-    assert_eq!(rig.recorded(), ["unlock"]);
+    let mut effects: Vec<Effect<u32>> = Vec::new();
+    work.write(Record::Settled, &mut effects);
+    assert!(effects.is_empty(), "it does not even reach the disk");
+    assert_eq!(rig.on(Event::Woke), ["unlock"]);
     let why = "a sequence that is acting drain cannot be followed by \"settled\"";
     assert_eq!(rig.host.stuck(), Some(why));
 }
@@ -463,6 +502,10 @@ fn a_record_that_cannot_follow_stops_everything() {
 #[test]
 fn outcomes_have_their_exit_codes() {
     let report = || Box::new(crate::rollout::Report::plain(Outcome::Failed));
+    let unrun = |stuck| Finish::Unrun {
+        earlier: Box::new(crate::rollout::Report { stuck, ..*report() }),
+        instead: Box::new(Finish::NothingToDo(String::new())),
+    };
     let codes = [
         (Finish::Stopped, 0),
         (Finish::Restarted(report()), 0),
@@ -472,6 +515,8 @@ fn outcomes_have_their_exit_codes() {
         (Finish::Leaseless(report()), 3),
         (Finish::Stuck(report()), 4),
         (Finish::Interrupted, 143),
+        (unrun(false), 1),
+        (unrun(true), 4),
     ];
     for (finish, code) in codes {
         assert_eq!(finish.exit_code(), code, "{finish:?}");

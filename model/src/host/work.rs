@@ -21,6 +21,8 @@ const ASK_PATIENCE_MS: u64 = ASK_HOLD_MS + 5_000;
 /// How long a sequence taken up again waits to learn whether its lease is still its own, in milliseconds. Then it is undone,
 /// so that a host is not out for as long as its coordinator is.
 const CLAIM_WAIT_MS: u64 = 10_000;
+/// How often a new note is told at most, in milliseconds.
+const NOTE_PAUSE_MS: u64 = 1_000;
 
 /// A sequence under way.
 #[derive(Debug)]
@@ -44,22 +46,32 @@ pub(super) struct Work {
     pub(super) silent_since: Option<Time>,
     holder: Holder,
     wait_ms: Option<u64>,
+    /// What must be known before the next depool or restart act, once it is.
     prepared: Option<Memo>,
+    /// Whether which incarnation runs is being found out, beside the look.
+    is_identifying: bool,
+    /// Since when it waits to learn whether its lease is its own.
+    claiming_since: Option<Time>,
+    /// What has happened and is not on disk yet; it gets there before the next act.
+    pub(super) unwritten: Vec<Record>,
     step: Option<Step>,
     note: String,
-    is_over: bool,
+    /// When the coordinator was last told where it is.
+    told: Time,
+    pub(super) is_over: bool,
     /// Why its first record could not be written.
     pub(super) unopened: Option<String>,
-    broken: Option<String>,
+    pub(super) broken: Option<String>,
 }
 
 /// What is in flight.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Doing {
     Nothing,
-    Recording(Record),
-    /// The record could not be written; again at this moment.
-    Rewriting(Record, Time),
+    /// The last of these announces what is done next.
+    Recording(Vec<Record>),
+    /// They could not be written; again at this moment.
+    Rewriting(Vec<Record>, Time),
     /// Again at this moment.
     Pausing(Time),
     Asking,
@@ -82,7 +94,8 @@ impl Work {
         work.is_once = errand.is_some();
         work.may_go_without = errand.is_some_and(|errand| errand.unreachable_restart);
         work.wait_ms = errand.and_then(|errand| errand.wait_ms);
-        work.write(Record::Opened(Box::new(plan)), out);
+        work.unwritten.push(Record::Opened(Box::new(plan)));
+        work.flush(out);
         work
     }
 
@@ -114,8 +127,12 @@ impl Work {
             holder,
             wait_ms: None,
             prepared: None,
+            is_identifying: false,
+            claiming_since: None,
+            unwritten: Vec::new(),
             step: None,
             note: String::new(),
+            told: Time(0),
             is_over: false,
             unopened: None,
             broken: None,
@@ -140,7 +157,7 @@ impl Work {
     pub(super) fn wake_at(&self) -> Option<Time> {
         let retry = match self.doing {
             Doing::Pausing(at) | Doing::Rewriting(_, at) => Some(at),
-            Doing::Claiming => Some(self.since.plus(Duration::from_millis(CLAIM_WAIT_MS))),
+            Doing::Claiming => self.claiming_since.map(|since| since.plus(Duration::from_millis(CLAIM_WAIT_MS))),
             _ => None,
         };
         let renew = self.lease.renew_at.filter(|_| self.sequence.ended().is_none());
@@ -157,24 +174,34 @@ impl Work {
             Event::Prepared(prepared) => self.prepared(prepared, now, out),
             Event::Acted(act) => {
                 if let Doing::Acting(step) = self.doing {
-                    self.write(Record::Acted { step, act }, out);
+                    self.happened(Record::Acted { step, act }, now, out);
                 }
             }
-            Event::Undone(act) if self.doing == Doing::Undoing => self.write(Record::Undone { act }, out),
+            Event::Undone(act) if self.doing == Doing::Undoing => self.happened(Record::Undone { act }, now, out),
             Event::Inspected(seen) if self.doing == Doing::Inspecting => {
-                self.write(Record::Inspected { step: Step::Restart, seen }, out);
+                self.happened(Record::Inspected { step: Step::Restart, seen }, now, out);
             }
-            Event::Noted(note) => self.note = note,
+            Event::Noted(note) => self.noted(note),
             _ => {}
         }
     }
 
-    pub(super) fn looked<R>(&mut self, looks: &[Look], out: &mut Vec<Effect<R>>) {
+    /// A new note is told soon, and not too often.
+    fn noted(&mut self, note: String) {
+        let Doing::Acting(_) = self.doing else { return };
+        if note != self.note {
+            self.note = note;
+            let soon = self.told.plus(Duration::from_millis(NOTE_PAUSE_MS));
+            self.lease.renew_at = self.lease.renew_at.map(|at| at.min(soon));
+        }
+    }
+
+    pub(super) fn looked<R>(&mut self, looks: &[Look], now: Time, out: &mut Vec<Effect<R>>) {
         if self.doing == Doing::Looking
             && let Some(found) = self.sequence.found()
         {
             let seen = found.confirmed(looks);
-            self.write(Record::Inspected { step: Step::Depool, seen }, out);
+            self.happened(Record::Inspected { step: Step::Depool, seen }, now, out);
         }
     }
 
@@ -183,7 +210,15 @@ impl Work {
             (Doing::Preparing(Step::Depool), Prepared::Looks(looks)) => {
                 Found::of(&looks, &self.sequence.plan().left_out).map(Memo::Found)
             }
-            (Doing::Preparing(Step::Restart), Prepared::Identity(identity)) => Ok(Memo::Identity(identity)),
+            (doing, Prepared::Identity(identity)) if self.is_identifying => {
+                let is_awaited = *doing == Doing::Preparing(Step::Restart);
+                self.is_identifying = false;
+                self.prepared = Some(Memo::Identity(identity));
+                if is_awaited {
+                    self.advance_from(now, out);
+                }
+                return;
+            }
             _ => return,
         };
         match memo {
@@ -193,61 +228,12 @@ impl Work {
             }
             Err(fault) => {
                 let act = Act { ms: millis(now.since(self.since)), fault: Some(fault), ..Act::default() };
-                self.write(Record::Acted { step: Step::Depool, act }, out);
+                self.happened(Record::Acted { step: Step::Depool, act }, now, out);
             }
         }
     }
 
-    pub(super) fn write<R>(&mut self, record: Record, out: &mut Vec<Effect<R>>) {
-        self.doing = Doing::Recording(record.clone());
-        out.push(Effect::Record(record));
-    }
-
-    fn recorded<R>(&mut self, receipt: R, now: Time, out: &mut Vec<Effect<R>>) {
-        let Doing::Recording(record) = self.doing.clone() else { return };
-        self.doing = Doing::Nothing;
-        self.tries = 0;
-        if matches!(record, Record::Opened(_)) {
-            self.opened = now;
-        } else if let Err(illegal) = self.sequence.record(&record) {
-            self.broken = Some(illegal.to_string());
-            return;
-        }
-        match record {
-            // The disk took its time, and meanwhile the authority ran out.
-            Record::Acting { step: step @ (Step::Depool | Step::Restart), .. } if !self.may_go_on(now) => {
-                self.write(Record::Withheld { step }, out);
-            }
-            Record::Acting { step, .. } => {
-                self.begin(Doing::Acting(step), Some(step), now);
-                self.renew(now, out);
-                out.push(Effect::Act(receipt, step));
-            }
-            Record::Undoing { .. } => {
-                self.begin(Doing::Undoing, Some(Step::Repool), now);
-                self.renew(now, out);
-                out.push(Effect::Undo(receipt));
-            }
-            _ => self.advance(now, out),
-        }
-    }
-
-    /// Nothing is acted that is not recorded, so this waits for the disk; unless there is nothing yet that must go on.
-    fn not_recorded(&mut self, why: String, now: Time, pace: &mut Pace) {
-        match self.doing.clone() {
-            Doing::Recording(Record::Opened(_)) => {
-                self.unopened = Some(why);
-                self.is_over = true;
-            }
-            Doing::Recording(record) => {
-                self.doing = Doing::Rewriting(record, now.plus(pace.retry(self.tries)));
-                self.tries += 1;
-            }
-            _ => {}
-        }
-    }
-
-    fn begin(&mut self, doing: Doing, step: Option<Step>, now: Time) {
+    pub(super) fn begin(&mut self, doing: Doing, step: Option<Step>, now: Time) {
         self.doing = doing;
         self.since = now;
         if step.is_some() {
@@ -257,7 +243,7 @@ impl Work {
     }
 
     /// Whether an act may begin that takes something away from the host's users.
-    fn may_go_on(&self, now: Time) -> bool {
+    pub(super) fn may_go_on(&self, now: Time) -> bool {
         self.cut.is_none() && (self.sequence.plan().leaseless || self.lease.is_own(now))
     }
 
@@ -267,7 +253,7 @@ impl Work {
         self.advance(now, out);
     }
 
-    fn advance<R>(&mut self, now: Time, out: &mut Vec<Effect<R>>) {
+    pub(super) fn advance<R>(&mut self, now: Time, out: &mut Vec<Effect<R>>) {
         if self.doing != Doing::Nothing {
             return;
         }
@@ -276,8 +262,7 @@ impl Work {
                 return self.ask(now, out);
             }
             if self.lease.deadline.is_none() && !self.lease.is_over(now) {
-                self.begin(Doing::Claiming, None, now);
-                return self.renew(now, out);
+                return self.claim(now, out);
             }
         }
         let authority = Authority { may_begin: self.lease.is_own(now), cut_short: self.cut.clone() };
@@ -291,6 +276,7 @@ impl Work {
             }
             Next::Look => {
                 self.begin(Doing::Looking, None, now);
+                self.identify(out);
                 out.push(Effect::Look(self.sequence.plan().service.clone()));
             }
             Next::Inspect => {
@@ -323,9 +309,34 @@ impl Work {
         self.write(Record::Acting { step, memo }, out);
     }
 
+    /// Finds out whether the lease is its own. What is found at the balancers is asked meanwhile, since that changes nothing.
+    fn claim<R>(&mut self, now: Time, out: &mut Vec<Effect<R>>) {
+        if self.claiming_since.is_none() {
+            self.claiming_since = Some(now);
+            self.renew(now, out);
+        }
+        let is_first = self.prepared.is_none() && self.sequence.found().is_none();
+        let authority = Authority { may_begin: true, cut_short: None };
+        match self.sequence.next(&authority) {
+            Next::Act(Step::Depool) if is_first => self.prepare(Step::Depool, now, out),
+            _ => self.begin(Doing::Claiming, None, now),
+        }
+    }
+
     fn prepare<R>(&mut self, step: Step, now: Time, out: &mut Vec<Effect<R>>) {
         self.begin(Doing::Preparing(step), None, now);
-        out.push(Effect::Prepare(step));
+        match step {
+            Step::Restart if self.is_identifying => {}
+            Step::Restart => self.identify(out),
+            _ => out.push(Effect::Prepare(step)),
+        }
+    }
+
+    /// Finds out which incarnation runs, beside whatever else is under way.
+    fn identify<R>(&mut self, out: &mut Vec<Effect<R>>) {
+        self.prepared = None;
+        self.is_identifying = true;
+        out.push(Effect::Prepare(Step::Restart));
     }
 
     fn ask<R>(&mut self, now: Time, out: &mut Vec<Effect<R>>) {
@@ -343,11 +354,12 @@ impl Work {
     }
 
     /// Says that the holder is at work, and where.
-    fn renew<R>(&mut self, now: Time, out: &mut Vec<Effect<R>>) {
+    pub(super) fn renew<R>(&mut self, now: Time, out: &mut Vec<Effect<R>>) {
         if self.sequence.plan().leaseless || self.lease.is_gone {
             self.lease.renew_at = None;
             return;
         }
+        self.told = now;
         self.lease.renew_at = Some(now.plus(self.lease.pause()));
         let (holder, claim) = (self.holder.clone(), self.sequence.plan().sequence.clone());
         out.push(Effect::Renew(Renew { holder, claim, step: self.step, note: self.note.clone() }));
@@ -359,8 +371,11 @@ impl Work {
         }
         match self.doing.clone() {
             Doing::Pausing(at) if now >= at => return self.advance_from(now, out),
-            Doing::Rewriting(record, at) if now >= at => return self.write(record, out),
-            Doing::Claiming if millis(now.since(self.since)) >= CLAIM_WAIT_MS => {
+            Doing::Rewriting(records, at) if now >= at => {
+                self.unwritten = records;
+                return self.flush(out);
+            }
+            Doing::Claiming if self.claiming_since.is_some_and(|at| millis(now.since(at)) >= CLAIM_WAIT_MS) => {
                 self.lease.is_given_up = true;
                 return self.advance_from(now, out);
             }
@@ -392,7 +407,7 @@ impl Work {
         }
         if self.doing == Doing::Acting(Step::Drain) {
             let act = Act { ms: millis(now.since(self.since)), note: "cut short".to_owned(), fault: None };
-            return self.write(Record::Acted { step: Step::Drain, act }, out);
+            return self.happened(Record::Acted { step: Step::Drain, act }, now, out);
         }
         self.advance_from(now, out);
     }

@@ -264,6 +264,34 @@ fn why_a_host_is_out_of_a_balancer() {
 }
 
 #[test]
+fn a_worker_in_trouble_says_why_and_says_when_it_is_over() {
+    let mut world = World::with_slots(1);
+    let join =
+        model::request::Join { trouble: "a journal is damaged".into(), ..World::join_request("a", "php", &["p"]) };
+    world.joined(&join);
+    let trouble = |world: &World| world.state.read_members(&about("host/a"), world.now).rows.remove(0).trouble;
+    assert_eq!(trouble(&world), "a journal is damaged");
+    assert_eq!(
+        why(&world, "host/a"),
+        [
+            "a neither holds nor waits",
+            "- worker: alive, and can restart nothing",
+            "    a journal is damaged | a$ journalctl -u stagger -p warning",
+        ]
+    );
+    let long = model::request::Join { trouble: "x".repeat(5_000), ..join.clone() };
+    world.joined(&long);
+    assert_eq!(trouble(&world).len(), model::lease::TEXT_BYTES_MAX);
+    world.joined(&model::request::Join { trouble: String::new(), ..join.clone() });
+    assert_eq!(trouble(&world), "");
+    assert!(why(&world, "host/a").contains(&"+ worker: alive, version 0.1.0".to_owned()));
+    world.joined(&join);
+    world.decide(&Request::Quiet(Quiet::Member { host: name("a"), session: join.session.clone() }));
+    world.later(5_000);
+    assert!(why(&world, "host/a")[1].starts_with("- worker: down"), "being down comes first");
+}
+
+#[test]
 fn why_a_pool_a_rollout_and_everything_stand_still() {
     let mut world = busy();
     assert_eq!(why(&world, "pool/p")[0], "p: 3 of 3 out, 1 wait, 4 members");

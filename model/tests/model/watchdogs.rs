@@ -242,9 +242,11 @@ fn the_rules_of_once_and_of_the_budget_bite() {
         rollout.forgiven = 1;
     };
     assert_eq!(changed(&forgiven, Progress::Owes), [] as [&str; 0]);
-    let strict = |begun| move |rollout: &mut Rollout| {
-        rollout.strict = true;
-        rollout.tally.begun = begun;
+    let strict = |begun| {
+        move |rollout: &mut Rollout| {
+            rollout.strict = true;
+            rollout.tally.begun = begun;
+        }
     };
     assert_eq!(changed(&strict(1), Progress::Owes), [] as [&str; 0], "one failed, one at stake, and two may");
     assert_eq!(changed(&strict(2), Progress::Owes), [budget]);

@@ -264,6 +264,7 @@ impl World {
             metrics: None,
             sightings: Vec::new(),
             highest: BTreeMap::new(),
+            trouble: String::new(),
             patience_ms: 60_000,
         }
     }

@@ -33,9 +33,22 @@ pub(crate) fn members(rows: &[MemberRow], filter: Filter) -> String {
         .to_owned();
     }
     let down = rows.iter().filter(|row| row.down).count();
+    let troubled: Vec<&MemberRow> = rows.iter().filter(|row| !row.trouble.is_empty()).collect();
     let text =
         table(&["HOST", "STATE", "SEEN", "VERSION", "LEASE", "SERVICES", "OUT OF"], rows.iter().map(cells).collect());
-    format!("{text}\n{}, {down} down", super::text::count(rows.len(), "member"))
+    let mut lines = vec![text];
+    lines.extend(troubled.iter().map(|row| format!("{}: {}", row.host, clean(&row.trouble))));
+    let trouble = if troubled.is_empty() { String::new() } else { format!(", {} in trouble", troubled.len()) };
+    lines.push(format!("{}, {down} down{trouble}", super::text::count(rows.len(), "member")));
+    lines.join("\n")
+}
+
+fn state(row: &MemberRow) -> &'static str {
+    match (row.down, row.trouble.is_empty()) {
+        (true, _) => "down",
+        (false, true) => "alive",
+        (false, false) => "trouble",
+    }
 }
 
 fn cells(row: &MemberRow) -> Vec<String> {
@@ -43,7 +56,7 @@ fn cells(row: &MemberRow) -> Vec<String> {
     let out: Vec<String> = row.sightings.iter().filter(|seen| seen.presence != Presence::In).map(out_of).collect();
     vec![
         row.host.to_string(),
-        if row.down { "down" } else { "alive" }.to_owned(),
+        state(row).to_owned(),
         age(row.heard_ms),
         clean(&row.version),
         row.lease.map_or_else(|| "–".to_owned(), |state| state.to_string()),
@@ -78,6 +91,7 @@ mod tests {
             services: BTreeMap::from([("php-fpm".parse().expect("a service"), Default::default())]),
             metrics: None,
             sightings,
+            trouble: String::new(),
             lease: None,
         }
     }
@@ -117,6 +131,22 @@ mw3     down   4s    0.1.0    –       php-fpm   php-fpm unknown at lb1 (timed 
         assert_eq!(kept(Filter { out: true, down: true }), ["mw3"]);
         assert_eq!(kept(Filter { out: false, down: true }), ["mw3"]);
         assert_eq!(kept(Filter::default()).len(), 3);
+    }
+
+    #[test]
+    fn a_worker_in_trouble_says_why() {
+        let mut stuck = member("mw2", false, Vec::new());
+        stuck.trouble = "a journal is damaged:\u{1b} line 3".to_owned();
+        let expected = "\
+HOST  STATE    SEEN  VERSION  LEASE  SERVICES  OUT OF
+mw1   alive    4s    0.1.0    –      php-fpm   –
+mw2   trouble  4s    0.1.0    –      php-fpm   –
+mw2: a journal is damaged: line 3
+2 members, 0 down, 1 in trouble";
+        let rows = [member("mw1", false, Vec::new()), stuck];
+        assert_eq!(members(&rows, Filter::default()), expected);
+        let gone = MemberRow { down: true, ..rows[1].clone() };
+        assert!(members(&[gone], Filter::default()).contains("mw2   down   4s"), "being down comes first");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A restart by hand: a line per step as it ends, and how it all ended.
 
 use super::text::{clean, last_lines, ordinal, seconds};
-use crate::worker::Progress;
+use crate::worker::{Progress, Trouble};
 use model::host::Finish;
 use model::names::{Host, Service};
 use model::rollout::Report;
@@ -27,6 +27,11 @@ pub(crate) fn progress(progress: &Progress) -> Line {
         Progress::Waiting { place, why } => {
             Line::Aside(format!("waiting for a lease, {}: {}", ordinal(*place), clean(why)))
         }
+        Progress::Over { service, report, is_earlier: true } => {
+            Line::Aside(format!("what an earlier process left of {service} is over: {}", earlier(report)))
+        }
+        Progress::Trouble(Trouble { why: Some(why), .. }) => Line::Aside(format!("trouble: {}", clean(why))),
+        Progress::Trouble(Trouble { why: None, .. }) => Line::Aside("the trouble is over".to_owned()),
         Progress::Began(_) | Progress::Over { .. } => Line::None,
         Progress::Ended { step, ms, note, fault } => Line::Step(step_line(*step, *ms, note, fault.as_ref())),
         Progress::Undoing(why) => Line::Aside(format!("undoing: {}", clean(why))),
@@ -61,6 +66,7 @@ pub(crate) fn word(finish: &Finish) -> &'static str {
         Finish::NoLease(_) => "no_lease",
         Finish::Leaseless(_) => "leaseless",
         Finish::Stuck(_) => "stuck",
+        Finish::Unrun { .. } => "not_run",
         Finish::Interrupted => "interrupted",
     }
 }
@@ -71,6 +77,7 @@ pub(crate) fn report(finish: &Finish) -> Option<&Report> {
         Finish::Restarted(report) | Finish::Failed(report) | Finish::Leaseless(report) | Finish::Stuck(report) => {
             Some(report)
         }
+        Finish::Unrun { earlier, .. } => Some(earlier),
         Finish::Stopped | Finish::NothingToDo(_) | Finish::NoLease(_) | Finish::Interrupted => None,
     }
 }
@@ -96,9 +103,26 @@ pub(crate) fn finish(service: &Service, finish: &Finish, host: &Host) -> String 
             cause(report),
             out_of(report)
         ),
+        Finish::Unrun { earlier: left, instead } => format!(
+            "{}\nerror: what an earlier process left is over: {}\nhint: stagger why {host}",
+            self::finish(service, instead, host),
+            earlier(left)
+        ),
         Finish::Stopped | Finish::Interrupted => {
             format!("interrupted: {service} was not restarted, and all is as it was")
         }
+    }
+}
+
+/// How a sequence ended that was only finished here.
+fn earlier(report: &Report) -> String {
+    let how = match (report.stuck, report.outcome) {
+        (true, _) => "STUCK, a person is needed".to_owned(),
+        (false, outcome) => outcome.to_string(),
+    };
+    match (&report.step, report.cause.as_str()) {
+        (None, "") => format!("{how}{}", out_of(report)),
+        _ => format!("{how}, {}{}", cause(report), out_of(report)),
     }
 }
 
@@ -156,6 +180,24 @@ mod tests {
     }
 
     #[test]
+    fn how_an_earlier_sequence_ended_is_told() {
+        let over = |report: Report, is_earlier| {
+            progress(&Progress::Over { service: names().0, report: Box::new(report), is_earlier })
+        };
+        let good = Report::plain(Outcome::Restarted);
+        let line = "what an earlier process left of php-fpm is over: restarted";
+        assert_eq!(over(good.clone(), true), Line::Aside(line.to_owned()));
+        assert_eq!(over(good, false), Line::None, "its own end has a line of its own");
+        let stuck = Report { stuck: true, cause: "nobody can tell".to_owned(), ..Report::plain(Outcome::Failed) };
+        let line = "what an earlier process left of php-fpm is over: STUCK, a person is needed, nobody can tell";
+        assert_eq!(over(stuck, true), Line::Aside(line.to_owned()));
+        let trouble =
+            |why: Option<&str>| progress(&Progress::Trouble(Trouble { why: why.map(str::to_owned), is_damage: false }));
+        assert_eq!(trouble(Some("disk full")), Line::Aside("trouble: disk full".to_owned()));
+        assert_eq!(trouble(None), Line::Aside("the trouble is over".to_owned()));
+    }
+
+    #[test]
     fn the_end_says_what_became_of_the_host() {
         let (service, host) = names();
         let end = |how: Finish| finish(&service, &how, &host);
@@ -175,5 +217,12 @@ mod tests {
             "error: no lease, and nothing was done: full\nhint: stagger why mw1"
         );
         assert!(end(Finish::Interrupted).ends_with("all is as it was"));
+        let instead = Box::new(Finish::NothingToDo("free_mib 300".to_owned()));
+        let failed = report(failed_target("mw1"));
+        let unrun = Finish::Unrun { earlier: failed.clone(), instead };
+        let expected = "NOT restarting php-fpm: free_mib 300\nerror: what an earlier process left is over: failed, restart: \
+                        exit 78: [pool www] unknown entry 'pm.max_chldren'; out of lb1, lb2\nhint: stagger why mw1";
+        assert_eq!(end(unrun.clone()), expected);
+        assert_eq!((word(&unrun), super::report(&unrun)), ("not_run", Some(&*failed)));
     }
 }

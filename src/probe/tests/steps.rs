@@ -71,13 +71,13 @@ async fn a_rules_command_that_fails_is_told_of() {
 
 #[tokio::test]
 async fn a_drain_takes_its_least_even_when_nothing_is_in_flight() {
-    let plain = drain(&Drain { min: ms(120), max: ms(5000), until: None }, &client()).await;
+    let plain = drain(&Drain { min: ms(120), max: ms(5000), until: None }, &client(), |_| ()).await;
     assert!(plain.waited >= ms(120) && plain.waited < ms(2000) && !plain.timed_out, "{plain:?}");
     let probe = exec("echo 0");
     let until = predicate(&probe, "answer == 0");
-    let quiet = drain(&Drain { min: ms(120), max: ms(5000), until: Some((probe, until)) }, &client()).await;
+    let quiet = drain(&Drain { min: ms(120), max: ms(5000), until: Some((probe, until)) }, &client(), |_| ()).await;
     assert!(quiet.waited >= ms(120) && quiet.waited < ms(4000) && !quiet.timed_out, "{quiet:?}");
-    assert_eq!(quiet.in_flight, "0");
+    assert_eq!(quiet.in_flight, "0 in flight");
 }
 
 #[tokio::test]
@@ -89,10 +89,11 @@ async fn a_drain_waits_for_what_is_in_flight_but_not_for_ever() {
     let probe = exec(&script);
     let until = predicate(&probe, "answer <= 1");
     let gone =
-        drain(&Drain { min: ms(0), max: ms(9000), until: Some((probe.clone(), until.clone())) }, &client()).await;
-    assert!(!gone.timed_out && gone.in_flight == "1" && gone.waited >= ms(500), "{gone:?}");
+        drain(&Drain { min: ms(0), max: ms(9000), until: Some((probe.clone(), until.clone())) }, &client(), |_| ())
+            .await;
+    assert!(!gone.timed_out && gone.in_flight == "1 in flight" && gone.waited >= ms(500), "{gone:?}");
     std::fs::write(&count, "1000").expect("written");
-    let late = drain(&Drain { min: ms(0), max: ms(1500), until: Some((probe, until)) }, &client()).await;
+    let late = drain(&Drain { min: ms(0), max: ms(1500), until: Some((probe, until)) }, &client(), |_| ()).await;
     assert!(
         late.timed_out
             && late.waited >= ms(1450)
@@ -101,12 +102,33 @@ async fn a_drain_waits_for_what_is_in_flight_but_not_for_ever() {
     );
     let broken = exec("exit 1");
     let until = predicate(&broken, "stdout == ''");
-    let unread = drain(&Drain { min: ms(0), max: ms(1500), until: Some((broken, until)) }, &client()).await;
+    let unread = drain(&Drain { min: ms(0), max: ms(1500), until: Some((broken, until)) }, &client(), |_| ()).await;
     assert!(unread.timed_out && unread.in_flight == "no usable answer: exit 1", "{unread:?}");
     let silent = exec("sleep 600");
     let until = predicate(&silent, "exit == 0");
-    let unheard = drain(&Drain { min: ms(0), max: ms(1500), until: Some((silent, until)) }, &client()).await;
+    let unheard = drain(&Drain { min: ms(0), max: ms(1500), until: Some((silent, until)) }, &client(), |_| ()).await;
     assert!(unheard.timed_out && unheard.waited < ms(9000), "{unheard:?}");
+}
+
+#[tokio::test]
+async fn a_drain_tells_what_is_in_flight_at_each_look() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let count = folder.path().join("count");
+    let script = format!("n=$(cat {0} 2>/dev/null || echo 3); echo $((n-1)) > {0}; echo $n", count.display());
+    let probe = exec(&script);
+    let until = predicate(&probe, "answer <= 1");
+    let mut told = Vec::new();
+    let wanted = Drain { min: ms(0), max: ms(9000), until: Some((probe.clone(), until.clone())) };
+    let gone = drain(&wanted, &client(), |note| told.push(note.to_owned())).await;
+    assert_eq!(told, ["3 in flight", "2 in flight", "1 in flight"]);
+    assert_eq!(Some(&gone.in_flight), told.last());
+    std::fs::write(&count, "1").expect("written");
+    let (mut told, started) = (Vec::new(), std::time::Instant::now());
+    let wanted = Drain { min: ms(700), ..wanted };
+    let least = drain(&wanted, &client(), |note| told.push((note.to_owned(), started.elapsed()))).await;
+    assert!(least.waited >= ms(700) && !least.timed_out, "{least:?}");
+    assert_eq!(told.iter().map(|(note, _)| note.as_str()).collect::<Vec<_>>(), ["1 in flight", "0 in flight"]);
+    assert!(told[0].1 < ms(700), "and in the least time already, without ending it: {told:?}");
 }
 
 /// Asks a command that answers good (`0`) or bad as the file's lines say, one line per question; then good for ever.

@@ -99,7 +99,7 @@ fn force_stays_in_the_balancers() {
     rig.answered(Ok(granted(&rig.claim())));
     assert_eq!(rig.held(30_000), ["prepare restart"]);
     assert_eq!(rig.on(Event::Prepared(Prepared::Identity(None))), ["begin"]);
-    assert_eq!(rig.begun(Ok(go(7))), ["+begun", "+acting", "renew restart", "act restart"]);
+    assert_eq!(rig.begun(Ok(go(7))), ["+granted", "+begun", "+acting", "renew restart", "act restart"]);
     rig.acted();
     assert_eq!(rig.acted(), ["+acted", "+ended", "settle released restarted"]);
 }
@@ -113,8 +113,8 @@ fn an_emergency_asks_nobody() {
     assert_eq!(rig.acted(), ["+acted", "+acting", "act drain"]);
     assert_eq!(rig.host.wake_at(), None, "there is nothing to renew");
     rig.acted();
-    assert_eq!(rig.looked(&[("lb1", false)]), ["+inspected", "prepare restart"]);
-    assert_eq!(rig.on(Event::Prepared(Prepared::Identity(None))), ["+acting", "act restart"]);
+    assert!(rig.looked(&[("lb1", false)]).is_empty());
+    assert_eq!(rig.on(Event::Prepared(Prepared::Identity(None))), ["+acted", "+inspected", "+acting", "act restart"]);
     rig.acted();
     rig.acted();
     assert_eq!(rig.acted(), ["+acted", "+ended", "settle released restarted"]);
@@ -172,12 +172,14 @@ fn silence_is_counted_from_the_last_answer() {
 fn a_service_may_say_that_it_restarts_all_the_same() {
     let mut rig = Rig::new(Some(Errand { unreachable_restart: true, ..errand() }));
     lockable(&mut rig);
-    assert_eq!(ask_in_vain(&mut rig), ["+unleased", "prepare depool"]);
+    assert_eq!(ask_in_vain(&mut rig), ["prepare depool"]);
     rig.looks(&[("lb1", true)]);
     rig.acted();
     rig.acted();
     rig.looked(&[("lb1", false)]);
-    assert_eq!(rig.on(Event::Prepared(Prepared::Identity(None))), ["+acting", "act restart"]);
+    rig.on(Event::Prepared(Prepared::Identity(None)));
+    assert!(rig.journal.iter().any(|record| matches!(record, Record::Unleased)));
+    assert!(matches!(rig.journal.last(), Some(Record::Acting { step: Step::Restart, .. })));
     rig.acted();
     rig.acted();
     rig.acted();
@@ -193,7 +195,7 @@ fn it_gives_way_to_a_pause_and_comes_back() {
         rig.held(30_000);
         rig.on(Event::Prepared(Prepared::Identity(None)));
         rig.now += 1_000;
-        assert_eq!(rig.begun(Ok(paused())), ["+ended", "settle gave_way cancelled"]);
+        assert_eq!(rig.begun(Ok(paused())), ["+granted", "+ended", "settle gave_way cancelled"]);
         rig
     };
     for wait_ms in [None, Some(1_001)] {
@@ -243,6 +245,14 @@ fn a_service_that_is_not_configured_is_refused() {
     let mut rig = Rig::new(Some(Errand { service: "nginx".parse().expect("a service"), ..errand() }));
     assert_eq!(lockable(&mut rig), ["unlock", "exit 2"]);
     assert_eq!(rig.finish, Some(Finish::NoLease("nginx is not configured".into())));
+}
+
+#[test]
+fn a_disk_that_cannot_be_used_is_said() {
+    let mut rig = Rig::new(Some(errand()));
+    rig.on(Event::Started);
+    assert_eq!(rig.on(Event::NotLocked("disk full".into())), ["exit 2"]);
+    assert_eq!(rig.finish, Some(Finish::NoLease("disk full".into())));
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn a_waiter_asks_on_under_its_claim() {
     assert_eq!(effects, ["+resumed", "ask 10000"]);
     assert_eq!(rig.ask.clone().expect("an ask").claim.as_str(), rig.claim());
     assert_eq!(rig.answered_at(rig.now - 600, Ok(queued())), ["ask 10000"]);
-    assert_eq!(rig.answered(Ok(granted(&rig.claim()))), ["+granted", "renew -"]);
+    assert_eq!(rig.answered(Ok(granted(&rig.claim()))), ["renew -", "prepare depool"]);
 }
 
 #[test]
@@ -90,11 +90,12 @@ fn an_interrupted_restart_is_looked_at() {
     assert_eq!(rig.on(Event::Inspected(Seen::Unknown("?".into()))), ["+inspected", "+ended", "settle kept failed"]);
     assert!(rig.settle.clone().and_then(|settle| settle.report).is_some_and(|report| report.stuck));
     let (mut rig, _) = crash(&Rig::restarting());
-    assert_eq!(rig.on(Event::Inspected(Seen::NotDone)), ["+inspected", "renew restart"], "whose lease is it?");
-    assert_eq!(rig.held(30_000), ["look php"]);
-    assert_eq!(rig.looked(&[("lb1", false)]), ["+inspected", "prepare restart"]);
+    assert_eq!(rig.on(Event::Inspected(Seen::NotDone)), ["renew restart"], "whose lease is it?");
+    assert_eq!(rig.held(30_000), ["prepare restart", "look php"]);
+    rig.looked(&[("lb1", false)]);
     assert_eq!(rig.on(Event::Prepared(Prepared::Identity(Some("i1".into())))), ["begin"]);
-    assert_eq!(rig.begun(Ok(go(7))), ["+begun", "+acting", "renew restart", "act restart"]);
+    let restarts = ["+inspected", "+inspected", "+begun", "+acting", "renew restart", "act restart"];
+    assert_eq!(rig.begun(Ok(go(7))), restarts);
 }
 
 #[test]
@@ -153,7 +154,13 @@ fn a_command_does_not_wait_for_ever_for_what_was_left() {
         rig.now = rig.host.wake_at().expect("a retry").0;
         assert_eq!(rig.on(Event::Woke), ["settle kept failed"]);
     }
-    assert_eq!(rig.settled(Err(())), ["unlock", "exit 2"]);
+    assert_eq!(rig.settled(Err(())), ["unlock", "exit 1"]);
+    match rig.finish.clone() {
+        Some(Finish::Unrun { earlier, instead }) => {
+            assert_eq!((earlier.cause.as_str(), instead.exit_code()), ("exit 1", 2));
+        }
+        other => panic!("{other:?}"),
+    }
     let mut rig = Rig::new(Some(errand()));
     rig.on(Event::Started);
     rig.unfinished(&ended.journal);
@@ -193,7 +200,7 @@ fn a_journal_that_makes_no_sense_is_stuck_and_told_once() {
     rig.on(Event::Started);
     assert_eq!(rig.unfinished(&[Record::Settled]), ["unlock"]);
     assert!(rig.host.stuck().is_some_and(|why| why.contains("settled")));
-    assert_eq!(rig.host.wake_at(), None);
+    assert_eq!((rig.host.trouble(), rig.host.is_idle()), (rig.host.stuck(), false));
     let held = || Box::new(Welcome { lease: Some(lease("q9", by_rollout())), ..welcome(&[("php@7", true, false)]) });
     assert_eq!(rig.on(Event::Joined(Box::new(welcome(&[])))), [""; 0]);
     assert_eq!(rig.on(Event::Joined(held())), ["settle kept failed"]);
@@ -202,6 +209,69 @@ fn a_journal_that_makes_no_sense_is_stuck_and_told_once() {
     assert!(rig.on(Event::Joined(held())).is_empty() && rig.on(Event::Woke).is_empty(), "it takes nothing up");
     assert_eq!(rig.on(Event::StopRequested), ["exit 0"]);
     assert!(Rig::queued().host.stuck().is_none());
+}
+
+#[test]
+fn a_damaged_journal_is_looked_at_again_and_its_end_is_noticed() {
+    let mut rig = Rig::daemon();
+    rig.on(Event::Started);
+    assert_eq!(rig.on(Event::Damaged("line 3".into())), ["unlock"]);
+    rig.owes("php@7", true, false);
+    for _ in 0..3 {
+        assert_eq!(rig.host.wake_at().map(|at| at.0), Some(rig.now + 60_000));
+        rig.now += 59_999;
+        assert!(rig.on(Event::Woke).is_empty(), "not yet");
+        rig.now += 1;
+        assert_eq!(rig.on(Event::Woke), ["lock"]);
+        assert_eq!((rig.host.stuck(), rig.host.wake_at()), (Some("line 3"), None), "nobody knows better yet");
+        assert_eq!(rig.on(Event::Damaged("line 3".into())), ["unlock"]);
+    }
+    for event in [Event::Busy("pid 7".into()), Event::NotLocked("disk full".into())] {
+        rig.now = rig.host.wake_at().expect("another look").0;
+        assert_eq!(rig.on(Event::Woke), ["lock"]);
+        assert!(rig.on(event).is_empty());
+        assert_eq!((rig.host.stuck(), rig.host.is_idle()), (Some("line 3"), false));
+        assert_eq!(rig.host.wake_at().map(|at| at.0), Some(rig.now + 5_000));
+    }
+    rig.now += 5_000;
+    rig.on(Event::Woke);
+    assert_eq!(rig.locked(), ["+opened", "ask 10000"], "somebody moved it away");
+    assert_eq!((rig.host.stuck(), rig.host.trouble()), (None, None));
+}
+
+/// A command that first ends a sequence in this way, and comes to nothing itself.
+fn unrun(failure: &str, stuck: bool) -> Rig {
+    let mut left = Rig::restarting();
+    if !stuck {
+        left.on(Event::Acted(super::rig::failed(failure)));
+    }
+    let mut rig = Rig::new(Some(Errand { always: false, ..errand() }));
+    rig.on(Event::Started);
+    rig.unfinished(&left.journal);
+    if stuck {
+        rig.on(Event::Inspected(Seen::Unknown(failure.into())));
+    }
+    assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "lock"]);
+    assert_eq!(rig.locked(), ["check php"]);
+    rig
+}
+
+#[test]
+fn a_command_that_only_ended_what_was_left_does_not_hide_how() {
+    for (stuck, code) in [(false, 1), (true, 4)] {
+        let mut rig = unrun("exit 78", stuck);
+        assert_eq!(rig.checked(Ok(false)), ["unlock".to_owned(), format!("exit {code}")]);
+        match rig.finish {
+            Some(Finish::Unrun { earlier, instead }) => {
+                assert!(earlier.cause.contains("exit 78") && earlier.stuck == stuck, "{earlier:?}");
+                assert_eq!(*instead, Finish::NothingToDo("free 3".into()));
+            }
+            other => panic!("{other:?}"),
+        }
+        let mut rig = unrun("exit 78", stuck);
+        rig.checked(Err(super::rig::fault("no socket")));
+        assert!(matches!(rig.finish, Some(Finish::Failed(_))), "its own failure comes first");
+    }
 }
 
 /// A daemon that is told of a lease that no journal tells of, and has the lock.

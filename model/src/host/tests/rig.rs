@@ -82,11 +82,11 @@ impl Rig {
         rig
     }
 
-    /// Its lease is known to be its own, for 30 s from now.
+    /// Its lease is known to be its own, for 30 s from now, and the balancers are asked.
     pub(super) fn leased() -> Rig {
         let mut rig = Rig::queued();
-        rig.answered(Ok(granted(&rig.claim())));
-        assert_eq!(rig.held(30_000), ["prepare depool"]);
+        assert_eq!(rig.answered(Ok(granted(&rig.claim()))), ["renew -", "prepare depool"]);
+        assert!(rig.held(30_000).is_empty());
         rig
     }
 
@@ -110,14 +110,14 @@ impl Rig {
 
     pub(super) fn beginning() -> Rig {
         let mut rig = Rig::looking();
-        rig.looked(&[("lb1", false)]);
+        assert!(rig.looked(&[("lb1", false)]).is_empty());
         assert_eq!(rig.on(Event::Prepared(Prepared::Identity(Some("i1".into())))), ["begin"]);
         rig
     }
 
     pub(super) fn restarting() -> Rig {
         let mut rig = Rig::beginning();
-        assert_eq!(rig.begun(Ok(go(7))), ["+begun", "+acting", "renew restart", "act restart"]);
+        assert_eq!(rig.begun(Ok(go(7))), ["+acted", "+inspected", "+begun", "+acting", "renew restart", "act restart"]);
         rig
     }
 
@@ -140,9 +140,9 @@ impl Rig {
             Effect::Unlock => "unlock".to_owned(),
             Effect::Join => "join".to_owned(),
             Effect::Check(service) => format!("check {service}"),
-            Effect::Record(record) => {
-                words.push(format!("+{}", record.word()));
-                self.journal.push(record);
+            Effect::Record(records) => {
+                words.extend(records.iter().map(|record| format!("+{}", record.word())));
+                self.journal.extend(records);
                 if !self.holds_records {
                     words.extend(self.recorded());
                 }

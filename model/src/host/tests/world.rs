@@ -48,6 +48,8 @@ struct World {
     host: Option<Host>,
     now: u64,
     main: Option<Effect<usize>>,
+    /// Whether the running incarnation is being found out, beside.
+    identifies: bool,
     renewals: Vec<(u64, Renew)>,
     /// One journal per sequence.
     disk: Vec<Vec<Record>>,
@@ -74,6 +76,7 @@ impl World {
             host: None,
             now: 100_000,
             main: None,
+            identifies: false,
             renewals: Vec::new(),
             disk: Vec::new(),
             sequences: 0,
@@ -97,6 +100,7 @@ impl World {
     fn boot(&mut self) {
         let setup = Setup { holder: "mw1".parse().expect("a holder"), duties: duties(), errand: None, seed: self.now };
         (self.host, self.main, self.stopping, self.exited) = (Some(Host::new(setup)), None, false, false);
+        self.identifies = false;
         self.renewals.clear();
         self.tell(Event::Started);
         self.join();
@@ -115,6 +119,7 @@ impl World {
                 Effect::Unlock => {}
                 Effect::Join => self.join(),
                 Effect::Renew(renew) => self.renewals.push((self.now, renew)),
+                Effect::Prepare(Step::Restart) => self.identifies = true,
                 Effect::Exit(_) => self.exited = true,
                 effect => {
                     let is_droppable = self.main.as_ref().is_none_or(|old| {
@@ -193,6 +198,10 @@ impl World {
     }
 
     fn main(&mut self, op: Op) {
+        if std::mem::take(&mut self.identifies) {
+            let identity = Some(self.incarnation.to_string());
+            self.tell(Event::Prepared(Prepared::Identity(identity)));
+        }
         let Some(effect) = self.main.take() else {
             if matches!(op, Op::DiesBefore | Op::DiesAfter) {
                 self.boot();
@@ -238,7 +247,7 @@ impl World {
                 Event::Locked(Box::new(Locked { fresh, unfinished: self.open().cloned(), left_out }))
             }
             Effect::Check(_) => Event::Checked(Checked { ms: 1, note: String::new(), restart: Ok(is_done) }),
-            Effect::Record(record) => self.record(record, is_done),
+            Effect::Record(records) => self.record(records, op, is_done),
             Effect::Ask { ask, .. } => {
                 let claim = ask.claim.to_string();
                 let is_free = self.lease.as_ref().is_none_or(|(own, heard)| *own == claim || now >= heard + TTL_MS);
@@ -265,8 +274,7 @@ impl World {
                 self.said_go = !is_lost && matches!(begin, Begin::Go { .. });
                 Event::Begun { sent, begin: if is_lost { Err("cut".to_owned()) } else { Ok(begin) } }
             }
-            Effect::Prepare(Step::Depool) => Event::Prepared(Prepared::Looks(self.looks(op))),
-            Effect::Prepare(_) => Event::Prepared(Prepared::Identity(Some(self.incarnation.to_string()))),
+            Effect::Prepare(_) => Event::Prepared(Prepared::Looks(self.looks(op))),
             Effect::Look(_) => {
                 let forgets = std::mem::take(&mut self.forgetful);
                 self.is_in |= forgets && self.was_in;
@@ -283,22 +291,33 @@ impl World {
         }
     }
 
-    fn record(&mut self, record: Record, is_done: bool) -> Event<usize> {
+    /// A worker that dies in the middle may have written the first of them.
+    fn record(&mut self, records: Vec<Record>, op: Op, is_done: bool) -> Event<usize> {
         if !is_done {
             return Event::NotRecorded("disk full".into());
         }
-        match &record {
-            Record::Opened(_) => {
-                self.disk.push(Vec::new());
-                (self.was_in, self.opened_at) = (self.is_in, self.incarnation);
+        let kept = if matches!(op, Op::DiesAfter) { self.kept(records.len()) } else { records.len() };
+        let mut count = 0;
+        for record in records.into_iter().take(kept) {
+            match &record {
+                Record::Opened(_) => {
+                    self.disk.push(Vec::new());
+                    (self.was_in, self.opened_at) = (self.is_in, self.incarnation);
+                }
+                Record::Begun { .. } => self.acts_since_begun = 0,
+                _ => {}
             }
-            Record::Begun { .. } => self.acts_since_begun = 0,
-            _ => {}
+            let file = self.disk.iter_mut().rev().find(|file| !matches!(file.last(), Some(Record::Settled)));
+            let file = file.expect("an open journal");
+            file.push(record);
+            count = file.len();
         }
-        let file = self.disk.iter_mut().rev().find(|file| !matches!(file.last(), Some(Record::Settled)));
-        let file = file.expect("an open journal");
-        file.push(record);
-        Event::Recorded(file.len())
+        Event::Recorded(count)
+    }
+
+    /// How many of so many reach the disk when the power fails: any number, by the clock.
+    fn kept(&self, of: usize) -> usize {
+        usize::try_from(self.now).expect("a small number") % (of + 1)
     }
 
     fn looks(&self, op: Op) -> Vec<Look> {
@@ -358,7 +377,7 @@ impl World {
             while !self.renewals.is_empty() {
                 self.run(Op::Renewed(true));
             }
-            if self.main.is_some() {
+            if self.main.is_some() || self.identifies {
                 self.run(Op::Done);
                 continue;
             }

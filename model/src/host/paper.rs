@@ -1,0 +1,85 @@
+//! What a sequence writes down, and when: what happened waits in memory for what is to be done next, and one sync serves both.
+//!
+//! Owns the order of record and act. A crash in between only has the last act done again, or looked at, which its own
+//! record allows. Called by `work` and `answers`.
+
+use crate::host::Effect;
+use crate::host::pace::Pace;
+use crate::host::work::{Doing, Work};
+use crate::sequence::{Record, Step};
+use crate::time::Time;
+
+impl Work {
+    /// Takes a record in; `false` when it cannot be.
+    fn take(&mut self, record: Record) -> bool {
+        match self.sequence.record(&record) {
+            Ok(()) => self.unwritten.push(record),
+            Err(illegal) => self.broken = Some(illegal.to_string()),
+        }
+        self.broken.is_none()
+    }
+
+    /// Something has happened. It goes to the disk with what announces the next act: until then a crash only has it done again.
+    pub(super) fn happened<R>(&mut self, record: Record, now: Time, out: &mut Vec<Effect<R>>) {
+        if self.take(record) {
+            self.advance_from(now, out);
+        }
+    }
+
+    /// Something is to be done: it waits until this is on disk, with all that happened before it.
+    pub(super) fn write<R>(&mut self, record: Record, out: &mut Vec<Effect<R>>) {
+        if self.take(record) {
+            self.flush(out);
+        }
+    }
+
+    pub(super) fn flush<R>(&mut self, out: &mut Vec<Effect<R>>) {
+        let records = std::mem::take(&mut self.unwritten);
+        self.doing = Doing::Recording(records.clone());
+        out.push(Effect::Record(records));
+    }
+
+    pub(super) fn recorded<R>(&mut self, receipt: R, now: Time, out: &mut Vec<Effect<R>>) {
+        let Doing::Recording(records) = &self.doing else { return };
+        let last = records.last().cloned();
+        self.doing = Doing::Nothing;
+        self.tries = 0;
+        let Some(record) = last else { return };
+        match record {
+            Record::Opened(_) => {
+                self.opened = now;
+                self.advance(now, out);
+            }
+            // The disk took its time, and meanwhile the authority ran out.
+            Record::Acting { step: step @ (Step::Depool | Step::Restart), .. } if !self.may_go_on(now) => {
+                self.happened(Record::Withheld { step }, now, out);
+            }
+            Record::Acting { step, .. } => {
+                self.begin(Doing::Acting(step), Some(step), now);
+                self.renew(now, out);
+                out.push(Effect::Act(receipt, step));
+            }
+            Record::Undoing { .. } => {
+                self.begin(Doing::Undoing, Some(Step::Repool), now);
+                self.renew(now, out);
+                out.push(Effect::Undo(receipt));
+            }
+            _ => self.advance(now, out),
+        }
+    }
+
+    /// Nothing is acted that is not recorded, so this waits for the disk; unless there is nothing yet that must go on.
+    pub(super) fn not_recorded(&mut self, why: String, now: Time, pace: &mut Pace) {
+        match self.doing.clone() {
+            Doing::Recording(records) if matches!(records[..], [Record::Opened(_)]) => {
+                self.unopened = Some(why);
+                self.is_over = true;
+            }
+            Doing::Recording(records) => {
+                self.doing = Doing::Rewriting(records, now.plus(pace.retry(self.tries)));
+                self.tries += 1;
+            }
+            _ => {}
+        }
+    }
+}
