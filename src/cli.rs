@@ -1,7 +1,7 @@
 //! The command line: one file per command. Only here anything is printed, and only `main` exits.
 //!
-//! Reading order: [`Cli`] and [`main`]; what every command is given, [`context`] and [`client`]; how it ends, [`exit`] and
-//! [`failure`]; how it is shown, [`render`] (pure) and [`out`]. Never decides about leases or rollouts.
+//! Reading order: `Cli` and [`main`]; what every command is given, `context` and `client`; how it ends, `exit` and
+//! `failure`; how it is shown, `render` (pure) and `out`. Never decides about leases or rollouts.
 
 mod abort;
 mod announce;

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`names`], [`time`], [`settings`]; the records [`lease`], [`member`], [`rollout`], [`history`];
 //! what is asked and answered, [`request`]; the state and what changes it, [`state`] and [`change`]; the one function
-//! that decides, [`apply`], over a [`view`]; what can be looked at, [`read`] and [`why`]; what must always hold,
+//! that decides, [`mod@apply`], over a [`view`]; what can be looked at, [`read`] and [`why`]; what must always hold,
 //! [`invariants`]. The worker's side: [`sequence`] and [`host`].
 
 pub mod names;
