@@ -128,7 +128,7 @@ async fn play(fleet: &Fleet, args: &DemoArgs, json: bool) -> Result<u8, Failure>
         summary.add(played);
     }
     progress.end();
-    summary.close(fleet.balancer().counts());
+    summary.close(fleet.balancer().counts().peak_out);
     if json {
         out::json(&summary)?;
     }

@@ -25,7 +25,7 @@ pub(super) struct Played {
 }
 
 /// The figures of the act that deploys to everyone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Deploy {
     /// Hosts that restarted, by their services' own account.
     pub(super) restarted: u32,
@@ -33,6 +33,8 @@ pub(super) struct Deploy {
     pub(super) failed: u32,
     /// From the announcement until all was done.
     pub(super) wall: Duration,
+    /// What the observer at the balancer counted meanwhile.
+    pub(super) counts: Counts,
 }
 
 impl Played {
@@ -52,11 +54,11 @@ pub(super) struct Summary {
     failed: Option<u32>,
     /// The most hosts that were out at once, in all acts.
     peak_out: u32,
-    /// Requests in all acts.
-    requests: u64,
-    failed_requests: u64,
-    /// Requests that were made while at least one host was out.
-    requests_while_out: u64,
+    /// Requests during the deploy. One that fails in another act makes that act fail.
+    requests: Option<u64>,
+    failed_requests: Option<u64>,
+    /// Those of them that were made while at least one host was out.
+    requests_while_out: Option<u64>,
     wall_s: Option<f64>,
     /// ceil(hosts / slots) × (least drain + restart): what no order of restarts can beat.
     bound_s: f64,
@@ -73,9 +75,9 @@ impl Summary {
             restarted: None,
             failed: None,
             peak_out: 0,
-            requests: 0,
-            failed_requests: 0,
-            requests_while_out: 0,
+            requests: None,
+            failed_requests: None,
+            requests_while_out: None,
             wall_s: None,
             bound_s: options.bound().as_secs_f64(),
             efficiency: None,
@@ -89,18 +91,18 @@ impl Summary {
             let wall_s = deploy.wall.as_secs_f64();
             self.restarted = Some(deploy.restarted);
             self.failed = Some(deploy.failed);
+            self.requests = Some(deploy.counts.requests);
+            self.failed_requests = Some(deploy.counts.failed_requests);
+            self.requests_while_out = Some(deploy.counts.requests_while_out);
             self.wall_s = Some(thousandths(wall_s));
             self.efficiency = Some(thousandths(self.bound_s / wall_s));
         }
         self.acts.push(played);
     }
 
-    /// Adds what the observer counted.
-    pub(super) fn close(&mut self, counts: Counts) {
-        self.peak_out = counts.peak_out;
-        self.requests = counts.requests;
-        self.failed_requests = counts.failed_requests;
-        self.requests_while_out = counts.requests_while_out;
+    /// Adds the most hosts that the observer saw out at once, in all acts.
+    pub(super) fn close(&mut self, peak_out: u32) {
+        self.peak_out = peak_out;
     }
 
     /// Whether every act went well.
@@ -148,9 +150,10 @@ mod tests {
         let options =
             Options { hosts: 5, slots: 2, drain: Duration::from_secs(1), restart: Duration::from_millis(200) };
         let mut summary = Summary::new(&options);
-        let deploy = Deploy { restarted: 5, failed: 0, wall: Duration::from_millis(4000) };
+        let counts = Counts { peak_out: 1, requests: 10, requests_while_out: 6, ..Counts::default() };
+        let deploy = Deploy { restarted: 5, failed: 0, wall: Duration::from_millis(4000), counts };
         summary.add(Played { name: "deploy", ok: true, detail: "5 ok".to_owned(), deploy: Some(deploy) });
-        summary.close(Counts { peak_out: 2, requests: 10, requests_while_out: 6, ..Counts::default() });
+        summary.close(2);
         let expected = r#"{"hosts":5,"slots":2,"restarted":5,"failed":0,"peak_out":2,"requests":10,"failed_requests":0,"requests_while_out":6,"wall_s":4.0,"bound_s":3.6,"efficiency":0.9,"acts":[{"name":"deploy","ok":true,"detail":"5 ok"}]}"#;
         assert_eq!(serde_json::to_string(&summary).expect("JSON"), expected);
         assert!(summary.is_well());

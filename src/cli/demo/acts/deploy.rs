@@ -16,7 +16,6 @@ pub(super) async fn play(stage: &Stage<'_>) -> Result<(String, Deploy), ActError
     stage.restarted_once(&starts, stage.fleet.names(), build)?;
     let counts = stage.counts().since(&counts);
     must(counts.requests_while_out > 0, || "no request was made while a host was out".to_owned())?;
-    let deploy = Deploy { restarted: options.hosts, failed: row.tally.failed, wall };
     let detail = format!(
         "{} ok in {:.1}s (bound {:.1}s), never more than {} out; {} requests, {} failed",
         options.hosts,
@@ -26,5 +25,5 @@ pub(super) async fn play(stage: &Stage<'_>) -> Result<(String, Deploy), ActError
         grouped(counts.requests),
         if counts.failed_requests == 0 { "none".to_owned() } else { grouped(counts.failed_requests) },
     );
-    Ok((detail, deploy))
+    Ok((detail, Deploy { restarted: options.hosts, failed: row.tally.failed, wall, counts }))
 }
