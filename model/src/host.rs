@@ -88,6 +88,8 @@ pub struct Host {
     damage: Option<String>,
     /// Why nothing can be written or locked right now.
     hindrance: Option<String>,
+    /// Whether that is so since something could not be written; then only a write shows that it is over.
+    is_unwritable: bool,
     pace: Pace,
 }
 
@@ -138,6 +140,7 @@ impl Host {
             earlier: None,
             damage: None,
             hindrance: None,
+            is_unwritable: false,
         }
     }
 
@@ -178,11 +181,7 @@ impl Host {
     /// Takes in what happened, and returns what is to be done, in this order. `now` is the worker's own clock.
     pub fn on<R>(&mut self, event: Event<R>, now: Time) -> Vec<Effect<R>> {
         let mut out = Vec::new();
-        match &event {
-            Event::Locked(_) | Event::Recorded(_) => self.hindrance = None,
-            Event::NotLocked(why) | Event::NotRecorded(why) => self.hindrance = Some(why.clone()),
-            _ => {}
-        }
+        self.mark(&event);
         match event {
             Event::Started => self.lock(&mut out),
             Event::Joined(welcome) => self.joined(*welcome, now, &mut out),
@@ -205,6 +204,18 @@ impl Host {
         }
         self.close(now, &mut out);
         out
+    }
+
+    /// Whether the disk can be used, as far as this event tells.
+    fn mark<R>(&mut self, event: &Event<R>) {
+        let (hindrance, is_unwritable) = match event {
+            Event::Recorded(_) => (None, false),
+            Event::Locked(_) if !self.is_unwritable => (None, false),
+            Event::NotLocked(why) => (Some(why), false),
+            Event::NotRecorded(why) => (Some(why), true),
+            _ => return,
+        };
+        (self.hindrance, self.is_unwritable) = (hindrance.cloned(), is_unwritable);
     }
 
     fn woke<R>(&mut self, now: Time, out: &mut Vec<Effect<R>>) {

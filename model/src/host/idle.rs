@@ -64,6 +64,10 @@ impl Host {
         match (&self.phase, stray) {
             (Phase::Idle, stray) => {
                 self.stray = stray;
+                if self.idle_until().is_none() {
+                    // Nothing is left that it could hinder, nor anything that would show its end.
+                    (self.hindrance, self.is_unwritable) = (None, false);
+                }
                 self.take_up(now, out);
             }
             (Phase::Stuck(_), Some(lease)) if !self.has_told_stuck => {

@@ -373,6 +373,15 @@ fn a_full_disk_stops_what_is_not_begun_and_holds_what_is() {
     assert_eq!(rig.locked(), ["+opened"]);
     assert_eq!(rig.on(Event::NotRecorded("full".into())), ["unlock", "join"]);
     assert!(rig.owes("php@7", true, false).is_empty() && rig.host.wake_at().is_some(), "it rests");
+    rig.now = rig.host.wake_at().expect("the end of the rest").0;
+    assert_eq!(rig.on(Event::Woke), ["lock"]);
+    assert_eq!(rig.locked(), ["+opened"]);
+    assert_eq!(rig.host.trouble(), Some("full"), "that a lock can be had says nothing of it");
+    rig.on(Event::NotRecorded("full".into()));
+    rig.owes("php@7", true, false);
+    assert_eq!(rig.host.trouble(), Some("full"));
+    rig.on(Event::Joined(Box::new(rig::welcome(&[]))));
+    assert_eq!(rig.host.trouble(), None, "there is nothing left to write");
 
     let mut rig = Rig::depooling();
     rig.holds_records = true;
