@@ -140,9 +140,7 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
     /// Gives the host an event, and carries out what it says.
     fn take(&mut self, event: Event<Receipt>) {
         self.tell(&event);
-        let said = format!("{event:?}");
         let effects = self.host.on(event, clock::now());
-        tracing::debug!("EVENT {said:.300} -> {effects:?}");
         for effect in effects {
             self.carry_out(effect);
         }
