@@ -376,11 +376,6 @@ async fn killed_in_the_restart_act_the_next_run_finds_out_and_restarts_once() {
     LocalSet::new()
         .run_until(async {
             let site = Site::new().await;
-            let _x = tracing_subscriber::fmt()
-                .with_env_filter("stagger=trace")
-                .with_test_writer()
-                .with_ansi(false)
-                .try_init();
             site.touch("hold");
             let worker = site.start().await;
             let rollout = site.announce().await;
