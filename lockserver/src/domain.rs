@@ -20,10 +20,8 @@ use tokio::sync::{Notify, watch};
 
 /// How soon time is looked at again, at the soonest.
 const TICK_MIN: Duration = Duration::from_millis(10);
-/// How soon time is looked at again when something is due, at the latest: what becomes due meanwhile waits no longer.
-const TICK_DUE_MAX: Duration = Duration::from_secs(1);
-/// How soon time is looked at again when nothing is due.
-const TICK_MAX: Duration = Duration::from_secs(5);
+/// How soon time is looked at again, at the latest: what becomes due meanwhile waits no longer, and the clock sees no gap.
+const TICK_MAX: Duration = Duration::from_secs(1);
 
 /// Why a request was not answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -249,7 +247,7 @@ impl Domain {
         let now = inner.clock.now().time;
         let due = inner.state.next_due(now);
         inner.timer_idle = due.is_none();
-        Ok(due.map_or(TICK_MAX, |due| due.since(now).clamp(TICK_MIN, TICK_DUE_MAX)))
+        Ok(due.map_or(TICK_MAX, |due| due.since(now).clamp(TICK_MIN, TICK_MAX)))
     }
 
     /// Waits until there is something to write or to tell, or `patience` is over; `None` when the domain is closed and
