@@ -3,12 +3,11 @@
 //! Owns the restart act, and the look whether it happened. Never retries a restart, never decides whether there is to be
 //! one. Called by the worker.
 
+use crate::config::ServiceConfig;
 use crate::config::service::Restart;
-use crate::config::{Command, ServiceConfig};
 use crate::probe::ask::Client;
-use crate::probe::exec::{self, ExecError, ExecOptions, Exit};
+use crate::probe::exec::{ExecError, Exit};
 use model::sequence::{Fault, Seen};
-use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -16,10 +15,9 @@ use tokio::time::{Instant, sleep};
 pub const IDENTITY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest identity, in bytes.
 pub const IDENTITY_BYTES_MAX: usize = 1024;
-/// How long the same incarnation must be seen before a restart counts as not done: one that was handed to somebody else,
-/// such as the service manager, may go on after its command died.
+/// How long the same incarnation must be seen, at the least, before a restart counts as not done.
 pub const QUIET: Duration = Duration::from_secs(2);
-/// How long to go on asking while nobody can tell: a service in the middle of its restart may have no identity.
+/// How much longer to go on asking while nobody can tell: a service in the middle of its restart may have no identity.
 pub const INSPECT_MAX: Duration = Duration::from_secs(5);
 /// How far apart the looks in that time are.
 pub const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -29,7 +27,6 @@ pub const LOOK_EVERY: Duration = Duration::from_millis(250);
 pub struct Unit {
     restart: Restart,
     client: Client,
-    die_with_parent: Option<PathBuf>,
 }
 
 /// A restart that worked.
@@ -87,10 +84,9 @@ impl From<UnitError> for Fault {
 }
 
 impl Unit {
-    /// The unit of a service. `die_with_parent` is this program's executable: with it, a restart command does not outlive a
-    /// killed worker, so that none goes on after the lease behind it is lost.
-    pub fn new(service: &ServiceConfig, client: &Client, die_with_parent: Option<PathBuf>) -> Self {
-        Self { restart: service.restart.clone(), client: client.of(&service.name), die_with_parent }
+    /// The unit of a service. Its commands run in the client's environment.
+    pub fn new(service: &ServiceConfig, client: &Client) -> Self {
+        Self { restart: service.restart.clone(), client: client.of(&service.name) }
     }
 
     /// Restarts, once. The command sees the client's environment. A second call restarts again. Dropped, it kills the command
@@ -99,8 +95,7 @@ impl Unit {
     /// # Errors
     /// The command failed, took too long, or could not be started.
     pub async fn restart(&self) -> Result<Restarted, UnitError> {
-        let die_with_parent = self.die_with_parent.clone();
-        let exit = self.run(&self.restart.command, self.restart.timeout, die_with_parent).await?;
+        let exit = well(self.client.act(&self.restart.command, self.restart.timeout).await?)?;
         Ok(Restarted { output: exit.output(), ms: model::time::millis(exit.elapsed) })
     }
 
@@ -112,8 +107,7 @@ impl Unit {
         let Some(command) = &self.restart.identity else {
             return Ok(None);
         };
-        // It only looks: one that outlives its worker does no harm, and going through the shim costs a program's start.
-        let exit = self.run(command, IDENTITY_TIMEOUT, None).await?;
+        let exit = well(self.client.run(command, IDENTITY_TIMEOUT).await?)?;
         let identity = exit.stdout.trim();
         if identity.is_empty() || identity.len() > IDENTITY_BYTES_MAX {
             return Err(UnitError::NoIdentity { bytes: identity.len() });
@@ -121,14 +115,16 @@ impl Unit {
         Ok(Some(identity.to_owned()))
     }
 
-    /// Whether a restart that was begun, and whose end nobody saw, happened: another incarnation than `before` runs. That the
-    /// same one runs is believed only after it was seen for [`QUIET`] without a break; while nobody can tell, it is asked
-    /// again, at most for [`INSPECT_MAX`].
+    /// Whether a restart that was begun, and whose end nobody saw, happened: another incarnation than `before` runs. A restart
+    /// that was handed to somebody else, such as the service manager, may go on after its command died; so that the same one
+    /// runs is believed only after it was seen without a break for as long as a restart may take, its timeout. While nobody
+    /// can tell, it is asked again, for [`INSPECT_MAX`] longer than that.
     pub async fn inspect(&self, before: Option<&str>) -> Seen {
         let Some(before) = before else {
             return Seen::Unknown("which incarnation ran before the restart was not recorded".to_owned());
         };
-        let deadline = Instant::now() + INSPECT_MAX;
+        let quiet = self.restart.timeout.max(QUIET);
+        let deadline = Instant::now() + quiet + INSPECT_MAX;
         let mut same_since: Option<Instant> = None;
         loop {
             let asked = self.identity().await;
@@ -136,7 +132,7 @@ impl Unit {
             let unclear = match asked {
                 Ok(None) => return Seen::Unknown("no identity command is configured".to_owned()),
                 Ok(Some(present)) if present != before => return Seen::Done,
-                Ok(Some(_)) if now - *same_since.get_or_insert(now) >= QUIET => return Seen::NotDone,
+                Ok(Some(_)) if now - *same_since.get_or_insert(now) >= quiet => return Seen::NotDone,
                 Ok(Some(_)) => "it was the same one for too short a time".to_owned(),
                 Err(error) => {
                     same_since = None;
@@ -149,17 +145,10 @@ impl Unit {
             sleep(LOOK_EVERY).await;
         }
     }
+}
 
-    async fn run(
-        &self,
-        command: &Command,
-        timeout: Duration,
-        die_with_parent: Option<PathBuf>,
-    ) -> Result<Exit, UnitError> {
-        let options = ExecOptions { timeout, env: self.client.env().to_vec(), die_with_parent };
-        let exit = exec::run(command, &options).await?;
-        if exit.is_success() { Ok(exit) } else { Err(UnitError::Failed { exit }) }
-    }
+fn well(exit: Exit) -> Result<Exit, UnitError> {
+    if exit.is_success() { Ok(exit) } else { Err(UnitError::Failed { exit }) }
 }
 
 #[cfg(test)]

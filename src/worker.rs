@@ -243,10 +243,9 @@ fn shop<C: Coordinator>(config: &Config, coordinator: C, options: Options, what:
     Ok(Shop {
         config: Arc::new(config.clone()),
         coordinator: Arc::new(coordinator),
-        client: Client::new(&config.host)?,
+        client: Client::new(&config.host)?.acting_through(options.exe),
         journals,
         telemetry: Telemetry::new(config.state.clone())?,
-        exe: options.exe,
         what: what.to_owned(),
     })
 }

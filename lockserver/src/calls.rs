@@ -6,7 +6,7 @@
 use crate::domain::{Domain, Fault};
 use coordinator::wire::{HOLD_MS_MAX, JoinBody};
 use model::names::{Holder, Host, Id, RolloutName, Service};
-use model::request::{Answer, Ask, Joined, Quiet};
+use model::request::{Answer, Ask, Ending, Joined, Quiet, Settle, Settled};
 use model::time::millis;
 use model::{Reply, Request};
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,6 +71,18 @@ impl Calls {
         let by_service = registry.members.values().flat_map(BTreeMap::values);
         let by_service = by_service.filter(|listener| !services.is_disjoint(&listener.services));
         by_host.chain(by_service).for_each(|listener| listener.wake.notify_one());
+    }
+
+    /// Takes a claim's listener away: its holder has settled it, and wants nothing any more.
+    fn evict(&self, holder: &Holder, claim: &Id) {
+        let mut registry = self.registry();
+        let Some(claims) = registry.waiters.get_mut(holder) else { return };
+        if let Some(listener) = claims.remove(claim) {
+            listener.wake.notify_one();
+        }
+        if claims.is_empty() {
+            registry.waiters.remove(holder);
+        }
     }
 
     /// How many waiters, and how many workers, listen.
@@ -148,6 +160,13 @@ impl Held {
         listener.is_some_and(|listener| listener.number == self.number)
     }
 
+    /// Whether its claim was settled meanwhile.
+    fn is_evicted(&self) -> bool {
+        let Quiet::Waiter { holder, claim } = &self.quiet else { return false };
+        let registry = self.domain.calls.registry();
+        registry.waiters.get(holder).is_none_or(|claims| !claims.contains_key(claim))
+    }
+
     /// It is answered: whoever asked will ask again.
     fn answered(mut self) {
         self.answered = true;
@@ -206,6 +225,12 @@ pub(crate) async fn ask(domain: &Arc<Domain>, mut ask: Ask, hold_ms: u64) -> Res
     let mut over = Box::pin(tokio::time::sleep(hold));
     loop {
         let answer = asked(domain, &ask).await?;
+        if held.is_evicted() {
+            // It was settled over another call while this one asked: what that came to is given back.
+            held.answered();
+            settled(domain, &cancelled(&ask)).await?;
+            return Ok(answer);
+        }
         if let Answer::Queued(queued) = &answer {
             // Its own wait may be over before the hold is.
             let left = Duration::from_millis(queued.left_ms).max(RECHECK_MIN);
@@ -215,6 +240,26 @@ pub(crate) async fn ask(domain: &Arc<Domain>, mut ask: Ask, hold_ms: u64) -> Res
         }
         held.answered();
         return Ok(answer);
+    }
+}
+
+fn cancelled(ask: &Ask) -> Settle {
+    let (holder, claim) = (ask.holder.clone(), ask.claim.clone());
+    Settle { holder, claim, ending: Ending::Cancelled, rollout: None, report: None }
+}
+
+/// Settles a claim; a call of its that is still held is asked for no more.
+pub(crate) async fn settle(domain: &Domain, settle: &Settle) -> Result<Settled, Fault> {
+    if settle.ending != Ending::GaveWay {
+        domain.calls.evict(&settle.holder, &settle.claim);
+    }
+    settled(domain, settle).await
+}
+
+async fn settled(domain: &Domain, settle: &Settle) -> Result<Settled, Fault> {
+    match domain.submit(&Request::Settle(settle.clone())).await? {
+        Reply::Settled(settled) => Ok(settled),
+        _ => Err(Fault::Bug),
     }
 }
 

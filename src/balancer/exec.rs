@@ -13,7 +13,7 @@ pub(super) async fn put(commands: &Commands, way: Move, client: &Client, timeout
         Move::Out => &commands.depool,
         Move::In => &commands.repool,
     };
-    match client.run(command, timeout).await {
+    match client.act(command, timeout).await {
         Ok(exit) if exit.is_success() => Ok(()),
         Ok(exit) => Err(excerpt(&exit.cause())),
         Err(error) => Err(error.to_string()),

@@ -55,11 +55,9 @@ pub(super) fn service_of<'c>(config: &'c Config, service: &Service) -> Result<&'
 /// # Errors
 /// The HTTP client cannot be made.
 pub(super) fn probes(config: &Config) -> Result<Client, Failure> {
-    Client::new(&config.host).map_err(|error| Failure::Work {
-        what: error.to_string(),
-        hint: String::new(),
-        code: exit::FAILED,
-    })
+    Client::new(&config.host)
+        .map(|client| client.acting_through(std::env::current_exe().ok()))
+        .map_err(|error| Failure::Work { what: error.to_string(), hint: String::new(), code: exit::FAILED })
 }
 
 /// Asks it.

@@ -30,7 +30,8 @@ use wait::Waited;
 ///
 /// It waits in the queue, runs the command, and gives the lease back. The command sees STAGGER_TOKEN, the fencing token of
 /// its grant (pool:token,pool:token when there are several pools), STAGGER_TOKENS, always in that form, and STAGGER_HOLDER.
-/// When the lease cannot be confirmed in time, the command is ended: TERM, then KILL. It never outlives this one.
+/// When the lease cannot be confirmed in time, the command is ended: TERM, then KILL. When this one is killed,
+/// the command is killed too, but not what it started itself: begin a script's last line with exec.
 ///
 /// The exit code is the command's own; 2, or the one of -E, when there was no lease; 2 when the lease was lost.
 ///

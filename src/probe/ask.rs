@@ -9,6 +9,7 @@ use crate::probe::observation::{BODY_BYTES_MAX, Observation};
 use model::names::{Host, Service};
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -18,6 +19,7 @@ use tokio::time::timeout;
 pub struct Client {
     http: reqwest::Client,
     env: Vec<(String, String)>,
+    exe: Option<PathBuf>,
 }
 
 /// There is no answer. It is always worth asking again.
@@ -67,7 +69,14 @@ impl Client {
             .pool_max_idle_per_host(0)
             .build()
             .map_err(ProbeError::Client)?;
-        Ok(Self { http, env: Vec::new() }.with("STAGGER_HOST", host.as_str()))
+        Ok(Self { http, env: Vec::new(), exe: None }.with("STAGGER_HOST", host.as_str()))
+    }
+
+    /// The same client, whose acting commands end with this process, through its own executable: none goes on by itself, so
+    /// that it could take effect after its sequence was taken up again.
+    #[must_use]
+    pub fn acting_through(self, exe: Option<PathBuf>) -> Self {
+        Self { exe, ..self }
     }
 
     /// The same client, for one service: its commands see `STAGGER_SERVICE` too.
@@ -89,12 +98,20 @@ impl Client {
         &self.env
     }
 
-    /// Runs a command in this client's environment.
+    /// Runs a command that only looks, in this client's environment. One that outlives this process does no harm.
     ///
     /// # Errors
     /// It cannot be started, or took longer than `timeout`.
     pub async fn run(&self, command: &Command, timeout: Duration) -> Result<exec::Exit, ExecError> {
         exec::run(command, &ExecOptions { timeout, env: self.env.clone(), die_with_parent: None }).await
+    }
+
+    /// Runs a command that changes something, in this client's environment. It ends with this process.
+    ///
+    /// # Errors
+    /// As [`Client::run`].
+    pub async fn act(&self, command: &Command, timeout: Duration) -> Result<exec::Exit, ExecError> {
+        exec::run(command, &ExecOptions { timeout, env: self.env.clone(), die_with_parent: self.exe.clone() }).await
     }
 
     /// Sends one request and reads the beginning of its answer, whatever its status.

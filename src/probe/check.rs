@@ -62,7 +62,7 @@ pub async fn verdict(check: &Check, client: &Client) -> Result<Verdict, CheckErr
                 return Ok(Verdict { restart: true, why: rule.when.to_string(), figures, ran });
             }
             Then::Exec(command) => {
-                let outcome = client.run(command, check.probe.timeout).await;
+                let outcome = client.act(command, check.probe.timeout).await;
                 let (ok, outcome) = match outcome {
                     Ok(exit) => (exit.is_success(), exit.cause()),
                     Err(error) => (false, error.to_string()),

@@ -79,7 +79,11 @@ impl Journals {
     /// # Errors
     /// It cannot be made.
     pub fn create(&self, sequence: &Id, now: Wall) -> io::Result<Journal> {
-        let name = format!("{:0MS_DIGITS$}-{sequence}{ENDING}", now.0);
+        // The names are in the order of the sequences, also when the clock was ahead and is set back.
+        let names = self.disk.list(&self.folder)?;
+        let made = names.iter().filter_map(|name| name.split_once('-')?.0.parse::<u64>().ok()).max();
+        let number = made.map_or(now.0, |last| now.0.max(last.saturating_add(1)));
+        let name = format!("{number:0MS_DIGITS$}-{sequence}{ENDING}");
         Journal::create(Arc::clone(&self.disk), self.folder.join(name), self.crash.clone())
     }
 

@@ -6,9 +6,16 @@ use std::path::Path;
 
 /// A unit whose commands are these shell lines.
 fn unit(restart: &str, identity: Option<&str>) -> Unit {
+    unit_within("2s", restart, identity)
+}
+
+/// The same, whose restart may take so long.
+fn unit_within(timeout: &str, restart: &str, identity: Option<&str>) -> Unit {
     let identity = identity.map_or(String::new(), |line| format!(", identity = [\"sh\", \"-c\", '''{line}''']"));
-    let keys = format!("restart = {{ kind = \"exec\", command = [\"sh\", \"-c\", '''{restart}''']{identity} }}\n");
-    Unit::new(&service(&keys), &client(), None)
+    let keys = format!(
+        "restart = {{ kind = \"exec\", command = [\"sh\", \"-c\", '''{restart}'''], timeout = \"{timeout}\"{identity} }}\n"
+    );
+    Unit::new(&service(&keys), &client())
 }
 
 fn reads(file: &Path) -> String {
@@ -67,6 +74,21 @@ async fn the_same_incarnation_is_believed_only_after_a_while() {
     // A restart that goes on after its command died: it shows within the quiet time.
     let later = tokio::spawn(async move {
         sleep(LOOK_EVERY * 2).await;
+        std::fs::write(&file, "8").expect("written");
+        folder
+    });
+    assert_eq!(unit.inspect(Some("7")).await, Seen::Done);
+    later.await.expect("written");
+}
+
+#[tokio::test]
+async fn a_restart_that_goes_on_by_itself_is_waited_for_as_long_as_it_may_take() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("identity");
+    std::fs::write(&file, "7").expect("written");
+    let unit = unit_within("30s", "true", Some(&reads(&file)));
+    let later = tokio::spawn(async move {
+        sleep(QUIET + LOOK_EVERY * 2).await;
         std::fs::write(&file, "8").expect("written");
         folder
     });

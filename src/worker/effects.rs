@@ -22,7 +22,6 @@ use model::sequence::record::Balancers as ByName;
 use model::sequence::{Act, Fault, Look, Record, Seen, Step};
 use model::time::{Time, millis};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +33,6 @@ pub(super) struct Shop<C> {
     pub(super) client: Client,
     pub(super) journals: Journals,
     pub(super) telemetry: Telemetry,
-    pub(super) exe: Option<PathBuf>,
     /// What the lock says of this process.
     pub(super) what: String,
 }
@@ -47,7 +45,6 @@ impl<C> Clone for Shop<C> {
             client: self.client.clone(),
             journals: self.journals.clone(),
             telemetry: self.telemetry.clone(),
-            exe: self.exe.clone(),
             what: self.what.clone(),
         }
     }
@@ -285,7 +282,7 @@ impl<C: Coordinator + 'static> Shop<C> {
                 Ok(drained(&drain::drain(&service.drain, &client, tell).await))
             }
             Step::Restart => {
-                Unit::new(service, &client, self.exe.clone()).restart().await?;
+                Unit::new(service, &client).restart().await?;
                 Ok(String::new())
             }
             Step::Verify => {
@@ -309,7 +306,7 @@ impl<C: Coordinator + 'static> Shop<C> {
     }
 
     fn unit(&self, deed: &Deed) -> Option<Unit> {
-        Some(Unit::new(self.service(&deed.service)?, &self.told(deed), self.exe.clone()))
+        Some(Unit::new(self.service(&deed.service)?, &self.told(deed)))
     }
 
     pub(super) fn balancers(&self, service: &Service, client: &Client) -> Option<Balancers> {

@@ -161,6 +161,7 @@ fn configured(folder: &Path, url: &str) -> Config {
         pools = ["app"]
         [service.php.restart]
         kind = "exec"
+        timeout = "5s"
         command = ["sh", "-c", '''cd {at}; while [ -e hold ]; do touch held; sleep 0.02; done
             if [ -e bad ]; then echo "[pool www] unknown entry" >&2; exit 78; fi; echo "$STAGGER_TOKEN" >> starts''']
         identity = ["sh", "-c", "cat {at}/starts 2>/dev/null | wc -l"]

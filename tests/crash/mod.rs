@@ -5,7 +5,6 @@
 //! record; the worker is killed just before each is written, and just after each is on disk.
 
 use crate::support::{Balancer, Host, LockServer, SOON, Tuning, Worker, lines, wait_for};
-use std::path::Path;
 use std::time::Duration;
 
 /// The variable that makes a worker of a debug build kill itself at a point of its journal.
@@ -107,7 +106,7 @@ fn killed_at_every_point_of_the_journal() {
 /// A host whose restart can be caught in the act, and that may or may not be able to tell what became of it.
 fn killed_inside_the_restart(has_identity: bool) -> (Scene, Host, Worker) {
     let scene = Scene::new(1);
-    let tuning = Tuning { restart: "sleep 300", has_identity, ..Tuning::default() };
+    let tuning = Tuning { restart: "sleep 300", timeout: "300s", has_identity, ..Tuning::default() };
     let host = scene.host("h", &tuning);
     let mut worker = host.work();
     scene.wait_for_members(1);
@@ -221,12 +220,13 @@ fn a_failing_restart_keeps_the_slot_and_tells_what_the_unit_printed() {
 fn two_workers_with_one_name_and_two_on_one_host() {
     let scene = Scene::new(1);
     let host = scene.host("h", &Tuning::default());
-    let _worker = host.work();
+    let worker = host.work();
     scene.wait_for_members(1);
     // The same state folder: the host's lock says who has it.
     let (code, _, err) = crate::support::run(&mut host.command(&["worker"]));
     assert_ne!(code, 0);
-    assert!(err.contains("stagger worker") || err.contains("pid"), "{err}");
+    let pid = format!("pid {}", worker.0.0.id());
+    assert!(err.contains(&pid) && err.contains("a worker"), "{err}");
     // Another state folder, the same name: the lock server says so.
     let text = std::fs::read_to_string(&host.config).expect("a configuration");
     let other = scene.folder.path().join("other.toml");
@@ -247,5 +247,6 @@ fn two_workers_with_one_name_and_two_on_one_host() {
         told.try_iter().find(|line| line.to_lowercase().contains("duplicate") || line.contains("another")).map(|_| ())
     });
     drop(second);
-    assert!(Path::new(&host.folder).exists());
+    assert!(scene.server.json(&["members"])["members"][0]["down"] == false, "the first goes on");
+    drop(worker);
 }

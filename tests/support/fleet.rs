@@ -10,6 +10,8 @@ pub(crate) struct Tuning {
     pub(crate) drain: &'static str,
     /// What the restart does beside writing the start log: shell words.
     pub(crate) restart: &'static str,
+    /// How long it may take; and how long a new worker looks whether it happened.
+    pub(crate) timeout: &'static str,
     /// Whether the host can tell which start of its service runs.
     pub(crate) has_identity: bool,
     /// Further lines of the service's configuration.
@@ -18,7 +20,7 @@ pub(crate) struct Tuning {
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { drain: "100ms", restart: "true", has_identity: true, more: "" }
+        Self { drain: "100ms", restart: "true", timeout: "3s", has_identity: true, more: "" }
     }
 }
 
@@ -47,7 +49,7 @@ state = "{state}"
 
 [service.web]
 pools = ["p"]
-restart = {{ kind = "exec", command = ["sh", "-c", "echo start >> {starts}; {restart}"]{identity} }}
+restart = {{ kind = "exec", command = ["sh", "-c", "echo start >> {starts}; {restart}"], timeout = "{timeout}"{identity} }}
 {more}
 [service.web.depool]
 kind = "http"
@@ -65,6 +67,7 @@ max = "5s"
             state = folder.join("state").display(),
             starts = starts.display(),
             restart = tuning.restart,
+            timeout = tuning.timeout,
             more = tuning.more,
             balancer = balancer.url,
             drain = tuning.drain,

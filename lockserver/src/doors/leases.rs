@@ -58,10 +58,7 @@ pub(crate) async fn end(state: Shared, names: Names, payload: Payload) -> Answer
     }
     let holder: Holder = names.get(0)?;
     let settle: Settle = payload.named("holder", holder.as_str())?.read()?;
-    match state.0.submit(&Request::Settle(settle)).await? {
-        Reply::Settled(settled) => respond(&settled),
-        _ => Err(Fault::Bug.into()),
-    }
+    respond(&calls::settle(&state.0, &settle).await?)
 }
 
 /// `POST /v1/quiet`

@@ -81,6 +81,23 @@ async fn a_head_whose_client_goes_away_holds_nobody_up() {
 }
 
 #[tokio::test]
+async fn a_claim_that_is_settled_while_its_ask_is_held_is_granted_no_more() {
+    let server = Server::on(&Platter::new(0)).await;
+    let client = server.client();
+    slots(&client, "app", 1).await;
+    granted(client.ask(&ask("a", &["app"]), NOW).await.expect("an answer"));
+    let b = held(&server, "b").await;
+    client.settle(&settle("b", Ending::Cancelled)).await.expect("an answer");
+    // The held call ends, and whatever wakes waiters brings its ticket back no more.
+    let answer = soon("the held call to end", b).await.expect("no panic");
+    assert!(matches!(answer, Answer::Queued(_)), "{answer:?}");
+    slots(&client, "app", 2).await;
+    client.settle(&settle("a", Ending::Released)).await.expect("an answer");
+    let leases = client.leases(&Selection::default()).await.expect("leases");
+    assert!(leases.queue.is_empty() && leases.leases.is_empty(), "{leases:?}");
+}
+
+#[tokio::test]
 async fn the_same_ask_again_takes_the_place_of_the_first() {
     let server = Server::on(&Platter::new(0)).await;
     let client = server.client();

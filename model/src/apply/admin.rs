@@ -218,20 +218,25 @@ fn unset(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope, kind: SettingKind,
     let Some(was) = draft.view.setting(scope, kind) else {
         return refused(format!("{} of {scope} was not changed", kind.word()), "stagger pools");
     };
-    let back = match &was.before {
+    let back = take_back(draft, was);
+    let what = format!("{scope} {}: {} → {back}", kind.word(), was.setting);
+    draft.note(&admin.by, EntryKind::Set, vec![scope.clone()], format!("{what}: {reason}"));
+    draft.nudges.everyone = true;
+    did(what)
+}
+
+/// Takes a changed setting back: to what was set for good before it, else to what holds without it. Returns to what.
+pub(crate) fn take_back(draft: &mut Draft<'_>, was: &Override) -> String {
+    match &was.before {
         Some(before) => {
             draft.push(Change::Configured((**before).clone()));
             before.setting.to_string()
         }
         None => {
-            draft.push(Change::Reverted { scope: scope.clone(), kind });
+            draft.push(Change::Reverted { scope: was.scope.clone(), kind: was.setting.kind() });
             "as before".to_owned()
         }
-    };
-    let what = format!("{scope} {}: {} → {back}", kind.word(), was.setting);
-    draft.note(&admin.by, EntryKind::Set, vec![scope.clone()], format!("{what}: {reason}"));
-    draft.nudges.everyone = true;
-    did(what)
+    }
 }
 
 /// The value that holds now, as people type it.

@@ -122,11 +122,13 @@ fn take_ticket(draft: &Draft<'_>, ask: &Ask, purpose: Purpose) -> Result<Ticket,
         if old.pools == ask.pools {
             let paused = pause_of(view, &ask.holder, &old.pools, &purpose).is_some();
             let passed_ms = if paused { 0 } else { millis(now.time.since(old.counted)) };
+            // A successor of the same name keeps the place; how long it waits is its own.
+            let waited_ms = if old.claim == ask.claim { old.waited_ms.saturating_add(passed_ms) } else { 0 };
             return Ok(Ticket {
                 claim: ask.claim.clone(),
                 purpose,
                 live_until,
-                waited_ms: old.waited_ms.saturating_add(passed_ms),
+                waited_ms,
                 counted: now.time,
                 wait_ms,
                 ..old.clone()

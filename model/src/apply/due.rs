@@ -65,16 +65,7 @@ fn setting(draft: &mut Draft<'_>) -> bool {
         return false;
     };
     let (scope, kind) = (from.scope.clone(), from.setting.kind());
-    let back = match &from.before {
-        Some(before) => {
-            draft.push(Change::Configured((**before).clone()));
-            before.setting.to_string()
-        }
-        None => {
-            draft.push(Change::Reverted { scope: scope.clone(), kind });
-            "as before".to_owned()
-        }
-    };
+    let back = crate::apply::admin::take_back(draft, from);
     let text = format!("{scope} {}: {} → {back}, its time is over", kind.word(), from.setting);
     draft.note("stagger", EntryKind::Set, vec![scope], text);
     draft.nudges.everyone = true;

@@ -350,6 +350,8 @@ fn a_name_that_waits_under_another_claim_is_busy_while_that_one_listens() {
     let taken = world.decide(&model::request::Request::Ask(ask("b", "c2", &["p"])));
     assert!(taken.changes.iter().any(model::change::Change::is_durable), "whose ticket it is must not be forgotten");
     assert_eq!(world.queued("b", "c2", &["p"]), 1, "the same host, started again, keeps its place");
+    let row = world.state.read_leases(&Default::default(), world.now).queue.remove(0);
+    assert_eq!((row.holder.as_str(), row.waited_ms), ("b", 0), "its wait is its own");
     // Wanting other pools is a new ticket.
     world.later(1);
     world.quiet("b", "c2");
