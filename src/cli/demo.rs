@@ -50,10 +50,10 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..HOSTS_MAX))]
     slots: u32,
     /// The least drain of a host
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = time)]
     drain: Duration,
     /// How long a service takes to start
-    #[arg(long, value_name = "TIME", default_value = "200ms", value_parser = time)]
+    #[arg(long, value_name = "DURATION", default_value = "200ms", value_parser = time)]
     restart: Duration,
     /// Play only these acts
     #[arg(long, value_name = "ACT", value_enum, value_delimiter = ',')]
@@ -79,7 +79,7 @@ pub(crate) async fn run(args: DemoArgs, context: &Context) -> Result<u8, Failure
     if args.slots >= args.hosts {
         return Err(Failure::usage(
             format!("{} hosts with {} slots: there would be nobody left to serve", args.hosts, args.slots),
-            "give fewer slots than hosts",
+            "give fewer --slots than --hosts",
         ));
     }
     let mut interrupt = listen(SignalKind::interrupt())?;
@@ -94,8 +94,12 @@ pub(crate) async fn run(args: DemoArgs, context: &Context) -> Result<u8, Failure
     let cleared = fleet.stop().await.map_err(failure);
     let code = played?;
     cleared?;
-    if !json && code <= exit::FAILED {
-        out::result(if args.keep { "Nothing left behind." } else { "Nothing left behind. Next: stagger demo --keep" })?;
+    match code {
+        exit::OK | exit::FAILED if !json => {
+            out::result(&format!("Nothing left behind. To look around: {} demo --keep", program()))?;
+        }
+        exit::OK | exit::FAILED => {}
+        _ => out::note("Ended by a signal; nothing left behind."),
     }
     Ok(code)
 }
@@ -114,14 +118,15 @@ async fn play(fleet: &Fleet, args: &DemoArgs, json: bool) -> Result<u8, Failure>
     fleet.start().await.map_err(failure)?;
     if !json {
         let slots = text::count(args.slots as usize, "slot");
-        progress.aside(|| out::result(&format!("{} pretend hosts, {slots}; watch {}", args.hosts, fleet.url())))?;
+        progress
+            .aside(|| out::result(&format!("{} pretend hosts, {slots}; lock server {}", args.hosts, fleet.url())))?;
     }
     let chosen: Vec<Act> = Act::ALL.into_iter().filter(|act| args.acts.is_empty() || args.acts.contains(act)).collect();
     let stage = Stage::new(fleet);
     let mut summary = Summary::new(fleet.options());
-    for act in chosen {
-        progress.tell(act.name());
-        let played = acts::play(&stage, act).await;
+    for (place, act) in chosen.iter().enumerate() {
+        progress.tell(&format!("{} (act {} of {})", act.name(), place + 1, chosen.len()));
+        let played = acts::play(&stage, *act).await;
         if !json {
             progress.aside(|| out::result(&played.line()))?;
         }
@@ -140,16 +145,24 @@ async fn play(fleet: &Fleet, args: &DemoArgs, json: bool) -> Result<u8, Failure>
     Ok(if summary.is_well() { exit::OK } else { exit::FAILED })
 }
 
+/// How this program was called, so that what is told to be typed can be typed.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "stagger".to_owned())
+}
+
 fn keeping(fleet: &Fleet) -> String {
-    let url = fleet.url();
+    let (program, url, service) = (program(), fleet.url(), fleet::SERVICE);
     let folder = fleet.folder().display();
+    let host = fleet.names().first().map_or("host01", String::as_str);
     format!(
-        "Still running; Ctrl-C ends it. Look at it with\n  \
-         stagger leases --coordinator {url}\n  \
-         stagger members --coordinator {url}\n  \
-         stagger announce {} -m again --follow --coordinator {url}\n\
-         Logs of the hosts: {folder}/host*/worker.log",
-        fleet::SERVICE
+        "Still running; Ctrl-C ends it. Look at it from another terminal:\n  \
+         export STAGGER_COORDINATOR={url}\n  \
+         {program} leases\n  \
+         {program} members\n  \
+         {program} announce {service} -m again --follow\n\
+         As if on a host, {host} for example:\n  \
+         {program} restart {service} -c {folder}/{host}/stagger.toml\n\
+         Logs of the hosts: {folder}/host*/worker.log"
     )
 }
 

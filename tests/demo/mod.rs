@@ -154,13 +154,13 @@ fn people_read_a_line_for_each_act() {
     assert_eq!((code, said.as_str()), (0, ""), "{printed}");
     let lines: Vec<&str> = printed.lines().collect();
     let begins = [
-        "2 pretend hosts, 1 slot; watch http://127.0.0.1:",
+        "2 pretend hosts, 1 slot; lock server http://127.0.0.1:",
         "✓ deploy     2 ok in ",
         "✓ slow       ",
         "✓ bad build  1 failed, 1 left as they were",
         "✓ kill -9    host",
         "✓ unplugged  host",
-        "Nothing left behind. Next: stagger demo --keep",
+        "Nothing left behind. To look around: ",
     ];
     assert_eq!(lines.len(), begins.len(), "{printed}");
     assert!(lines.iter().zip(begins).all(|(line, begin)| line.starts_with(begin)), "{printed}");

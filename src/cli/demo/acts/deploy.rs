@@ -17,7 +17,7 @@ pub(super) async fn play(stage: &Stage<'_>) -> Result<(String, Deploy), ActError
     let counts = stage.counts().since(&counts);
     must(counts.requests_while_out > 0, || "no request was made while a host was out".to_owned())?;
     let detail = format!(
-        "{} ok in {:.1}s (bound {:.1}s), never more than {} out; {} requests, {} failed",
+        "{} ok in {:.1}s ({:.1}s at best), never more than {} out; {} requests, {} failed",
         options.hosts,
         wall.as_secs_f64(),
         options.bound().as_secs_f64(),
