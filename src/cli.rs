@@ -109,7 +109,10 @@ pub fn main() -> u8 {
     };
     let context = Context { globals: cli.globals };
     dispatch(cli.command, &context).unwrap_or_else(|failure| {
-        out::note(&failure.render());
+        match &failure {
+            Failure::Configuration(_) => out::note_as_it_is(&failure.render()),
+            _ => out::note(&failure.render()),
+        }
         failure.exit_code()
     })
 }

@@ -88,6 +88,8 @@ fn steps(row: &RolloutRow, target: &Target) -> String {
     let mut parts = Vec::new();
     match (&target.report, target.progress) {
         (Some(report), Progress::Ok | Progress::Skipped | Progress::Failed) => parts.push(timings(report)),
+        // What halted it is said once, above all hosts.
+        (Some(report), _) if row.halted.as_ref().is_some_and(|halted| report.cause.contains(&halted.cause)) => {}
         (Some(report), Progress::Owes | Progress::Begun) => parts.push(clean(&report.cause)),
         (None, _) => {}
     }
@@ -116,7 +118,7 @@ mod tests {
     use super::super::samples::{AT, failed_target, restarted_target, rollout as sample, target};
     use super::*;
     use model::read::FlightRow;
-    use model::rollout::{Ended, Outcome, RolloutState, Tally};
+    use model::rollout::{Ended, Halted, Outcome, RolloutState, Tally};
     use model::sequence::Step;
 
     #[test]
@@ -174,6 +176,17 @@ mw3     in flight  –     drain since 6s; 4 in flight
 mw4     down       –     –
 mw5     owes       –     all is paused by ann@ops1";
         assert_eq!(rollout(&RolloutDetail { row, targets }), expected);
+    }
+
+    #[test]
+    fn what_halted_it_is_not_repeated_for_every_host() {
+        let mut row = sample(RolloutState::Halted, Tally { owes: 1, ..Tally::default() });
+        row.halted = Some(Halted { cause: "3 hosts failed".to_owned(), host: None, at: AT });
+        let mut gave_way = Report::plain(Outcome::Cancelled);
+        gave_way.cause = "php-fpm@42 is halted: 3 hosts failed".to_owned();
+        assert_eq!(steps(&row, &target("mw1", Progress::Owes, Some(gave_way.clone()))), "–");
+        gave_way.cause = "the gate is closed".to_owned();
+        assert_eq!(steps(&row, &target("mw1", Progress::Owes, Some(gave_way))), "the gate is closed");
     }
 
     #[test]
