@@ -2,7 +2,7 @@
 
 use super::{Finding, ago, bad, cause, fine, lease_cause};
 use crate::apply::{hindrance, pause_of};
-use crate::lease::{Lease, LeaseState, Ticket};
+use crate::lease::{Lease, LeaseState, Purpose, Ticket};
 use crate::names::{Host, RolloutName, Scope, Service};
 use crate::request::RefusalKind;
 use crate::rollout::Progress;
@@ -45,7 +45,12 @@ impl State {
             }
             (None, None) => format!("{host} neither holds nor waits"),
         };
-        findings.push(self.why_member(host, now));
+        let purpose = ticket.map(|ticket| &ticket.purpose);
+        let purpose = purpose.or_else(|| self.leases.get(&holder).map(|lease| &lease.purpose));
+        // Whoever runs a command under a lease needs no worker.
+        if self.members.contains_key(host) || !matches!(purpose, Some(Purpose::Run(_))) {
+            findings.push(self.why_member(host, now));
+        }
         if let Some(member) = self.members.get(host) {
             for service in member.services.keys() {
                 findings.extend(self.why_owed(host, service, now));
@@ -144,5 +149,29 @@ impl State {
             }
             Progress::Ok | Progress::Skipped => fine("rollout", format!("{name} {}", target.progress)),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::{Ask, Request};
+
+    #[test]
+    fn a_command_under_a_lease_is_not_blamed_for_having_no_worker() {
+        let mut state = State::default();
+        let ask = Ask {
+            holder: "run-7.ops1".parse().expect("a holder"),
+            claim: "c1".parse().expect("an id"),
+            pools: ["app".parse().expect("a pool")].into(),
+            purpose: Purpose::Run("true".to_owned()),
+            wait_ms: None,
+            patience_ms: 1_000,
+        };
+        let decision = crate::apply(&state.view(), &Request::Ask(ask), Now::default());
+        state.replay(&decision.changes);
+        let why = state.why(&"host/run-7.ops1".parse().expect("a scope"), Now::default());
+        assert_eq!(why.headline, "run-7.ops1 has a lease, held 0s, for run: true");
+        assert!(why.findings.iter().all(|finding| finding.ok && finding.what != "worker"), "{why:?}");
     }
 }
