@@ -16,6 +16,7 @@ mod exit;
 mod failure;
 mod follow;
 mod history;
+mod known;
 mod leases;
 mod lockserver;
 mod logging;

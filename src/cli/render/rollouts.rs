@@ -4,13 +4,15 @@ use super::follow::{cause, counts, headline, obstacles, printed, to_go, words};
 use super::summary::took_ms;
 use super::table::table;
 use super::text::{age, clean, day_and_time, seconds, span};
+use model::names::Scope;
 use model::read::{RolloutDetail, RolloutRow};
 use model::rollout::{Progress, Report, Target, Timing};
 
-/// One line per rollout, the newest first.
-pub(crate) fn rollouts(rows: &[RolloutRow]) -> String {
+/// One line per rollout within a scope, the newest first.
+pub(crate) fn rollouts(rows: &[RolloutRow], scope: Option<&Scope>) -> String {
     if rows.is_empty() {
-        return "no rollout: nothing was announced, or it was too long ago".to_owned();
+        let of = scope.map(|scope| format!(" of {scope}")).unwrap_or_default();
+        return format!("no rollout{of}: nothing was announced, or it was too long ago");
     }
     table(&["ROLLOUT", "STATE", "AGE", "DONE", "HOSTS", "BY", "MESSAGE"], rows.iter().map(cells).collect())
 }
@@ -127,8 +129,10 @@ mod tests {
         let expected = "\
 ROLLOUT     STATE  AGE   DONE  HOSTS                                      BY              MESSAGE
 php-fpm@42  done   101s  100%  (in-flight: 0; ok: 351; fail: 1; left: 0)  deploy@deploy1  wmf.12 to group1";
-        assert_eq!(rollouts(&[done]), expected);
-        assert_eq!(rollouts(&[]), "no rollout: nothing was announced, or it was too long ago");
+        assert_eq!(rollouts(&[done], None), expected);
+        assert_eq!(rollouts(&[], None), "no rollout: nothing was announced, or it was too long ago");
+        let scope = "host/mw1".parse().expect("a scope");
+        assert!(rollouts(&[], Some(&scope)).starts_with("no rollout of host/mw1: "));
     }
 
     #[test]
