@@ -144,3 +144,19 @@ fn a_service_that_a_host_does_not_have_is_nothing_to_do() {
     let (code, _) = said(&server, &["restart", "--no-such-flag"]);
     assert_eq!(code, 64, "what cannot be understood is a usage error");
 }
+
+#[test]
+fn the_steps_are_told_in_their_order_with_and_without_force() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = LockServer::start(folder.path());
+    let balancer = Balancer::start();
+    let host = Host::new(folder.path(), "mw1331", &server, &balancer, &Tuning::default());
+    let config = host.config.display().to_string();
+    let steps = |more: &[&str]| {
+        let shown = server.must(&[&["restart", "web", "-c", &config], more].concat());
+        let told = shown.lines().filter_map(|line| line.strip_prefix("✓ "));
+        told.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(steps(&[]), ["check", "ask", "depool", "drain", "begin", "restart", "verify", "repool"]);
+    assert_eq!(steps(&["--force"]), ["check", "ask", "begin", "restart", "verify"]);
+}
