@@ -254,10 +254,10 @@ impl<'t> Field<'t> {
         let filled = fill(written, host);
         Predicate::compile(&filled, variables).map_err(|error| {
             // The place inside is known when nothing was escaped or filled in: then the text stands between its quotes as it is.
-            let start = self.at.start + 1;
-            let stands_as_is = self.text.get(start..start + written.len()) == Some(written) && filled == written;
-            let exact = error.at.filter(|at| stands_as_is && *at < written.len());
-            let at = exact.map_or(self.at.clone(), |at| start + at..start + at + width(&written[at..]));
+            let start = self.text.get(self.at.clone()).and_then(|quoted| quoted.find(written));
+            let start = start.filter(|_| filled == written).map(|start| self.at.start + start);
+            let exact = start.zip(error.at.filter(|at| *at < written.len()));
+            let at = exact.map_or(self.at.clone(), |(start, at)| start + at..start + at + width(&written[at..]));
             Problem::new(at, format!("cannot use the expression `{}`", self.name)).label(error.message)
         })
     }
