@@ -16,6 +16,7 @@ mod exit;
 mod failure;
 mod follow;
 mod history;
+mod known;
 mod leases;
 mod lockserver;
 mod logging;
@@ -109,7 +110,10 @@ pub fn main() -> u8 {
     };
     let context = Context { globals: cli.globals };
     dispatch(cli.command, &context).unwrap_or_else(|failure| {
-        out::note(&failure.render());
+        match &failure {
+            Failure::Configuration(_) => out::note_as_it_is(&failure.render()),
+            _ => out::note(&failure.render()),
+        }
         failure.exit_code()
     })
 }

@@ -5,16 +5,18 @@
 //! anything of the outside. Called by the command line, which hands the result to the worker.
 //!
 //! Reading order: [`Config`]; [`service`], then its parts [`depool`] and [`steps`]; the small types [`probe`],
-//! [`predicate`] and [`duration`]; how it is read, `reader`, and what is said when it cannot be, [`error`].
+//! [`predicate`] (with its `vocabulary`) and [`duration`]; how it is read, `reader` and `nearest`, and what is said when it cannot be, [`error`].
 
 pub mod depool;
 pub mod duration;
 pub mod error;
+pub(crate) mod nearest;
 pub mod predicate;
 pub mod probe;
 mod reader;
 pub mod service;
 pub mod steps;
+mod vocabulary;
 
 pub use depool::Depool;
 pub use error::ConfigError;

@@ -8,13 +8,21 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Why there is no answer. Each fits after "cannot …: ".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// It was certainly not carried out: the coordinator could not be reached, or said so itself.
+    /// It was certainly not carried out: the coordinator could not be reached, or nothing was sent.
     #[error("{why}")]
     NotApplied {
         /// Whether it may work later.
         retry: bool,
         /// What happened.
         why: String,
+    },
+    /// It was not carried out, and the coordinator said so itself: it may be asked again.
+    #[error("{value} ({kind})")]
+    Unable {
+        /// Which reason: a word of [`crate::refusal::kind`].
+        kind: String,
+        /// The reason in a sentence.
+        value: String,
     },
     /// Nobody can tell whether it was carried out: it was sent, and no answer came. Ask the same again.
     #[error("no answer, so nobody knows whether it was done: {why}")]
@@ -42,7 +50,7 @@ impl Error {
     pub fn retryable(&self) -> bool {
         match self {
             Error::NotApplied { retry, .. } => *retry,
-            Error::Unknown { .. } => true,
+            Error::Unable { .. } | Error::Unknown { .. } => true,
             Error::Refused { .. } | Error::Corrupt(_) => false,
         }
     }
@@ -57,6 +65,7 @@ mod tests {
         let why = || "why".to_owned();
         assert!(Error::NotApplied { retry: true, why: why() }.retryable());
         assert!(!Error::NotApplied { retry: false, why: why() }.retryable());
+        assert!(Error::Unable { kind: why(), value: why() }.retryable());
         assert!(Error::Unknown { why: why() }.retryable());
         assert!(!Error::Refused { kind: why(), value: why(), status: 400 }.retryable());
         assert!(!Error::Corrupt(why()).retryable());

@@ -299,8 +299,8 @@ fn refused(status: u16, bytes: &[u8]) -> Error {
         None => ("http".to_owned(), format!("status {status}: {}", shown(bytes))),
     };
     match name.as_str() {
-        kind::STORE | kind::STOPPING | kind::OVERLOADED => Error::NotApplied { retry: true, why: value },
-        _ if status == 408 => Error::NotApplied { retry: true, why: value },
+        kind::STORE | kind::STOPPING | kind::OVERLOADED => Error::Unable { kind: name, value },
+        _ if status == 408 => Error::Unable { kind: name, value },
         _ if status >= 500 => Error::Unknown { why: value },
         _ if status >= 400 => Error::Refused { kind: name, value, status },
         _ => Error::Corrupt(value),
@@ -380,8 +380,8 @@ mod tests {
     #[test]
     fn a_status_says_what_became_of_the_request() {
         let problem = |kind: &str| serde_json::to_vec(&Problem::new(kind, "v")).expect("JSON");
-        assert!(matches!(refused(503, &problem("store")), Error::NotApplied { retry: true, .. }));
-        assert!(matches!(refused(503, &problem("stopping")), Error::NotApplied { retry: true, .. }));
+        assert!(matches!(refused(503, &problem("store")), Error::Unable { .. }));
+        assert!(matches!(refused(503, &problem("stopping")), Error::Unable { .. }));
         assert!(matches!(refused(503, &problem("unknown")), Error::Unknown { .. }));
         assert!(matches!(refused(500, b"oops"), Error::Unknown { .. }));
         assert!(matches!(refused(502, b"<html>"), Error::Unknown { .. }));

@@ -92,7 +92,7 @@ async fn statuses_and_bodies_are_read_for_what_they_say() {
     ])
     .await;
     assert_eq!(client.renew(&renew()).await, Ok(Own::Gone));
-    assert!(matches!(client.renew(&renew()).await, Err(Error::NotApplied { retry: true, .. })));
+    assert!(matches!(client.renew(&renew()).await, Err(Error::Unable { .. })));
     assert!(matches!(client.renew(&renew()).await, Err(Error::Unknown { .. })));
     assert!(matches!(client.renew(&renew()).await, Err(Error::Unknown { .. })));
     assert!(matches!(client.renew(&renew()).await, Err(Error::Refused { status: 400, .. })));

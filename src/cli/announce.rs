@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{client, exit, follow, out, render};
+use super::{client, exit, follow, known, out, render};
 use crate::config::duration;
 use model::names::{Scope, Service};
 use model::request::{Act, Announce, Done};
@@ -47,6 +47,9 @@ pub(crate) struct AnnounceArgs {
 pub(crate) async fn run(args: AnnounceArgs, context: &Context) -> Result<u8, Failure> {
     let client = context.client()?;
     let service = args.service.clone();
+    for scope in &args.only {
+        known::warn(&client, scope).await?;
+    }
     let act = Act::Announce(Announce {
         service: args.service,
         message: args.message,
@@ -69,6 +72,7 @@ pub(crate) async fn run(args: AnnounceArgs, context: &Context) -> Result<u8, Fai
         out::note(&format!(
             "no live host that it could be for has {service}: nothing restarts now; hosts that join owe it"
         ));
+        known::warn_of_service(&client, &service).await?;
         return Ok(exit::OK);
     }
     if args.follow {

@@ -3,6 +3,7 @@
 use super::context::Context;
 use super::failure::Failure;
 use super::{exit, out};
+use crate::config::nearest::nearest;
 use crate::config::steps::{Rule, Then};
 use crate::config::{Config, ServiceConfig};
 use crate::probe::Client;
@@ -12,7 +13,7 @@ use serde::Serialize;
 /// Ask whether a service of this host needs a restart
 ///
 /// Shows what its check answers, each rule and whether it holds, and the verdict. Nothing is restarted, and no command of a
-/// rule is run. A check that cannot be read exits 1.
+/// rule is run. A check that cannot be read exits 1. A service that is not configured here needs no restart.
 ///
 /// Example: stagger check php-fpm
 #[derive(Debug, Clone, clap::Args)]
@@ -45,9 +46,21 @@ struct RuleRow {
 /// There is none of this name.
 pub(super) fn service_of<'c>(config: &'c Config, service: &Service) -> Result<&'c ServiceConfig, Failure> {
     config.services.get(service).ok_or_else(|| {
-        let known = config.services.keys().map(Service::as_str).collect::<Vec<_>>().join(", ");
-        Failure::usage(format!("{service} is not configured here"), format!("these are: {known}"))
+        let (why, hint) = not_here(config, service);
+        Failure::Refused { why: format!("{service} is {why}"), hint }
     })
+}
+
+/// That a service is not configured here, and what is. Whoever restarts or checks it has nothing to do then: the same
+/// commands go out to every host.
+pub(super) fn not_here(config: &Config, service: &Service) -> (String, String) {
+    let known = config.services.keys().map(Service::as_str).collect::<Vec<_>>();
+    let hint = match nearest(service.as_str(), &known) {
+        Some(near) => format!("did you mean {near}?"),
+        None if known.is_empty() => "no service is".to_owned(),
+        None => format!("these are: {}", known.join(", ")),
+    };
+    (format!("not configured on {}", config.host), hint)
 }
 
 /// A client of this host's probes.
@@ -63,12 +76,22 @@ pub(super) fn probes(config: &Config) -> Result<Client, Failure> {
 /// Asks it.
 pub(crate) async fn run(args: CheckArgs, context: &Context) -> Result<u8, Failure> {
     let config = context.config()?;
-    let verdict = ask(service_of(&config, &args.service)?, &probes(&config)?).await?;
+    let verdict = match config.services.get(&args.service) {
+        Some(service) => ask(service, &probes(&config)?).await?,
+        None => absent(&config, args.service),
+    };
     match context.globals.json {
         true => out::json(&verdict)?,
         false => out::result(&text(&verdict))?,
     }
     Ok(exit::OK)
+}
+
+/// The verdict on a service that is not here.
+fn absent(config: &Config, service: Service) -> Verdict {
+    let (why, hint) = not_here(config, &service);
+    out::note(&format!("hint: {hint}"));
+    Verdict { service, restart: false, figures: why, rules: Vec::new() }
 }
 
 async fn ask(service: &ServiceConfig, client: &Client) -> Result<Verdict, Failure> {
@@ -166,6 +189,7 @@ NOT restarting web";
     async fn without_a_check_it_always_needs_one_and_an_unknown_service_is_named() {
         assert!(text(&asked("").await.expect("a verdict")).ends_with("\nweb needs a restart"));
         let failure = service_of(&config(""), &"php".parse().expect("a service")).map(|_| ()).expect_err("unknown");
-        assert_eq!(failure.render(), "error: php is not configured here\nhint: these are: web");
+        assert_eq!(failure.render(), "error: php is not configured on mw1\nhint: these are: web");
+        assert_eq!(not_here(&config(""), &"wab".parse().expect("a service")).1, "did you mean web?");
     }
 }

@@ -6,6 +6,7 @@ use super::exit;
 use super::render::text::clean;
 use crate::config::ConfigError;
 use coordinator::Error;
+use coordinator::refusal::kind;
 
 /// Why a command ended early.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +90,7 @@ impl Failure {
             Failure::Coordinator { source: Error::NotApplied { .. }, .. } => {
                 "is the lock server running there? Another one: --coordinator URL, or STAGGER_COORDINATOR".to_owned()
             }
+            Failure::Coordinator { source: Error::Unable { kind, .. }, .. } => unable(kind).to_owned(),
             Failure::Coordinator { source: Error::Unknown { .. }, .. } => {
                 "look before you repeat it: stagger history".to_owned()
             }
@@ -112,6 +114,15 @@ impl Failure {
     }
 }
 
+/// What to do when the lock server answers, and can do nothing.
+fn unable(kind: &str) -> &'static str {
+    match kind {
+        kind::STORE => "it runs, and cannot write: look at its disk and its log; nothing was changed",
+        kind::STOPPING => "it is being stopped: try again when it is back",
+        _ => "nothing was changed: try again in a moment",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +139,11 @@ mod tests {
         let expected = "error: cannot read the leases: http://a:1: connection refused\n\
                         hint: is the lock server running there? Another one: --coordinator URL, or STAGGER_COORDINATOR";
         assert_eq!(unreachable.render(), expected);
+        let full = coordinator(Error::Unable { kind: "store".to_owned(), value: "no space left".to_owned() });
+        assert_eq!(full.exit_code(), 2);
+        let expected = "error: cannot read the leases: http://a:1: no space left (store)\n\
+                        hint: it runs, and cannot write: look at its disk and its log; nothing was changed";
+        assert_eq!(full.render(), expected);
         assert_eq!(coordinator(Error::Unknown { why: why() }).exit_code(), 2);
         assert!(coordinator(Error::Unknown { why: why() }).render().ends_with("stagger history"));
         assert_eq!(coordinator(Error::Corrupt(why())).exit_code(), 2);

@@ -3,7 +3,7 @@
 use super::client::Client;
 use super::context::Context;
 use super::failure::Failure;
-use super::{exit, out, render, scope};
+use super::{exit, known, out, render, scope};
 use crate::config::duration;
 use jiff::Timestamp;
 use model::history::Entry;
@@ -39,6 +39,7 @@ pub(crate) async fn run(args: HistoryArgs, context: &Context) -> Result<u8, Fail
     let client = context.client()?;
     let limit = if args.since.is_some() { ROWS_MAX } else { ENTRIES_SHOWN };
     let mut entries = client.history(args.scope.clone(), None, limit).await?;
+    known::must_when_empty(&client, args.scope.as_ref(), entries.is_empty()).await?;
     let last = entries.last().map_or(0, |entry| entry.number);
     if let Some(since) = args.since {
         let since_ms =

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{exit, out, render, scope};
+use super::{exit, known, out, render, scope};
 use model::lease::LeaseState;
 use model::names::Scope;
 use model::read::Leases;
@@ -34,7 +34,10 @@ enum State {
 
 /// Shows them.
 pub(crate) async fn run(args: LeasesArgs, context: &Context) -> Result<u8, Failure> {
-    let mut leases = context.client()?.leases(args.scope).await?;
+    let client = context.client()?;
+    let mut leases = client.leases(args.scope.clone()).await?;
+    let is_empty = leases.leases.is_empty() && leases.queue.is_empty();
+    known::must_when_empty(&client, args.scope.as_ref(), is_empty).await?;
     if let Some(state) = args.state {
         keep(&mut leases, state);
     }

@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::failure::Failure;
 use super::render::members::Filter;
-use super::{exit, out, render, scope};
+use super::{exit, known, out, render, scope};
 use model::names::Scope;
 use serde_json::json;
 
@@ -27,12 +27,14 @@ pub(crate) struct MembersArgs {
 
 /// Shows them.
 pub(crate) async fn run(args: MembersArgs, context: &Context) -> Result<u8, Failure> {
-    let mut rows = context.client()?.members(args.scope).await?;
+    let client = context.client()?;
+    let mut rows = client.members(args.scope.clone()).await?;
+    known::must_when_empty(&client, args.scope.as_ref(), rows.is_empty()).await?;
     let filter = Filter { down: args.down, out: args.out };
     rows.retain(|row| filter.keeps(row));
     match context.globals.json {
         true => out::json(&json!({ "members": rows }))?,
-        false => out::result(&render::members::members(&rows, filter))?,
+        false => out::result(&render::members::members(&rows, filter, args.scope.as_ref()))?,
     }
     Ok(exit::OK)
 }

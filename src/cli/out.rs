@@ -1,8 +1,8 @@
 //! Standard output and standard error: the only place that writes to them.
 //!
 //! Results go to standard output, everything else to standard error. Colours are added here, to signs that say the same
-//! without them, and reach a terminal only (NO_COLOR is respected). Lines are cut to a terminal's width; for a file or a
-//! pipe nothing is cut.
+//! without them, and reach a terminal only (NO_COLOR is respected). Lines go on below when a terminal is too narrow; nothing
+//! is cut, and in a file or a pipe nothing is changed.
 
 use super::failure::Failure;
 use super::render::text::fit;
@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 
 /// The version of everything that `--json` prints.
 const JSON_VERSION: u32 = 1;
-/// Narrower than this nothing is cut: a terminal that says so is no help.
+/// Narrower than this nothing is broken: a terminal that says so is no help.
 const WIDTH_MIN: usize = 20;
 
 const RED: &str = "\u{1b}[31m";
@@ -55,6 +55,11 @@ pub(crate) fn json<T: Serialize>(body: &T) -> Result<(), Failure> {
     raw(&line)
 }
 
+/// Tells something whose lines belong under each other, such as a mark under a word; as [`note`], and nothing is broken.
+pub(crate) fn note_as_it_is(text: &str) {
+    let _nobody_listens = write_painted(&mut anstream::stderr().lock(), text);
+}
+
 /// Tells something that is no result. When even that cannot be written, nobody listens.
 pub(crate) fn note(text: &str) {
     let text = fit(text, width(&io::stderr()));
@@ -88,6 +93,12 @@ pub(crate) fn width(stream: &impl AsFd) -> Option<usize> {
     Some(usize::from(size.ws_col)).filter(|columns| *columns >= WIDTH_MIN)
 }
 
+/// The height of a terminal, in rows; nothing when it is none.
+pub(crate) fn height(stream: &impl AsFd) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    Some(usize::from(size.ws_row)).filter(|rows| *rows > 0)
+}
+
 /// A line with its signs in colour.
 pub(crate) fn painted(line: &str) -> String {
     let signs = [("✓", GREEN), ("✗", RED), ("error:", RED), ("warning:", RED), ("hint:", BOLD)];
@@ -109,7 +120,7 @@ mod tests {
     #[test]
     fn colour_repeats_what_a_sign_says_and_is_never_alone() {
         for line in
-            ["✓ pauses  none", "✗ mw1  restart: exit 78", "error: no", "php-fpm@42 done: 1 FAILED, 0 left", "plain"]
+            ["✓ pauses none", "✗ mw1  restart: exit 78", "error: no", "php-fpm@42 done: 1 FAILED, 0 left", "plain"]
         {
             let bare = painted(line).replace(RED, "").replace(GREEN, "").replace(BOLD, "").replace(PLAIN, "");
             assert_eq!(bare, line);

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{changed, client};
+use super::{changed, client, known};
 use crate::config::duration;
 use model::names::Scope;
 use model::request::Act;
@@ -29,7 +29,9 @@ pub(crate) struct PauseArgs {
 
 /// Pauses it.
 pub(crate) async fn run(args: PauseArgs, context: &Context) -> Result<u8, Failure> {
-    let act = Act::Pause { scope: args.scope, reason: args.reason, for_ms: millis(args.lasting) };
-    let done = context.client()?.admin("pause", act).await?;
+    let act = Act::Pause { scope: args.scope.clone(), reason: args.reason, for_ms: millis(args.lasting) };
+    let client = context.client()?;
+    known::warn(&client, &args.scope).await?;
+    let done = client.admin("pause", act).await?;
     changed(&client::did(done)?, context)
 }

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{exit, out, render};
+use super::{exit, known, out, render};
 use model::names::{Pool, Scope};
 use serde_json::json;
 
@@ -20,12 +20,9 @@ pub(crate) struct PoolsArgs {
 /// Shows them.
 pub(crate) async fn run(args: PoolsArgs, context: &Context) -> Result<u8, Failure> {
     let client = context.client()?;
-    let rows = client.pools(args.pool.clone().map(Scope::Pool)).await?;
-    if let (Some(pool), []) = (&args.pool, &rows[..]) {
-        let hint =
-            "stagger pools lists them; one exists once a worker that names it joins, or a setting does".to_owned();
-        return Err(Failure::Refused { why: format!("no pool {pool} is known"), hint });
-    }
+    let scope = args.pool.clone().map(Scope::Pool);
+    let rows = client.pools(scope.clone()).await?;
+    known::must_when_empty(&client, scope.as_ref(), rows.is_empty()).await?;
     let pauses = if args.pool.is_none() { client.pauses().await? } else { Vec::new() };
     match (context.globals.json, &args.pool, &rows[..]) {
         (true, _, _) => out::json(&json!({ "pools": rows, "pauses": pauses }))?,

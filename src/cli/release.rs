@@ -4,7 +4,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::{changed, client};
 use model::names::Holder;
-use model::request::{Act, Done};
+use model::request::Act;
 
 /// End a lease that does not end by itself
 ///
@@ -30,9 +30,6 @@ pub(crate) struct ReleaseArgs {
 /// Releases it.
 pub(crate) async fn run(args: ReleaseArgs, context: &Context) -> Result<u8, Failure> {
     let act = Act::Release { holder: args.holder, reason: args.reason, live: args.live, forget: args.forget };
-    match context.client()?.admin("release", act).await? {
-        // No such lease, or one that is still renewed: what was typed is wrong, as far as anyone can tell.
-        Done::Refused { why, hint } => Err(Failure::usage(why, hint)),
-        done => changed(&client::did(done)?, context),
-    }
+    let done = context.client()?.admin("release", act).await?;
+    changed(&client::did(done)?, context)
 }

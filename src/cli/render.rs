@@ -1,7 +1,7 @@
 //! What people see: pure functions from what was read to text.
 //!
-//! Nothing here prints, reads a clock or knows a terminal; [`super::out`] cuts lines to a terminal's width and colours the
-//! signs. Called by the commands, one function for each thing they show.
+//! Nothing here prints, reads a clock or knows a terminal; [`super::out`] breaks lines that a terminal is too narrow for and
+//! colours the signs. Called by the commands, one function for each thing they show.
 
 pub(crate) mod follow;
 pub(crate) mod history;

@@ -1,11 +1,12 @@
 //! `stagger restart`: restarts a service of this host once, as the worker would.
 
+use super::check::not_here;
 use super::context::Context;
 use super::failure::Failure;
 use super::render::restart as text;
 use super::worker::{failure, options};
 use super::{exit, out};
-use crate::config::duration;
+use crate::config::{Config, duration};
 use crate::worker::{self, Progress, Wanted};
 use coordinator::http::HttpCoordinator;
 use model::host::Finish;
@@ -20,7 +21,8 @@ use tokio::signal::unix::{SignalKind, signal};
 /// It checks, waits for a lease, leaves the balancers, drains, restarts, verifies and rejoins, and prints a line per step.
 /// Ctrl-C before the restart itself undoes what was done; after it the sequence is brought to its end.
 ///
-/// Exit codes: 0 restarted, or nothing to do; 1 a step failed; 2 no lease; 3 restarted without a lease; 4 stuck.
+/// Exit codes: 0 restarted, or nothing to do, as for a service that is not configured here; 1 a step failed; 2 no lease; 3
+/// restarted without a lease; 4 stuck.
 ///
 /// Example: stagger restart php-fpm --always --wait 10m
 #[derive(Debug, Clone, clap::Args)]
@@ -44,6 +46,10 @@ pub(crate) struct RestartArgs {
 /// Restarts it.
 pub(crate) async fn run(args: RestartArgs, context: &Context) -> Result<u8, Failure> {
     let config = context.config()?;
+    if !config.services.contains_key(&args.service) {
+        let (why, hint) = not_here(&config, &args.service);
+        return nothing_to_do(args.service, &why, &hint, context, &config);
+    }
     let failed = |error| Failure::system("listen for signals", error);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
@@ -83,6 +89,19 @@ pub(crate) async fn run(args: RestartArgs, context: &Context) -> Result<u8, Fail
         _ => out::note(&lines),
     }
     Ok(code)
+}
+
+/// A service that is not here: nothing is wrong, and nobody is asked.
+fn nothing_to_do(service: Service, why: &str, hint: &str, context: &Context, config: &Config) -> Result<u8, Failure> {
+    let finish = Finish::NothingToDo(why.to_owned());
+    match context.globals.json {
+        true => out::json(
+            &json!({ "service": service, "exit_code": exit::OK, "finish": text::word(&finish), "report": null }),
+        )?,
+        false => out::result(&text::finish(&service, &finish, &config.host))?,
+    }
+    out::note(&format!("hint: {hint}"));
+    Ok(exit::OK)
 }
 
 /// Prints what happens: steps as results, the rest aside.

@@ -2,8 +2,8 @@
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{exit, follow, out, render};
-use model::names::{NameError, RolloutName, Scope};
+use super::{exit, follow, known, out, render};
+use model::names::{NameError, Scope};
 use serde_json::json;
 
 /// Show the rollouts, or one of them host by host
@@ -15,7 +15,7 @@ use serde_json::json;
 /// Example: stagger rollouts php-fpm@42 --follow
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RolloutsArgs {
-    /// This rollout in full: SERVICE@N; or only these: all, pool/P, service/S, host/H
+    /// This rollout in full: SERVICE@N; or only these: all, pool/P, service/S, host/H; a bare name is a service
     #[arg(value_name = "S@N", value_parser = about)]
     about: Option<Scope>,
     /// Stay until it has ended; Ctrl-C detaches and stops nothing
@@ -23,17 +23,21 @@ pub(crate) struct RolloutsArgs {
     follow: bool,
 }
 
-/// `S@N` or a scope.
+/// `S@N`, a scope, or a bare service.
 fn about(text: &str) -> Result<Scope, NameError> {
-    match text.parse::<Scope>() {
-        Err(NameError::NoScope(_)) => text.parse::<RolloutName>().map(Scope::Rollout),
-        other => other,
+    match text {
+        _ if text == "all" || text.contains('/') => text.parse(),
+        _ if text.contains('@') => text.parse().map(Scope::Rollout),
+        _ => text.parse().map(Scope::Service),
     }
 }
 
 /// Shows them.
 pub(crate) async fn run(args: RolloutsArgs, context: &Context) -> Result<u8, Failure> {
     let client = context.client()?;
+    if let Some(scope @ Scope::Rollout(_)) = &args.about {
+        known::must(&client, scope).await?;
+    }
     match args.about {
         Some(Scope::Rollout(name)) if args.follow => return follow::follow(&client, &name, context).await,
         Some(other) if args.follow => {
@@ -50,12 +54,31 @@ pub(crate) async fn run(args: RolloutsArgs, context: &Context) -> Result<u8, Fai
             }
         }
         scope => {
-            let rows = client.rollouts(scope).await?;
+            let rows = client.rollouts(scope.clone()).await?;
+            known::must_when_empty(&client, scope.as_ref(), rows.is_empty()).await?;
             match context.globals.json {
                 true => out::json(&json!({ "rollouts": rows }))?,
-                false => out::result(&render::rollouts::rollouts(&rows))?,
+                false => out::result(&render::rollouts::rollouts(&rows, scope.as_ref()))?,
             }
         }
     }
     Ok(exit::OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_name_is_a_service_and_one_with_an_at_a_rollout() {
+        for (text, scope) in [
+            ("php-fpm", "service/php-fpm"),
+            ("php-fpm@42", "rollout/php-fpm@42"),
+            ("host/mw1", "host/mw1"),
+            ("all", "all"),
+        ] {
+            assert_eq!(about(text).map(|scope| scope.to_string()), Ok(scope.to_owned()));
+        }
+        assert!(about("a b").is_err() && about("").is_err() && about("a@b").is_err() && about("pools/a").is_err());
+    }
 }

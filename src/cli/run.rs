@@ -12,7 +12,7 @@ mod wait;
 use super::context::{Context, hostname};
 use super::failure::Failure;
 use super::render::text::clean;
-use super::{exit, out};
+use super::{exit, known, out};
 use crate::config::duration;
 use crate::worker::environment;
 use child::Child;
@@ -68,6 +68,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<u8, Failure>
         }
         Waited::Interrupted(signal) => return Ok(exit::of_signal(signal)),
     };
+    known::warn_of_new_pools(&client, &held.lease).await;
     let started = Child::start(&args.command, &environment(&held.lease.pools, &held.lease.holder));
     let code = match started {
         Ok(child) => keep::keep(&client, &held, child, &mut signals).await,

@@ -2,14 +2,14 @@
 //!
 //! Owns the moving of the cursor. Only on a terminal; what is not one gets lines instead, from its caller.
 
-use super::out::{painted, width};
-use super::render::text::fit;
+use super::out::{height, painted, width};
+use super::render::text::{fit, rows};
 use std::io::{self, Write as _};
 
 /// Lines at the end of a terminal that are replaced by the next ones.
 #[derive(Debug, Default)]
 pub(crate) struct Screen {
-    /// How many lines were drawn last.
+    /// How many rows of the terminal were drawn last.
     drawn: usize,
 }
 
@@ -27,7 +27,7 @@ impl Screen {
     }
 
     fn try_draw(&mut self, staying: &[String], live: &[String]) -> io::Result<()> {
-        let columns = width(&io::stderr());
+        let (columns, height) = (width(&io::stderr()), height(&io::stderr()));
         let mut error = io::stderr().lock();
         // Moving the cursor is no colour: it must reach the terminal when colours are switched off, too.
         if self.drawn > 0 {
@@ -36,10 +36,23 @@ impl Screen {
         error.flush()?;
         drop(error);
         let mut text = anstream::stderr().lock();
-        for line in staying.iter().chain(live) {
-            writeln!(text, "{}", painted(&fit(line, columns)))?;
+        for line in staying.iter().flat_map(|line| lines_of(line, columns)) {
+            writeln!(text, "{}", painted(&line))?;
         }
-        self.drawn = live.len();
+        self.drawn = 0;
+        for line in live.iter().flat_map(|line| lines_of(line, columns)) {
+            let taken = self.drawn + columns.map_or(1, |columns| rows(&line, columns).max(1));
+            // What has left the top of the terminal could not be taken away again; the cursor needs a row, too.
+            if height.is_some_and(|height| taken >= height) {
+                break;
+            }
+            writeln!(text, "{}", painted(&line))?;
+            self.drawn = taken;
+        }
         text.flush()
     }
+}
+
+fn lines_of(line: &str, columns: Option<usize>) -> Vec<String> {
+    fit(line, columns).lines().map(str::to_owned).collect()
 }

@@ -4,7 +4,7 @@
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{changed, client};
+use super::{changed, client, known};
 use crate::config::duration;
 use model::names::Scope;
 use model::request::Act;
@@ -40,8 +40,13 @@ pub(crate) struct SetArgs {
 
 /// Sets it.
 pub(crate) async fn run(args: SetArgs, context: &Context) -> Result<u8, Failure> {
+    let scope = args.scope.clone();
     let act = act(args)?;
-    let done = context.client()?.admin("set", act).await?;
+    let client = context.client()?;
+    if matches!(act, Act::Set { .. }) {
+        known::warn(&client, &scope).await?;
+    }
+    let done = client.admin("set", act).await?;
     changed(&client::did(done)?, context)
 }
 
@@ -60,9 +65,10 @@ fn act(args: SetArgs) -> Result<Act, Failure> {
         None | Some("") => Ok(Act::Unset { scope, kind, reason }),
         Some(value) => {
             let setting = setting_of(kind, value)?;
-            setting
-                .check(&scope)
-                .map_err(|error| Failure::usage(error.to_string(), "stagger set --help names what fits where"))?;
+            setting.check(&scope).map_err(|error| Failure::Refused {
+                why: error.to_string(),
+                hint: "stagger set --help names what fits where".to_owned(),
+            })?;
             Ok(Act::Set { scope, setting, reason, for_ms: lasting.map(millis) })
         }
     }
@@ -149,13 +155,23 @@ mod tests {
             ("pool/a", "slots=2", true, "hint: write slots alone"),
             ("pool/a", "slots=many", false, "hint: write slots=10% or slots=2"),
             ("pool/a", "slots=-1", false, "hint: write slots=10% or slots=2"),
-            ("pool/a", "slots=0", false, "error: slots lies between 1 and 100000, and this is 0"),
             ("pool/a", "wait=10", false, "hint: write wait=10m"),
-            ("pool/a", "strict=true", false, "error: strict is a setting of a service, and pool/a is none"),
-            ("service/s", "slots=2", false, "error: slots is a setting of a pool, and service/s is none"),
         ] {
             let failure = typed(scope, text, unset).expect_err(text);
             assert_eq!(failure.exit_code(), 64, "{text}");
+            assert!(failure.render().contains(said), "{text}: {}", failure.render());
+        }
+    }
+
+    #[test]
+    fn what_can_be_read_and_may_not_be_is_refused() {
+        for (scope, text, said) in [
+            ("pool/a", "slots=0", "error: slots lies between 1 and 100000, and this is 0"),
+            ("pool/a", "strict=true", "error: strict is a setting of a service, and pool/a is none"),
+            ("service/s", "slots=2", "error: slots is a setting of a pool, and service/s is none"),
+        ] {
+            let failure = typed(scope, text, false).expect_err(text);
+            assert_eq!(failure.exit_code(), 1, "{text}");
             assert!(failure.render().contains(said), "{text}: {}", failure.render());
         }
     }

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{exit, out, render, scope};
+use super::{exit, known, out, render, scope};
 use model::names::Scope;
 
 /// Explain why something waits, and what to type
@@ -23,7 +23,9 @@ pub(crate) async fn run(args: WhyArgs, context: &Context) -> Result<u8, Failure>
         Some(scope) => scope,
         None => Scope::Host(context.host()?),
     };
-    let why = context.client()?.why(&scope).await?;
+    let client = context.client()?;
+    known::must(&client, &scope).await?;
+    let why = client.why(&scope).await?;
     match context.globals.json {
         true => out::json(&why)?,
         false => out::result(&render::why::why(&why))?,

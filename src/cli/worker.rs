@@ -52,7 +52,7 @@ pub(super) fn options() -> Options {
 pub(super) fn failure(error: WorkerError) -> Failure {
     match error {
         WorkerError::UnknownService { .. } => {
-            Failure::usage(error.to_string(), "stagger.toml names them: [service.NAME]")
+            Failure::Refused { why: error.to_string(), hint: "stagger.toml names them: [service.NAME]".to_owned() }
         }
         WorkerError::Duplicate { .. } => Failure::Work {
             what: error.to_string(),

@@ -4,6 +4,7 @@
 
 use super::duration;
 use super::error::Problem;
+use super::nearest::nearest;
 use super::predicate::Predicate;
 use super::probe::{ARGUMENTS_MAX, Command, HttpUrl};
 use model::names::Host;
@@ -18,8 +19,6 @@ use toml::de::{DeTable, DeValue};
 pub(super) const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Longest text value, in bytes.
 const TEXT_BYTES_MAX: usize = 16 * 1024;
-/// Up to so many typing mistakes, a key or kind is taken for a known one.
-const TYPOS_MAX: usize = 2;
 
 /// A table, while it is read.
 pub(super) struct Section<'t> {
@@ -255,10 +254,10 @@ impl<'t> Field<'t> {
         let filled = fill(written, host);
         Predicate::compile(&filled, variables).map_err(|error| {
             // The place inside is known when nothing was escaped or filled in: then the text stands between its quotes as it is.
-            let start = self.at.start + 1;
-            let stands_as_is = self.text.get(start..start + written.len()) == Some(written) && filled == written;
-            let exact = error.at.filter(|at| stands_as_is && *at < written.len());
-            let at = exact.map_or(self.at.clone(), |at| start + at..start + at + width(&written[at..]));
+            let start = self.text.get(self.at.clone()).and_then(|quoted| quoted.find(written));
+            let start = start.filter(|_| filled == written).map(|start| self.at.start + start);
+            let exact = start.zip(error.at.filter(|at| *at < written.len()));
+            let at = exact.map_or(self.at.clone(), |(start, at)| start + at..start + at + width(&written[at..]));
             Problem::new(at, format!("cannot use the expression `{}`", self.name)).label(error.message)
         })
     }
@@ -306,41 +305,4 @@ pub(super) fn fill(text: &str, host: &Host) -> String {
 fn width(text: &str) -> usize {
     let word = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
     if word > 0 { word } else { text.chars().next().map_or(1, char::len_utf8) }
-}
-
-/// The known word that this one was probably meant to be.
-fn nearest<'w>(word: &str, known: &[&'w str]) -> Option<&'w str> {
-    let near = known.iter().map(|candidate| (typos(word, candidate), *candidate));
-    near.filter(|(typos, candidate)| *typos <= TYPOS_MAX && *typos * 2 <= candidate.len()).min().map(|(_, near)| near)
-}
-
-/// How many letters must be added, dropped or changed (Levenshtein's distance).
-fn typos(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (line, letter) in from.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], line + 1);
-        for (column, other) in to.iter().enumerate() {
-            let changed = diagonal + usize::from(letter != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = changed.min(row[column] + 1).min(diagonal + 1);
-        }
-    }
-    row[to.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_near_word_is_found_and_a_far_one_is_not() {
-        let known = ["pools", "drain", "in", "depool"];
-        assert_eq!(nearest("pool", &known), Some("pools"));
-        assert_eq!(nearest("dpeool", &known), Some("depool"));
-        assert_eq!(nearest("gate", &known), None);
-        assert_eq!(nearest("on", &known), Some("in"));
-        assert_eq!(nearest("ab", &known), None);
-        assert_eq!((typos("", "abc"), typos("abc", ""), typos("kitten", "sitting")), (3, 3, 3));
-    }
 }

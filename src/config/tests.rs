@@ -248,7 +248,7 @@ fn an_expression_is_refused_with_its_place_inside_the_text() {
  --> stagger.toml:8:11
   |
 8 | expect = "statsu == 200"
-  |           ^^^^^^ no variable `statsu` here; there are status, body, answer, headers"#
+  |           ^^^^^^ no variable `statsu` here, did you mean `status`? There are status, body, answer, headers"#
     );
     assert!(bad(&with("[service.php-fpm.verify]\ntcp = \"a:1\"\nexpect = \"connected &&\"")).contains(":8:"));
 }

@@ -18,8 +18,10 @@ fn unit_within(timeout: &str, restart: &str, identity: Option<&str>) -> Unit {
     Unit::new(&service(&keys), &client())
 }
 
-fn reads(file: &Path) -> String {
-    format!("cat {}", file.display())
+/// An identity command that answers as `before` does until it is asked for the `look`th time, and then that 8 runs.
+fn changes_at(look: u128, before: &str, folder: &Path) -> String {
+    let asked = folder.join("asked").display().to_string();
+    format!("echo asked >> {asked}; if [ $(wc -l < {asked}) -ge {look} ]; then echo 8; else {before}; fi")
 }
 
 #[tokio::test]
@@ -64,36 +66,21 @@ async fn another_incarnation_is_a_restart_that_happened() {
 
 #[tokio::test]
 async fn the_same_incarnation_is_believed_only_after_a_while() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("identity");
-    std::fs::write(&file, "7").expect("written");
-    let unit = unit("true", Some(&reads(&file)));
     let started = Instant::now();
-    assert_eq!(unit.inspect(Some("7")).await, Seen::NotDone);
+    assert_eq!(unit("true", Some("echo 7")).inspect(Some("7")).await, Seen::NotDone);
     assert!(started.elapsed() >= QUIET);
     // A restart that goes on after its command died: it shows within the quiet time.
-    let later = tokio::spawn(async move {
-        sleep(LOOK_EVERY * 2).await;
-        std::fs::write(&file, "8").expect("written");
-        folder
-    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let unit = unit("true", Some(&changes_at(3, "echo 7", folder.path())));
     assert_eq!(unit.inspect(Some("7")).await, Seen::Done);
-    later.await.expect("written");
 }
 
 #[tokio::test]
 async fn a_restart_that_goes_on_by_itself_is_waited_for_as_long_as_it_may_take() {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("identity");
-    std::fs::write(&file, "7").expect("written");
-    let unit = unit_within("30s", "true", Some(&reads(&file)));
-    let later = tokio::spawn(async move {
-        sleep(QUIET + LOOK_EVERY * 2).await;
-        std::fs::write(&file, "8").expect("written");
-        folder
-    });
+    let beyond_quiet = QUIET.as_millis() / LOOK_EVERY.as_millis() + 2;
+    let unit = unit_within("30s", "true", Some(&changes_at(beyond_quiet, "echo 7", folder.path())));
     assert_eq!(unit.inspect(Some("7")).await, Seen::Done);
-    later.await.expect("written");
 }
 
 #[tokio::test]
@@ -108,13 +95,6 @@ async fn what_nobody_can_tell_is_unknown() {
 #[tokio::test]
 async fn a_service_in_the_middle_of_its_restart_is_waited_for() {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("identity");
-    let unit = unit("true", Some(&reads(&file)));
-    let later = tokio::spawn(async move {
-        sleep(LOOK_EVERY * 3).await;
-        std::fs::write(&file, "8").expect("written");
-        folder
-    });
+    let unit = unit("true", Some(&changes_at(4, "exit 1", folder.path())));
     assert_eq!(unit.inspect(Some("7")).await, Seen::Done);
-    later.await.expect("written");
 }

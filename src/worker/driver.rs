@@ -37,6 +37,8 @@ pub(super) struct Driver<C, P> {
     recording: Vec<Record>,
     /// The step that is acted, or asked for, and since when.
     step: Option<(Step, Time)>,
+    /// The last word, while it is not told yet: how long it took, and what stood against it.
+    begun: Option<(u64, Option<Fault>)>,
     /// The last service that something was done for: the reports without a sequence are about it.
     service: Option<Service>,
     waits: Option<(u32, String)>,
@@ -61,6 +63,7 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
             journal: None,
             recording: Vec::new(),
             step: None,
+            begun: None,
             service: None,
             waits: None,
             trouble: None,
@@ -309,8 +312,16 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
             Begin::Paused(why) | Begin::Halted(why) | Begin::Superseded(why) => Some(Fault::plain(why.clone())),
             Begin::Gone => Some(Fault::plain("the lease is gone")),
         };
-        let ms = self.step.map_or(0, |(_, since)| millis(clock::now().since(since)));
-        self.ended(ms, String::new(), fault);
+        let ms = self.step.take().map_or(0, |(_, since)| millis(clock::now().since(since)));
+        self.begun = Some((ms, fault));
+    }
+
+    /// Tells the last word, once the grant before it was told.
+    fn tell_begun(&mut self) {
+        if let Some((ms, fault)) = self.begun.take() {
+            self.step = Some((Step::Begin, clock::now()));
+            self.ended(ms, String::new(), fault);
+        }
     }
 
     /// The step that began last has ended.
@@ -328,6 +339,10 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
         let is_earlier = sequence.is_some_and(Sequence::is_resumed);
         let service = sequence.map(|sequence| sequence.plan().service.clone());
         for record in std::mem::take(&mut self.recording) {
+            // Without a way to depool the grant is only recorded with the first act, behind the last word.
+            if !matches!(record, Record::Granted { .. }) {
+                self.tell_begun();
+            }
             self.on_disk(record, service.clone(), is_earlier);
         }
     }

@@ -1,6 +1,6 @@
 //! The seven questions of docs/questions.md: each has one command, and it answers.
 
-use crate::support::{Balancer, Host, LockServer, SOON, Tuning, wait_for};
+use crate::support::{Balancer, Host, LockServer, SOON, Tuning, run, wait_for};
 use std::path::Path;
 
 /// A fleet of three with one slot: one host failed in a bad build, which halted the rollout; the others owe it.
@@ -70,4 +70,93 @@ fn each_question_has_one_command_and_it_answers() {
     for line in ["announced", "halted", "released", "resumed", "it was looked at"] {
         assert!(history.contains(line), "{line} is not in {history}");
     }
+}
+
+/// Runs a command against a server: its exit code, and what it said on both outputs.
+fn said(server: &LockServer, arguments: &[&str]) -> (i32, String) {
+    let (code, out, err) = run(&mut server.command(arguments));
+    (code, format!("{out}{err}"))
+}
+
+#[test]
+fn a_name_that_is_not_there_is_told_with_the_nearest_that_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = LockServer::start(folder.path());
+    let balancer = Balancer::start();
+    let host = Host::new(folder.path(), "mw1331", &server, &balancer, &Tuning::default());
+    let _worker = host.work();
+    wait_for("the worker has joined", SOON, || {
+        (server.json(&["members"])["members"].as_array().map_or(0, Vec::len) == 1).then_some(())
+    });
+    server.set("pool/app-eqiad", "slots=1");
+
+    for (asked, meant) in [
+        (&["why", "host/mw1332"][..], "did you mean host/mw1331?"),
+        (&["why", "web"], "did you mean service/web?"),
+        (&["leases", "pool/app-eqiat"], "did you mean pool/app-eqiad?"),
+        (&["pools", "app-eqiat"], "did you mean pool/app-eqiad?"),
+        (&["members", "host/none"], "no host or holder none is known"),
+        (&["rollouts", "wab"], "did you mean service/web?"),
+        (&["rollouts", "web@7"], "there is no web@7"),
+        (&["history", "pool/nothing"], "no pool nothing is known"),
+        (&["pause", "rollout/web@7", "--reason", "r", "--for", "1h"], "there is no web@7"),
+        (&["release", "nobody", "--reason", "r"], "nobody has no lease"),
+        (&["set", "pool/app-eqiad", "slots=0", "--reason", "r"], "slots lies between 1 and 100000"),
+    ] {
+        let (code, text) = said(&server, asked);
+        assert!(code == 1 && text.contains(meant), "{asked:?} exits {code}: {text}");
+    }
+    // A pool may be set or paused before its first worker joins: that is done, and said.
+    for change in [
+        &["pause", "pool/app-eqiat", "--reason", "r", "--for", "1h"][..],
+        &["set", "pool/app-eqiat", "slots=2", "--reason", "r"],
+    ] {
+        let (code, text) = said(&server, change);
+        let warned = text.contains("warning: no pool app-eqiat is known yet") && text.contains("pool/app-eqiad?");
+        assert!(code == 0 && warned, "{change:?} exits {code}: {text}");
+    }
+    let first = said(&server, &["run", "-p", "pp", "--", "true"]);
+    assert!(first.0 == 0 && first.1.contains("warning: pp is a new pool, of no host, with slots=1"), "{first:?}");
+    assert_eq!(said(&server, &["run", "-p", "pp", "--", "true"]), (0, String::new()), "it is told once");
+    let known = said(&server, &["run", "-p", "app-eqiad", "--", "true"]);
+    assert_eq!(known, (0, String::new()), "a pool that was set is meant");
+    server.must(&["leases", "pool/app-eqiad"]);
+    assert!(server.must(&["rollouts", "web"]).starts_with("no rollout of service/web"));
+}
+
+#[test]
+fn a_service_that_a_host_does_not_have_is_nothing_to_do() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = LockServer::start(folder.path());
+    let balancer = Balancer::start();
+    let host = Host::new(folder.path(), "mw1331", &server, &balancer, &Tuning::default());
+    let config = host.config.display().to_string();
+    for verb in ["restart", "check"] {
+        let (code, text) = said(&server, &[verb, "wab", "-c", &config]);
+        assert_eq!(code, 0, "{verb}: {text}");
+        assert!(text.contains("not configured on mw1331") && text.contains("hint: did you mean web?"), "{text}");
+        let (code, text) = said(&server, &[verb, "wab", "-c", &config, "--json"]);
+        assert!(code == 0 && text.contains(r#""service":"wab""#), "{verb}: {text}");
+    }
+    let (code, text) = said(&server, &["depool", "wab", "-c", &config]);
+    assert!(code == 1 && text.contains("error: wab is not configured on mw1331"), "exits {code}: {text}");
+    assert_eq!(balancer.peak(), 0, "nothing was touched");
+    let (code, _) = said(&server, &["restart", "--no-such-flag"]);
+    assert_eq!(code, 64, "what cannot be understood is a usage error");
+}
+
+#[test]
+fn the_steps_are_told_in_their_order_with_and_without_force() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = LockServer::start(folder.path());
+    let balancer = Balancer::start();
+    let host = Host::new(folder.path(), "mw1331", &server, &balancer, &Tuning::default());
+    let config = host.config.display().to_string();
+    let steps = |more: &[&str]| {
+        let shown = server.must(&[&["restart", "web", "-c", &config], more].concat());
+        let told = shown.lines().filter_map(|line| line.strip_prefix("✓ "));
+        told.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(steps(&[]), ["check", "ask", "depool", "drain", "begin", "restart", "verify", "repool"]);
+    assert_eq!(steps(&["--force"]), ["check", "ask", "begin", "restart", "verify"]);
 }

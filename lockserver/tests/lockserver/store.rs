@@ -136,7 +136,7 @@ async fn a_full_disk_grants_nothing_and_says_what_to_do() {
     assert!(matches!(error, Error::Unknown { .. }), "{error:?}");
     for name in ["b", "c", "a"] {
         let error = client.ask(&ask(name, &["app"]), NOW).await.expect_err("nothing can be written");
-        let Error::NotApplied { retry: true, why } = error else { panic!("{error:?}") };
+        let Error::Unable { value: why, .. } = error else { panic!("{error:?}") };
         assert!(why.contains("no space left on device") && why.contains("start the lock server again"), "{why}");
     }
     client.leases(&Selection::default()).await.expect_err("what is in memory is not what is known");

@@ -3,6 +3,7 @@
 use super::table::table;
 use super::text::{age, clean};
 use model::member::{Presence, Sighting};
+use model::names::Scope;
 use model::read::MemberRow;
 
 /// Which members are shown.
@@ -21,16 +22,17 @@ impl Filter {
     }
 }
 
-/// One line per member, and how many there are.
-pub(crate) fn members(rows: &[MemberRow], filter: Filter) -> String {
+/// One line per member within a scope, and how many there are.
+pub(crate) fn members(rows: &[MemberRow], filter: Filter, scope: Option<&Scope>) -> String {
     if rows.is_empty() {
-        return match (filter.down, filter.out) {
+        let none = match (filter.down, filter.out) {
+            (false, false) if scope.is_some() => "no member",
             (false, false) => "no member: no worker has joined",
             (true, false) => "no member is down",
             (false, true) => "no member is out of a balancer",
             (true, true) => "no member is down and out of a balancer",
-        }
-        .to_owned();
+        };
+        return scope.map_or_else(|| none.to_owned(), |scope| format!("{none}, of {scope}"));
     }
     let down = rows.iter().filter(|row| row.down).count();
     let troubled: Vec<&MemberRow> = rows.iter().filter(|row| !row.trouble.is_empty()).collect();
@@ -123,7 +125,7 @@ mw1     alive  4s    0.1.0    –       php-fpm   –
 mw1316  alive  4s    0.1.0    failed  php-fpm   lb1 for php-fpm, by Stagger; lb2 for php-fpm, not by Stagger (by hand)
 mw3     down   4s    0.1.0    –       php-fpm   php-fpm unknown at lb1 (timed out)
 3 members, 1 down";
-        assert_eq!(members(&rows, Filter::default()), expected);
+        assert_eq!(members(&rows, Filter::default(), None), expected);
         let kept = |filter: Filter| {
             rows.iter().filter(|row| filter.keeps(row)).map(|row| row.host.to_string()).collect::<Vec<_>>()
         };
@@ -144,15 +146,17 @@ mw2   trouble  4s    0.1.0    –      php-fpm   –
 mw2: a journal is damaged: line 3
 2 members, 0 down, 1 in trouble";
         let rows = [member("mw1", false, Vec::new()), stuck];
-        assert_eq!(members(&rows, Filter::default()), expected);
+        assert_eq!(members(&rows, Filter::default(), None), expected);
         let gone = MemberRow { down: true, ..rows[1].clone() };
-        assert!(members(&[gone], Filter::default()).contains("mw2   down   4s"), "being down comes first");
+        assert!(members(&[gone], Filter::default(), None).contains("mw2   down   4s"), "being down comes first");
     }
 
     #[test]
     fn an_empty_list_says_what_there_is_none_of() {
-        assert_eq!(members(&[], Filter { out: true, down: false }), "no member is out of a balancer");
-        assert_eq!(members(&[], Filter { out: false, down: true }), "no member is down");
-        assert_eq!(members(&[], Filter::default()), "no member: no worker has joined");
+        assert_eq!(members(&[], Filter { out: true, down: false }, None), "no member is out of a balancer");
+        assert_eq!(members(&[], Filter { out: false, down: true }, None), "no member is down");
+        assert_eq!(members(&[], Filter::default(), None), "no member: no worker has joined");
+        let scope = "pool/app".parse().expect("a scope");
+        assert_eq!(members(&[], Filter::default(), Some(&scope)), "no member, of pool/app");
     }
 }

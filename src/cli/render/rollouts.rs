@@ -4,13 +4,15 @@ use super::follow::{cause, counts, headline, obstacles, printed, to_go, words};
 use super::summary::took_ms;
 use super::table::table;
 use super::text::{age, clean, day_and_time, seconds, span};
+use model::names::Scope;
 use model::read::{RolloutDetail, RolloutRow};
 use model::rollout::{Progress, Report, Target, Timing};
 
-/// One line per rollout, the newest first.
-pub(crate) fn rollouts(rows: &[RolloutRow]) -> String {
+/// One line per rollout within a scope, the newest first.
+pub(crate) fn rollouts(rows: &[RolloutRow], scope: Option<&Scope>) -> String {
     if rows.is_empty() {
-        return "no rollout: nothing was announced, or it was too long ago".to_owned();
+        let of = scope.map(|scope| format!(" of {scope}")).unwrap_or_default();
+        return format!("no rollout{of}: nothing was announced, or it was too long ago");
     }
     table(&["ROLLOUT", "STATE", "AGE", "DONE", "HOSTS", "BY", "MESSAGE"], rows.iter().map(cells).collect())
 }
@@ -88,6 +90,8 @@ fn steps(row: &RolloutRow, target: &Target) -> String {
     let mut parts = Vec::new();
     match (&target.report, target.progress) {
         (Some(report), Progress::Ok | Progress::Skipped | Progress::Failed) => parts.push(timings(report)),
+        // What halted it is said once, above all hosts.
+        (Some(report), _) if row.halted.as_ref().is_some_and(|halted| report.cause.contains(&halted.cause)) => {}
         (Some(report), Progress::Owes | Progress::Begun) => parts.push(clean(&report.cause)),
         (None, _) => {}
     }
@@ -116,7 +120,7 @@ mod tests {
     use super::super::samples::{AT, failed_target, restarted_target, rollout as sample, target};
     use super::*;
     use model::read::FlightRow;
-    use model::rollout::{Ended, Outcome, RolloutState, Tally};
+    use model::rollout::{Ended, Halted, Outcome, RolloutState, Tally};
     use model::sequence::Step;
 
     #[test]
@@ -125,8 +129,10 @@ mod tests {
         let expected = "\
 ROLLOUT     STATE  AGE   DONE  HOSTS                                      BY              MESSAGE
 php-fpm@42  done   101s  100%  (in-flight: 0; ok: 351; fail: 1; left: 0)  deploy@deploy1  wmf.12 to group1";
-        assert_eq!(rollouts(&[done]), expected);
-        assert_eq!(rollouts(&[]), "no rollout: nothing was announced, or it was too long ago");
+        assert_eq!(rollouts(&[done], None), expected);
+        assert_eq!(rollouts(&[], None), "no rollout: nothing was announced, or it was too long ago");
+        let scope = "host/mw1".parse().expect("a scope");
+        assert!(rollouts(&[], Some(&scope)).starts_with("no rollout of host/mw1: "));
     }
 
     #[test]
@@ -174,6 +180,17 @@ mw3     in flight  –     drain since 6s; 4 in flight
 mw4     down       –     –
 mw5     owes       –     all is paused by ann@ops1";
         assert_eq!(rollout(&RolloutDetail { row, targets }), expected);
+    }
+
+    #[test]
+    fn what_halted_it_is_not_repeated_for_every_host() {
+        let mut row = sample(RolloutState::Halted, Tally { owes: 1, ..Tally::default() });
+        row.halted = Some(Halted { cause: "3 hosts failed".to_owned(), host: None, at: AT });
+        let mut gave_way = Report::plain(Outcome::Cancelled);
+        gave_way.cause = "php-fpm@42 is halted: 3 hosts failed".to_owned();
+        assert_eq!(steps(&row, &target("mw1", Progress::Owes, Some(gave_way.clone()))), "–");
+        gave_way.cause = "the gate is closed".to_owned();
+        assert_eq!(steps(&row, &target("mw1", Progress::Owes, Some(gave_way))), "the gate is closed");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Tables: no lines, two spaces between columns, the last column as long as it likes.
 //!
-//! Never wraps: what is too long for a terminal is cut at the end of its line, by [`super::text::fit`].
+//! Never wraps: a row that is too long for a terminal goes on below itself, by [`super::text::fit`].
 
 use comfy_table::{ContentArrangement, Table, presets};
 

@@ -4,10 +4,16 @@
 
 use jiff::Timestamp;
 use model::Wall;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
 /// Below so many of a unit an age is told in it: `62s`, but `31m`.
 const AGE_KEEPS_UNIT: u64 = 120;
+/// From so many spaces on a gap is a wide one: a column ends, or a remark begins.
+const GAP_MIN: usize = 2;
+/// How much further to the right what goes on below a line stands.
+const HANG: usize = 2;
+/// What a command to type begins with.
+const PROGRAM: &str = "stagger";
 
 /// An age in one unit, as short as it can be read: `6s`, `62s`, `31m`, `5h`, `3d`.
 pub(crate) fn age(ms: u64) -> String {
@@ -102,24 +108,130 @@ pub(crate) fn last_lines(text: &str, lines_max: usize) -> Vec<String> {
     lines
 }
 
-/// Every line cut to a terminal's width, with `…` where something is missing. Without a width nothing is cut.
+/// Every line within a terminal's width. Without a width nothing is changed.
+///
+/// A line that is too long is broken at its wide gaps first, where a column or a remark begins, and then between words; what
+/// follows stands below, indented. Nothing is cut. A word and a command to type are never broken: one that is wider than the
+/// terminal has a line of its own, which the terminal itself goes on over, so that it is still copied as one.
 pub(crate) fn fit(text: &str, width: Option<usize>) -> String {
     let Some(width) = width else { return text.to_owned() };
-    text.lines().map(|line| fit_line(line, width)).collect::<Vec<_>>().join("\n")
+    text.lines().flat_map(|line| broken(line, width)).collect::<Vec<_>>().join("\n")
 }
 
-fn fit_line(line: &str, width: usize) -> String {
+/// The rows of a terminal of this width that a text takes, once it is within it.
+pub(crate) fn rows(text: &str, width: usize) -> usize {
+    text.lines().map(|line| line.width().div_ceil(width).max(1)).sum()
+}
+
+fn broken(line: &str, width: usize) -> Vec<String> {
     if line.width() <= width {
-        return line.to_owned();
+        return vec![line.to_owned()];
     }
-    let mut used = 0;
-    let fits = |c: &char| {
-        used += c.width().unwrap_or(0);
-        used < width
-    };
-    let mut short: String = line.chars().take_while(fits).collect();
-    short.push('…');
-    short
+    let body = line.trim_start_matches(' ');
+    let indent = line.len() - body.len();
+    let mut page = Page { lines: vec![" ".repeat(indent)], is_blank: true, hang: " ".repeat(indent + HANG), width };
+    for (gap, part) in parts(body) {
+        // Below the first line the columns no longer stand under each other, and what is typed has a line of its own.
+        let is_below = page.lines.len() > 1;
+        let gap = if is_below { GAP_MIN } else { gap };
+        if is_below && begins_command(part) {
+            page.next_line();
+        }
+        if page.has_room(gap, part) {
+            page.put(gap, part);
+            continue;
+        }
+        page.next_line();
+        if page.has_room(0, part) {
+            page.put(0, part);
+            continue;
+        }
+        for unit in units(part) {
+            if !page.has_room(1, unit) {
+                page.next_line();
+            }
+            page.put(1, unit);
+        }
+    }
+    page.lines
+}
+
+/// Lines while they are filled.
+struct Page {
+    lines: Vec<String>,
+    /// Whether there is nothing yet on the last one.
+    is_blank: bool,
+    /// What the lines below the first begin with.
+    hang: String,
+    width: usize,
+}
+
+impl Page {
+    fn last_width(&self) -> usize {
+        self.lines.last().map_or(0, |line| line.width())
+    }
+
+    fn has_room(&self, gap: usize, text: &str) -> bool {
+        let gap = if self.is_blank { 0 } else { gap };
+        self.last_width() + gap + text.width() <= self.width
+    }
+
+    fn put(&mut self, gap: usize, text: &str) {
+        if let Some(line) = self.lines.last_mut() {
+            line.extend(std::iter::repeat_n(' ', if self.is_blank { 0 } else { gap }));
+            line.push_str(text);
+            self.is_blank = false;
+        }
+    }
+
+    fn next_line(&mut self) {
+        if !self.is_blank {
+            self.lines.push(self.hang.clone());
+            self.is_blank = true;
+        }
+    }
+}
+
+/// What stands between wide gaps, each with the gap before it.
+fn parts(line: &str) -> Vec<(usize, &str)> {
+    let mut parts = Vec::new();
+    let mut rest = line;
+    let mut gap = 0;
+    while !rest.is_empty() {
+        let end = rest.find("  ").unwrap_or(rest.len());
+        parts.push((gap, &rest[..end]));
+        let after = rest[end..].trim_start_matches(' ');
+        gap = rest.len() - end - after.len();
+        rest = after;
+    }
+    parts
+}
+
+/// What may not be broken: each word by itself, and each command whole. A command begins with the program's name or with a
+/// prompt (`mw1$`), and goes to the next punctuation mark or to the end.
+fn units(part: &str) -> Vec<&str> {
+    let mut units = Vec::new();
+    let mut rest = part;
+    while !rest.is_empty() {
+        let is_end = |word: &str| word.ends_with([';', ',', '.', ':', ')', '`']);
+        let mut end = rest.find(' ').unwrap_or(rest.len());
+        if begins_command(rest) {
+            for word in rest[end..].split(' ').skip(1) {
+                end += 1 + word.len();
+                if is_end(word) {
+                    break;
+                }
+            }
+        }
+        units.push(&rest[..end]);
+        rest = rest[end..].trim_start_matches(' ');
+    }
+    units
+}
+
+fn begins_command(text: &str) -> bool {
+    let word = text.split(' ').next().unwrap_or(text).trim_start_matches(['(', '`']);
+    word == PROGRAM || word.ends_with('$')
 }
 
 #[cfg(test)]
@@ -161,10 +273,71 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_cut_to_the_width_and_say_so() {
-        assert_eq!(fit("abcdef\nabc", Some(5)), "abcd…\nabc");
-        assert_eq!(fit("abcde", Some(5)), "abcde");
-        assert_eq!(fit("日本語日本", Some(6)), "日本…");
-        assert_eq!(fit("abcdef", None), "abcdef");
+    fn a_line_too_long_goes_on_below_at_its_gaps_and_then_at_its_words() {
+        assert_eq!(fit("abcdef ghi", None), "abcdef ghi");
+        assert_eq!(fit("abc de\nabc", Some(6)), "abc de\nabc");
+        assert_eq!(fit("mw1    failed  62s", Some(18)), "mw1    failed  62s");
+        assert_eq!(fit("mw1    failed  62s", Some(15)), "mw1    failed\n  62s");
+        assert_eq!(fit("mw1    failed  62s  restart", Some(16)), "mw1    failed\n  62s  restart");
+        assert_eq!(fit("  one two three four", Some(12)), "  one two\n    three\n    four");
+        assert_eq!(fit("日本 日本 日本", Some(9)), "日本 日本\n  日本");
+    }
+
+    #[test]
+    fn nothing_is_lost_and_nothing_overflows_but_a_word_or_a_command() {
+        let lines = [
+            "HOLDER    STATE       AGE  STEP     POOL:TOKEN                  FOR",
+            "mw1316    failed      62s  restart  app-eqiad:9113 rack.b4:412  php-fpm@42, exit 78: [pool www] no entry",
+            "    mw1316 failed 62s at restart (exit 78), for php-fpm@42    stagger release mw1316 --reason …",
+            "  fixed?  mw1316$ stagger restart php-fpm      give up: stagger release mw1316 --reason …",
+            "hint: watch it: stagger rollouts php-fpm@42 --follow; take its place: --supersede",
+            "",
+        ];
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        for width in 20..130 {
+            for line in lines {
+                let fitted = fit(line, Some(width));
+                assert_eq!(words(&fitted), words(line), "{width}");
+                for row in fitted.lines().filter(|row| row.width() > width) {
+                    let whole = row.trim_start();
+                    assert!(whole.starts_with("stagger ") || whole.starts_with("mw1316$ "), "{width}: {row:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_typed_stays_on_one_line() {
+        for (line, command) in [
+            (
+                "    mw1 failed 62s at restart, for php-fpm@42    stagger release mw1 --reason …",
+                "stagger release mw1 --reason …",
+            ),
+            (
+                "app is paused by ann@ops1 5m ago: a switch; ends with: stagger resume pool/app",
+                "stagger resume pool/app",
+            ),
+            (
+                "    down    mw1$ systemctl start stagger; gone for good: stagger release mw1 --forget",
+                "mw1$ systemctl start stagger;",
+            ),
+            ("a released host may still be out (stagger members --out)", "(stagger members --out)"),
+        ] {
+            for width in 20..100 {
+                assert!(fit(line, Some(width)).lines().any(|row| row.contains(command)), "{width}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_command_behind_a_broken_cause_has_a_line_of_its_own() {
+        let line = "    2s ago: failed hosts keep all slots of demo    stagger resume rollout/demo@2   or announce";
+        let expected = "    2s ago: failed hosts keep all slots\n      of demo\n      stagger resume rollout/demo@2\n      or announce";
+        assert_eq!(fit(line, Some(40)), expected);
+    }
+
+    #[test]
+    fn a_line_wider_than_the_terminal_takes_several_rows() {
+        assert_eq!((rows("abcde", 5), rows("abcdef", 5), rows("a\n\nb", 5), rows("", 5)), (1, 2, 3, 0));
     }
 }

@@ -37,7 +37,7 @@ fn causes(finding: &Finding) -> impl Iterator<Item = String> {
 }
 
 fn good(finding: &Finding) -> String {
-    format!("✓ {}  {}", clean(&finding.what), clean(&finding.how))
+    format!("✓ {} {}", clean(&finding.what), clean(&finding.how))
 }
 
 #[cfg(test)]
@@ -81,7 +81,7 @@ mw1331 waits 41s for php-fpm@42, place 1 for rack.b4; gives up in 9m19s
     mw1402 held 6s, drain, 4 in flight, for php-fpm@42
 ✗ members  1 are down
     stagger members --down
-✓ app-eqiad  14 of 35 out   ✓ pauses  none";
+✓ app-eqiad 14 of 35 out   ✓ pauses none";
         assert_eq!(why(&answer), expected);
     }
 

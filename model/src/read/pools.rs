@@ -1,0 +1,86 @@
+//! The pools, and the pauses.
+
+use super::{Page, PauseRow, PoolRow, Selection, page};
+use crate::lease::LeaseState;
+use crate::member::Pause;
+use crate::names::{Pool, Scope};
+use crate::state::State;
+use crate::time::{Now, millis};
+use std::collections::BTreeSet;
+
+impl State {
+    /// Every pool that anything is known of.
+    pub(crate) fn pool_names(&self) -> BTreeSet<Pool> {
+        let set = self.settings.keys().filter_map(|(scope, _)| match scope {
+            Scope::Pool(pool) => Some(pool),
+            _ => None,
+        });
+        let index = &self.index;
+        (self.tokens.keys()).chain(index.members.keys()).chain(index.wanted.keys()).chain(set).cloned().collect()
+    }
+
+    /// The pools within a scope.
+    pub fn read_pools(&self, select: &Selection, now: Now) -> Page<PoolRow> {
+        let names = self.pool_names();
+        let about = |pool: &Pool| match &select.scope {
+            None | Some(Scope::All) => true,
+            Some(Scope::Pool(name)) => pool == name,
+            Some(Scope::Host(host)) => {
+                let member = self.members.get(host).is_some_and(|member| member.pools().contains(pool));
+                member || self.leases.get(&host.clone().into()).is_some_and(|lease| lease.pools.contains_key(pool))
+            }
+            Some(Scope::Service(service)) => self
+                .members
+                .values()
+                .any(|member| member.services.get(service).is_some_and(|pools| pools.contains(pool))),
+            Some(Scope::Rollout(name)) => self
+                .members
+                .values()
+                .any(|member| member.services.get(&name.service).is_some_and(|pools| pools.contains(pool))),
+        };
+        page(names.iter().filter(|pool| about(pool)).map(|pool| (pool.to_string(), self.pool_row(pool, now))), select)
+    }
+
+    pub(crate) fn pool_row(&self, pool: &Pool, now: Now) -> PoolRow {
+        let view = self.view();
+        let count = |state| {
+            u32::try_from(self.leases_in(pool).filter(|lease| lease.state == state).count()).unwrap_or(u32::MAX)
+        };
+        let hosts = self.index.members.get(pool).into_iter().flatten();
+        let down = hosts.filter(|host| self.members.get(*host).is_some_and(|member| member.is_down(now.time))).count();
+        let pauses = [Scope::All, Scope::Pool(pool.clone())];
+        PoolRow {
+            pool: pool.clone(),
+            slots: view.slots(pool),
+            rules: self.pool_rules(pool),
+            overrides: self.overrides(&Scope::Pool(pool.clone())).cloned().collect(),
+            token: view.token(pool),
+            held: count(LeaseState::Held),
+            failed: count(LeaseState::Failed),
+            lost: count(LeaseState::Lost),
+            waiting: u32::try_from(view.waiting_in(pool)).unwrap_or(u32::MAX),
+            members: u32::try_from(view.members_in(pool)).unwrap_or(u32::MAX),
+            down: u32::try_from(down).unwrap_or(u32::MAX),
+            pauses: pauses
+                .iter()
+                .filter_map(|scope| self.pauses.get(scope))
+                .map(|pause| pause_row(pause, now))
+                .collect(),
+        }
+    }
+
+    /// Every pause.
+    pub fn read_pauses(&self, now: Now) -> Vec<PauseRow> {
+        self.pauses.values().map(|pause| pause_row(pause, now)).collect()
+    }
+}
+
+pub(super) fn pause_row(pause: &Pause, now: Now) -> PauseRow {
+    PauseRow {
+        scope: pause.scope.clone(),
+        by: pause.by.clone(),
+        reason: pause.reason.clone(),
+        since_ms: millis(now.wall.since(pause.since.wall)),
+        left_ms: millis(pause.until.since(now.time)),
+    }
+}

@@ -1,0 +1,104 @@
+//! The rollouts: where each stands, and what it waits for.
+
+use super::pools::pause_row;
+use super::{Blocked, FlightRow, ROWS_MAX, RolloutDetail, RolloutRow, Selection};
+use crate::lease::{LeaseState, Purpose};
+use crate::names::{Host, Pool, RolloutName, Scope};
+use crate::rollout::{Progress, Rollout, Target};
+use crate::state::State;
+use crate::time::{Now, millis};
+use std::collections::BTreeMap;
+
+impl State {
+    /// The rollouts within a scope, newest announcement first.
+    pub fn read_rollouts(&self, select: &Selection, now: Now) -> Vec<RolloutRow> {
+        let about = |rollout: &Rollout| match &select.scope {
+            None | Some(Scope::All) => true,
+            Some(Scope::Service(service)) => rollout.name.service == *service,
+            Some(Scope::Rollout(name)) => rollout.name == *name,
+            Some(Scope::Host(host)) => self.targets.get(&rollout.name).is_some_and(|hosts| hosts.contains_key(host)),
+            Some(Scope::Pool(pool)) => self
+                .index
+                .members
+                .get(pool)
+                .into_iter()
+                .flatten()
+                .any(|host| self.targets.get(&rollout.name).is_some_and(|hosts| hosts.contains_key(host))),
+        };
+        let mut rollouts: Vec<&Rollout> = self.rollouts.values().filter(|rollout| about(rollout)).collect();
+        rollouts.sort_by_key(|rollout| std::cmp::Reverse((rollout.announced.time, rollout.name.clone())));
+        rollouts.truncate(select.limit.unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX));
+        rollouts.into_iter().map(|rollout| self.rollout_row(rollout, now)).collect()
+    }
+
+    /// One rollout with every host's report.
+    pub fn read_rollout(&self, name: &RolloutName, now: Now) -> Option<RolloutDetail> {
+        let row = self.rollout_row(self.rollouts.get(name)?, now);
+        let mut targets: Vec<Target> = self.targets.get(name).into_iter().flat_map(BTreeMap::values).cloned().collect();
+        targets.sort_by_key(|target| (std::cmp::Reverse(target.progress), target.host.clone()));
+        Some(RolloutDetail { row, targets })
+    }
+
+    pub(crate) fn rollout_row(&self, rollout: &Rollout, now: Now) -> RolloutRow {
+        let targets = self.targets.get(&rollout.name);
+        let is_down = |host: &Host| self.members.get(host).is_none_or(|member| member.is_down(now.time));
+        let owing = targets.into_iter().flat_map(BTreeMap::values).filter(|target| target.progress == Progress::Owes);
+        let down: Vec<Host> = owing.filter(|target| is_down(&target.host)).map(|target| target.host.clone()).collect();
+        let state = rollout.state(u32::try_from(down.len()).unwrap_or(u32::MAX), now.time);
+        let reports = targets.into_iter().flat_map(BTreeMap::values).filter_map(|target| target.report.as_ref());
+        let last_report = reports.map(|report| report.at).max();
+        let purpose = Purpose::Rollout(rollout.name.clone());
+        let flying = self.leases.values().filter(|lease| lease.purpose == purpose && lease.state == LeaseState::Held);
+        let in_flight = flying.map(|lease| FlightRow {
+            host: lease.holder.as_host(),
+            step: lease.step,
+            note: lease.note.clone(),
+            ms: millis(now.wall.since(lease.since.wall)),
+        });
+        let scopes = [Scope::All, Scope::Service(rollout.name.service.clone()), Scope::Rollout(rollout.name.clone())];
+        RolloutRow {
+            name: rollout.name.clone(),
+            state,
+            newest: self.generations.get(&rollout.name.service) == Some(&rollout.name.generation),
+            message: rollout.message.clone(),
+            by: rollout.by.clone(),
+            announced: rollout.announced.wall,
+            age_ms: millis(now.wall.since(rollout.announced.wall)),
+            last_report_ms: last_report.map(|at| millis(at.since(rollout.announced.wall))),
+            only: rollout.only.clone(),
+            max_failures: rollout.max_failures,
+            strict: rollout.strict,
+            expires_ms: millis(rollout.expires.since(now.time)),
+            ended: rollout.ended.clone(),
+            halted: rollout.halted.clone(),
+            tally: rollout.tally,
+            in_flight: in_flight.collect(),
+            down,
+            pauses: scopes
+                .iter()
+                .filter_map(|scope| self.pauses.get(scope))
+                .map(|pause| pause_row(pause, now))
+                .collect(),
+            blocked: self.blocked(&purpose),
+            exit_code: rollout.exit_code(state),
+        }
+    }
+
+    /// The pools full of leases that do not move by themselves and that hosts of this purpose wait for.
+    fn blocked(&self, purpose: &Purpose) -> Vec<Blocked> {
+        let mut waiting: BTreeMap<&Pool, u32> = BTreeMap::new();
+        for ticket in self.tickets.values().filter(|ticket| ticket.purpose == *purpose) {
+            for pool in &ticket.pools {
+                *waiting.entry(pool).or_default() += 1;
+            }
+        }
+        let view = self.view();
+        let blocked =
+            waiting.into_iter().filter(|(pool, _)| view.count_in(pool) >= view.slots(pool)).map(|(pool, waiting)| {
+                let kept = self.leases_in(pool).filter(|lease| lease.state != LeaseState::Held);
+                let keepers = kept.map(|lease| (lease.holder.clone(), lease.state)).collect();
+                Blocked { pool: pool.clone(), waiting, keepers, slots: view.slots(pool) }
+            });
+        blocked.filter(|blocked| !blocked.keepers.is_empty()).collect()
+    }
+}

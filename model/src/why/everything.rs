@@ -1,0 +1,47 @@
+//! What stands in anybody's way.
+
+use super::{Finding, bad, cause, fine};
+use crate::names::RolloutName;
+use crate::rollout::RolloutState;
+use crate::state::State;
+use crate::time::Now;
+
+impl State {
+    pub(super) fn why_all(&self, now: Now) -> (String, Vec<Finding>) {
+        let mut findings: Vec<Finding> = self.pauses.keys().map(|scope| self.why_pause(scope, now)).collect();
+        for pool in self.pool_names() {
+            let row = self.pool_row(&pool, now);
+            if row.waiting > 0 || row.failed + row.lost > 0 {
+                findings.push(self.pool_finding(&pool, now));
+            }
+        }
+        let newest = self
+            .generations
+            .iter()
+            .map(|(service, generation)| RolloutName { service: service.clone(), generation: *generation });
+        for name in newest {
+            let Some(rollout) = self.rollouts.get(&name) else { continue };
+            let row = self.rollout_row(rollout, now);
+            if row.state == RolloutState::Halted {
+                findings.push(bad(name.to_string(), "halted", self.rollout_causes(&name, now)));
+            } else if row.state.is_under_way() {
+                findings.push(fine(name.to_string(), row.state.to_string()));
+            }
+        }
+        let down = self.members.values().filter(|member| member.is_down(now.time)).count();
+        if down > 0 {
+            findings.push(bad(
+                "members",
+                format!("{down} are down"),
+                vec![cause("", Some("stagger members --down".to_owned()))],
+            ));
+        }
+        let hinder = findings.iter().filter(|finding| !finding.ok).count();
+        let headline = match hinder {
+            0 => "nothing stands in the way of anything".to_owned(),
+            1 => "one thing stands in the way".to_owned(),
+            _ => format!("{hinder} things stand in the way"),
+        };
+        (headline, findings)
+    }
+}

@@ -1,0 +1,177 @@
+//! Why a host waits, or what it does: its ticket or lease, its worker, what it owes, its balancers.
+
+use super::{Finding, ago, bad, cause, fine, lease_cause};
+use crate::apply::{hindrance, pause_of};
+use crate::lease::{Lease, LeaseState, Purpose, Ticket};
+use crate::names::{Host, RolloutName, Scope, Service};
+use crate::request::RefusalKind;
+use crate::rollout::Progress;
+use crate::settings::span;
+use crate::state::State;
+use crate::time::Now;
+
+impl State {
+    pub(super) fn why_host(&self, host: &Host, now: Now) -> (String, Vec<Finding>) {
+        let holder = host.clone().into();
+        let mut findings = Vec::new();
+        let ticket = self.tickets.get(&holder);
+        let headline = match (self.leases.get(&holder), ticket) {
+            (_, Some(ticket)) => {
+                findings.extend(self.why_ticket(ticket, now));
+                let row = self.read_leases(
+                    &crate::read::Selection { scope: Some(Scope::Host(host.clone())), ..Default::default() },
+                    now,
+                );
+                let (waited, left, place) =
+                    row.queue.first().map_or((0, 0, 0), |row| (row.waited_ms, row.left_ms, row.place));
+                let pools: Vec<_> = ticket.pools.iter().map(ToString::to_string).collect();
+                format!(
+                    "{host} waits {} for {}, place {place} for {}; gives up in {}",
+                    span(waited / 1000 * 1000),
+                    ticket.purpose,
+                    pools.join(" + "),
+                    span(left / 1000 * 1000)
+                )
+            }
+            (Some(lease), None) => {
+                findings.push(self.why_lease(lease, now));
+                let step = lease.step.map(|step| format!(", at {step}")).unwrap_or_default();
+                format!(
+                    "{host} has a lease, {} {}{step}, for {}",
+                    lease.state,
+                    ago(now, lease.since.wall),
+                    lease.purpose
+                )
+            }
+            (None, None) => format!("{host} neither holds nor waits"),
+        };
+        let purpose = ticket.map(|ticket| &ticket.purpose);
+        let purpose = purpose.or_else(|| self.leases.get(&holder).map(|lease| &lease.purpose));
+        // Whoever runs a command under a lease needs no worker.
+        if self.members.contains_key(host) || !matches!(purpose, Some(Purpose::Run(_))) {
+            findings.push(self.why_member(host, now));
+        }
+        if let Some(member) = self.members.get(host) {
+            for service in member.services.keys() {
+                findings.extend(self.why_owed(host, service, now));
+            }
+            findings.extend(member.sightings.iter().filter(|seen| seen.presence != crate::member::Presence::In).map(
+                |seen| {
+                    let by = if seen.by_stagger { "taken out by Stagger" } else { "not by Stagger" };
+                    let how = format!("{} {} {}: {by}", seen.service, seen.presence, seen.balancer);
+                    let next = (!seen.by_stagger).then(|| format!("{host}$ stagger repool {}", seen.service));
+                    bad("balancer", how, vec![cause(seen.detail.clone(), next)])
+                },
+            ));
+        }
+        if !self.members.contains_key(host) && ticket.is_none() && !self.leases.contains_key(&holder) {
+            return (format!("{host} is not known here"), findings);
+        }
+        (headline, findings)
+    }
+
+    /// Each pool, the pauses, and the order, as they stand for one waiter.
+    fn why_ticket(&self, ticket: &Ticket, now: Now) -> Vec<Finding> {
+        let view = self.view();
+        let mut findings = Vec::new();
+        match pause_of(&view, &ticket.holder, &ticket.pools, &ticket.purpose) {
+            Some(pause) => findings.push(self.why_pause(&pause.scope, now)),
+            None => findings.push(fine("pauses", "none")),
+        }
+        findings.extend(ticket.pools.iter().map(|pool| self.pool_finding(pool, now)));
+        if let Some(why) = hindrance(&view, ticket, now).filter(|why| why.kind == RefusalKind::NotFirst) {
+            findings.push(bad("order", why.value, Vec::new()));
+        }
+        if !crate::apply::listens(ticket, now.time) {
+            let next = format!("{}$ systemctl status stagger", ticket.holder);
+            findings.push(bad(
+                "listening",
+                "it has not asked lately; others go first",
+                vec![cause("its worker is silent", Some(next))],
+            ));
+        }
+        findings
+    }
+
+    fn why_lease(&self, lease: &Lease, now: Now) -> Finding {
+        match lease.state {
+            LeaseState::Held => fine("lease", lease_cause(lease, now).what),
+            _ => bad("lease", format!("{}", lease.state), vec![lease_cause(lease, now)]),
+        }
+    }
+
+    fn why_member(&self, host: &Host, now: Now) -> Finding {
+        match self.members.get(host) {
+            None => bad(
+                "worker",
+                "has never joined",
+                vec![cause("no worker of this name", Some(format!("{host}$ stagger worker")))],
+            ),
+            Some(member) if member.is_down(now.time) => {
+                let how = format!("down, last heard of {} ago", ago(now, member.heard.wall));
+                let next = format!(
+                    "{host}$ systemctl start stagger; gone for good: stagger release {host} --forget --reason …"
+                );
+                bad("worker", how, vec![cause("its worker does not answer", Some(next))])
+            }
+            Some(member) if !member.trouble.is_empty() => {
+                let next = format!("{host}$ journalctl -u stagger -p warning");
+                bad("worker", "alive, and can restart nothing", vec![cause(member.trouble.clone(), Some(next))])
+            }
+            Some(member) => fine("worker", format!("alive, version {}", member.version)),
+        }
+    }
+
+    /// Whether a host owes the newest generation of a service.
+    fn why_owed(&self, host: &Host, service: &Service, now: Now) -> Option<Finding> {
+        let generation = *self.generations.get(service)?;
+        let name = RolloutName { service: service.clone(), generation };
+        let target = self.targets.get(&name).and_then(|hosts| hosts.get(host));
+        let Some(target) = target else {
+            return Some(fine("rollout", format!("{name} is not for {host}")));
+        };
+        let row = self.rollout_row(self.rollouts.get(&name)?, now);
+        Some(match target.progress {
+            Progress::Owes | Progress::Begun if row.state.authorises() => {
+                fine("rollout", format!("{name} {}, {}", target.progress, row.state))
+            }
+            Progress::Owes | Progress::Begun => {
+                bad("rollout", format!("{name} is {}", row.state), self.rollout_causes(&name, now))
+            }
+            Progress::Failed => {
+                let report = target.report.as_ref();
+                let what = report.map_or_else(String::new, |report| report.cause.clone());
+                bad(
+                    "rollout",
+                    format!("{name} failed here"),
+                    vec![cause(what, Some(format!("{host}$ stagger restart {service}")))],
+                )
+            }
+            Progress::Ok | Progress::Skipped => fine("rollout", format!("{name} {}", target.progress)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::{Ask, Request};
+
+    #[test]
+    fn a_command_under_a_lease_is_not_blamed_for_having_no_worker() {
+        let mut state = State::default();
+        let ask = Ask {
+            holder: "run-7.ops1".parse().expect("a holder"),
+            claim: "c1".parse().expect("an id"),
+            pools: ["app".parse().expect("a pool")].into(),
+            purpose: Purpose::Run("true".to_owned()),
+            wait_ms: None,
+            patience_ms: 1_000,
+        };
+        let decision = crate::apply(&state.view(), &Request::Ask(ask), Now::default());
+        state.replay(&decision.changes);
+        let why = state.why(&"host/run-7.ops1".parse().expect("a scope"), Now::default());
+        assert_eq!(why.headline, "run-7.ops1 has a lease, held 0s, for run: true");
+        assert!(why.findings.iter().all(|finding| finding.ok && finding.what != "worker"), "{why:?}");
+    }
+}

@@ -1,0 +1,52 @@
+//! What somebody probably meant who mistyped a word.
+//!
+//! Owns how near is near enough. Called where a key, a kind, a function or a name is not known.
+
+/// Up to so many typing mistakes, a word is taken for a known one.
+const TYPOS_MAX: usize = 2;
+
+/// The known word that this one was probably meant to be; nothing when none is near.
+pub(crate) fn nearest<'w>(word: &str, known: &[&'w str]) -> Option<&'w str> {
+    let near = known.iter().filter_map(|candidate| Some((distance(word, candidate)?, *candidate)));
+    near.min().map(|(_, near)| near)
+}
+
+/// How many typing mistakes lie between a word and a known one; nothing when they are too many for a mistake.
+pub(crate) fn distance(word: &str, known: &str) -> Option<usize> {
+    // What differs that much in length needs no closer look: names can be long, and many.
+    if word.len().abs_diff(known.len()) > TYPOS_MAX * char::MAX.len_utf8() {
+        return None;
+    }
+    Some(typos(word, known)).filter(|typos| *typos <= TYPOS_MAX && *typos * 2 <= known.len())
+}
+
+/// How many letters must be added, dropped or changed (Levenshtein's distance).
+fn typos(from: &str, to: &str) -> usize {
+    let to: Vec<char> = to.chars().collect();
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (line, letter) in from.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], line + 1);
+        for (column, other) in to.iter().enumerate() {
+            let changed = diagonal + usize::from(letter != *other);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(row[column] + 1).min(diagonal + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_near_word_is_found_and_a_far_one_is_not() {
+        let known = ["pools", "drain", "in", "depool"];
+        assert_eq!(nearest("pool", &known), Some("pools"));
+        assert_eq!(nearest("dpeool", &known), Some("depool"));
+        assert_eq!(nearest("gate", &known), None);
+        assert_eq!(nearest("on", &known), Some("in"));
+        assert_eq!(nearest("ab", &known), None);
+        assert_eq!((typos("", "abc"), typos("abc", ""), typos("kitten", "sitting")), (3, 3, 3));
+    }
+}
