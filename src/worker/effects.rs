@@ -100,6 +100,11 @@ impl<C: Coordinator + 'static> Shop<C> {
         blocking(move || shop.lock_now(), |why| Event::NotLocked(why).into())
     }
 
+    /// Whether nobody has the host's lock at this moment.
+    pub(super) fn is_lock_free(&self) -> bool {
+        HostLock::take(&self.config.state, &self.what).is_ok()
+    }
+
     fn lock_now(&self) -> Came {
         let lock = match HostLock::take(&self.config.state, &self.what) {
             Ok(lock) => lock,

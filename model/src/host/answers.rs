@@ -1,70 +1,19 @@
 //! What the coordinator says to a sequence under way.
 //!
-//! Owns the reading of its answers: what grants, what cuts short, how long a lease is known to be its own. Silence is never
-//! read as an answer. Called by `work`.
+//! Owns the reading of its answers: what cuts short, how long a lease is known to be its own. Silence is never read as an
+//! answer. Called by `work`; what is said to a waiter is in `wait`.
 
 use crate::host::Effect;
 use crate::host::pace::Pace;
 use crate::host::work::{Doing, Work};
-use crate::request::{Answer, Begin};
+use crate::request::Begin;
 use crate::sequence::{Record, Unwind};
 use crate::time::{Time, millis};
-use std::time::Duration;
 
-/// The least time between two asks, in milliseconds, when the coordinator does not keep them open.
-const ASK_PAUSE_MS: u64 = 500;
-/// How long a one-shot command tries to reach its coordinator, in milliseconds.
-const UNREACHABLE_MS: u64 = 10_000;
 /// How often a settle is tried when the worker is about to end: the next start goes on with it.
 const SETTLE_TRIES_MAX: u32 = 3;
 
 impl Work {
-    pub(super) fn answered<R>(
-        &mut self,
-        sent: Time,
-        answer: Result<Answer, String>,
-        now: Time,
-        pace: &mut Pace,
-        out: &mut Vec<Effect<R>>,
-    ) {
-        if self.doing != Doing::Asking {
-            return;
-        }
-        match answer {
-            Ok(Answer::Granted(granted)) if granted.lease.claim == self.sequence.plan().sequence => {
-                self.lease.ttl_ms = granted.lease.ttl_ms;
-                let ms = millis(now.since(self.opened));
-                self.happened(Record::Granted { tokens: granted.lease.pools, ms }, now, out);
-            }
-            Ok(Answer::Granted(granted)) => {
-                self.unheard(&format!("it answered for {}", granted.lease.claim), now, pace, out);
-            }
-            Ok(Answer::Queued(_)) => {
-                (self.tries, self.silent_since) = (0, None);
-                let next = sent.plus(Duration::from_millis(ASK_PAUSE_MS));
-                if now >= next {
-                    return self.advance_from(now, out);
-                }
-                self.doing = Doing::Pausing(next);
-            }
-            Ok(Answer::Refused(refusal)) => self.cut_short(Unwind::Cancelled(refusal.value), now, out),
-            Err(why) => self.unheard(&why, now, pace, out),
-        }
-    }
-
-    /// Nobody answered an ask. Only a person's command gives up, or goes on without.
-    fn unheard<R>(&mut self, why: &str, now: Time, pace: &mut Pace, out: &mut Vec<Effect<R>>) {
-        let silent_since = *self.silent_since.get_or_insert(self.since);
-        let is_enough = self.is_errand && millis(now.since(silent_since)) >= UNREACHABLE_MS;
-        if is_enough && self.may_go_without {
-            self.happened(Record::Unleased, now, out);
-        } else if is_enough {
-            self.cut_short(Unwind::Cancelled(format!("the coordinator cannot be reached: {why}")), now, out);
-        } else {
-            self.retry(now, pace);
-        }
-    }
-
     fn retry(&mut self, now: Time, pace: &mut Pace) {
         self.doing = Doing::Pausing(now.plus(pace.retry(self.tries)));
         self.tries += 1;

@@ -405,9 +405,6 @@ fn without_a_lease_nobody_has_a_last_word() {
     assert!(matches!(run(plan(), records).next(&cut()), Next::Undo(_)));
     let forced = Plan { depool: false, ..plan() };
     assert_eq!(run(forced, &[]).next(&may_not()), Next::Act(Step::Restart));
-    let unleased = run(self::plan(), &[Record::Unleased]);
-    assert!(unleased.plan().leaseless);
-    assert_eq!(unleased.next(&may_not()), Next::Act(Step::Depool));
 }
 
 #[test]
@@ -549,7 +546,6 @@ fn takes(records: &[Record]) -> String {
     let mut candidates: Vec<(String, Record)> = vec![
         ("opened".into(), Record::Opened(Box::new(plan()))),
         ("granted".into(), granted()),
-        ("unleased".into(), Record::Unleased),
         ("depool+memo".into(), depool()),
         ("restart-memo".into(), Record::Acting { step: Step::Restart, memo: None }),
         ("begun".into(), begun()),
@@ -577,7 +573,7 @@ fn takes(records: &[Record]) -> String {
 }
 
 const TABLE: &str = "
-opened: granted unleased depool+memo resumed ended depool✗
+opened: granted depool+memo resumed ended depool✗
 granted: depool+memo resumed ended depool✗
 depooling: resumed depool✓ depool✗ depool-
 depooled: undoing resumed drain…

@@ -76,16 +76,23 @@ impl Rig {
         rig
     }
 
+    /// It waits, and has no lock.
     pub(super) fn queued() -> Rig {
         let mut rig = Rig::daemon_owing("php@7", true, false);
-        rig.locked();
+        assert_eq!(rig.locked(), ["unlock", "ask 10000"]);
         rig
+    }
+
+    /// The lease is granted, and the lock had.
+    pub(super) fn grant(&mut self) -> Vec<String> {
+        assert_eq!(self.answered(Ok(granted(&self.claim()))), ["lock"], "nothing is recorded, and nothing told");
+        self.locked()
     }
 
     /// Its lease is known to be its own, for 30 s from now, and the balancers are asked.
     pub(super) fn leased() -> Rig {
         let mut rig = Rig::queued();
-        assert_eq!(rig.answered(Ok(granted(&rig.claim()))), ["renew -", "prepare depool"]);
+        assert_eq!(rig.grant(), ["+opened", "+granted", "renew depool", "prepare depool"]);
         assert!(rig.held(30_000).is_empty());
         rig
     }
@@ -122,7 +129,8 @@ impl Rig {
     }
 
     pub(super) fn claim(&self) -> String {
-        self.host.sequence().expect("a sequence").plan().sequence.to_string()
+        let of_sequence = self.host.sequence().map(|sequence| sequence.plan().sequence.clone());
+        of_sequence.or_else(|| self.ask.as_ref().map(|ask| ask.claim.clone())).expect("a claim").to_string()
     }
 
     pub(super) fn on(&mut self, event: Event<u32>) -> Vec<String> {

@@ -50,6 +50,8 @@ struct World {
     main: Option<Effect<usize>>,
     /// Whether the running incarnation is being found out, beside.
     identifies: bool,
+    /// Whether the host's lock is held.
+    locked: bool,
     renewals: Vec<(u64, Renew)>,
     /// One journal per sequence.
     disk: Vec<Vec<Record>>,
@@ -77,6 +79,7 @@ impl World {
             now: 100_000,
             main: None,
             identifies: false,
+            locked: false,
             renewals: Vec::new(),
             disk: Vec::new(),
             sequences: 0,
@@ -100,7 +103,7 @@ impl World {
     fn boot(&mut self) {
         let setup = Setup { holder: "mw1".parse().expect("a holder"), duties: duties(), errand: None, seed: self.now };
         (self.host, self.main, self.stopping, self.exited) = (Some(Host::new(setup)), None, false, false);
-        self.identifies = false;
+        (self.identifies, self.locked) = (false, false);
         self.renewals.clear();
         self.tell(Event::Started);
         self.join();
@@ -116,14 +119,15 @@ impl World {
         let effects = host.on(event, Time(self.now));
         for effect in effects {
             match effect {
-                Effect::Unlock => {}
+                Effect::Unlock => self.locked = false,
                 Effect::Join => self.join(),
                 Effect::Renew(renew) => self.renewals.push((self.now, renew)),
                 Effect::Prepare(Step::Restart) => self.identifies = true,
                 Effect::Exit(_) => self.exited = true,
                 effect => {
                     let is_droppable = self.main.as_ref().is_none_or(|old| {
-                        let is_question = matches!(old, Effect::Ask { .. } | Effect::Begin(_) | Effect::Look(_));
+                        let is_question =
+                            matches!(old, Effect::Ask { .. } | Effect::Begin(_) | Effect::Look(_) | Effect::Lock);
                         is_question
                             || matches!(old, Effect::Prepare(_) | Effect::Act(_, Step::Drain) | Effect::Check(_))
                     });
@@ -142,6 +146,11 @@ impl World {
     /// What must hold whenever something is to be done.
     fn check(&self, effect: &Effect<usize>) {
         let last = self.open().and_then(|file| file.last());
+        match effect {
+            Effect::Check(_) | Effect::Ask { .. } => assert!(!self.locked, "waits with the lock: {effect:?}"),
+            Effect::Record(_) | Effect::Act(..) | Effect::Undo(_) => assert!(self.locked, "no lock: {effect:?}"),
+            _ => {}
+        }
         match effect {
             Effect::Act(receipt, step) => {
                 assert_eq!(Some(*receipt), self.open().map(Vec::len), "an act with an old receipt");
@@ -239,6 +248,7 @@ impl World {
                 if !is_done {
                     return Event::Busy("pid 7".into());
                 }
+                self.locked = true;
                 self.sequences += 1;
                 let fresh = format!("q{}", self.sequences).parse().expect("an id");
                 let replayed = self.disk.last().map(|file| Sequence::replay(file).expect("a legal journal"));
