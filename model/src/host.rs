@@ -22,7 +22,7 @@ mod work;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Checked, Effect, Errand, Event, Finish, Prepared};
+pub use event::{Checked, Effect, Errand, Event, Finish, Prepared, Unheard};
 
 use crate::lease::Lease;
 use crate::names::{Holder, Id, Pool, Service};

@@ -293,10 +293,10 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
                 }
             }
             Event::Begun { begin: Ok(begin), .. } => self.begun(begin),
-            Event::Answered { answer: Err(why), .. }
-            | Event::Begun { begin: Err(why), .. }
-            | Event::Settled(Err(why)) => {
-                (self.progress)(Progress::Unanswered(why.clone()));
+            Event::Answered { answer: Err(unheard), .. }
+            | Event::Begun { begin: Err(unheard), .. }
+            | Event::Settled(Err(unheard)) => {
+                (self.progress)(Progress::Unanswered(unheard.why.clone()));
             }
             _ => {}
         }

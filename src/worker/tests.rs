@@ -5,7 +5,7 @@ use crate::config::{self, Surroundings};
 use crate::probe::fixture::{nobody, wait_until};
 use crate::sequence::HostLock;
 use coordinator::http::HttpCoordinator;
-use model::lease::Purpose;
+use model::lease::{LeaseState, Purpose};
 use model::member::Presence;
 use model::names::{Holder, Id, RolloutName};
 use model::read::Selection;
@@ -514,6 +514,24 @@ async fn a_lease_that_comes_while_somebody_is_at_work_on_the_host_is_given_back(
             .await;
             assert_eq!((site.restarts(), site.is_out()), (1, false));
             worker.stop().await.expect("a clean end");
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn whatever_a_restart_prints_its_report_arrives() {
+    LocalSet::new()
+        .run_until(async {
+            let mut site = Site::new().await;
+            let php = site.config.services.values_mut().next().expect("php");
+            let script = "i=0; while [ $i -lt 9000 ]; do printf '\\001'; i=$((i+1)); done; echo last words; exit 78";
+            let words = ["sh", "-c", script].map(str::to_owned).to_vec();
+            php.restart.command = config::Command::new(words).expect("a command");
+            let (finish, _) = site.once(self::php()).await;
+            let Finish::Failed(report) = &finish else { panic!("{finish:?}") };
+            assert!(report.output.starts_with('…') && report.output.ends_with("last words\n"));
+            let leases = site.leases().await;
+            assert_eq!(leases.iter().map(|lease| lease.state).collect::<Vec<_>>(), [LeaseState::Failed]);
         })
         .await;
 }

@@ -3,10 +3,10 @@
 //! Owns the reading of its answers: what cuts short, how long a lease is known to be its own. Silence is never read as an
 //! answer. Called by `work`; what is said to a waiter is in `wait`.
 
-use crate::host::Effect;
 use crate::host::pace::Pace;
 use crate::host::work::{Doing, Work};
-use crate::request::Begin;
+use crate::host::{Effect, Unheard};
+use crate::request::{Begin, Settled};
 use crate::sequence::{Record, Unwind};
 use crate::time::{Time, millis};
 
@@ -27,7 +27,7 @@ impl Work {
     pub(super) fn owned<R>(
         &mut self,
         sent: Time,
-        own: &Result<crate::request::Own, String>,
+        own: &Result<crate::request::Own, Unheard>,
         now: Time,
         out: &mut Vec<Effect<R>>,
     ) {
@@ -45,6 +45,8 @@ impl Work {
                 self.lease.renew_at = None;
                 self.abandon(now, out);
             }
+            // It goes on renewing, and says less.
+            Err(Unheard { is_for_good: true, .. }) => self.note.clear(),
             Err(_) => {}
         }
     }
@@ -52,7 +54,7 @@ impl Work {
     pub(super) fn begun<R>(
         &mut self,
         sent: Time,
-        begin: Result<Begin, String>,
+        begin: Result<Begin, Unheard>,
         now: Time,
         pace: &mut Pace,
         out: &mut Vec<Effect<R>>,
@@ -71,16 +73,31 @@ impl Work {
                 self.lease.is_gone = true;
                 self.cut_short(Unwind::Cancelled("the lease is gone".to_owned()), now, out);
             }
+            Err(Unheard { why, is_for_good: true }) => self.cut_short(Unwind::Cancelled(why), now, out),
             Err(_) => self.retry(now, pace),
         }
     }
 
-    pub(super) fn settled<R>(&mut self, is_answered: bool, now: Time, pace: &mut Pace, out: &mut Vec<Effect<R>>) {
+    pub(super) fn settled<R>(
+        &mut self,
+        settled: Result<Settled, Unheard>,
+        now: Time,
+        pace: &mut Pace,
+        out: &mut Vec<Effect<R>>,
+    ) {
         if self.doing != Doing::Settling {
             return;
         }
-        // Without a lease there is nothing that must be given back.
-        if is_answered || self.sequence.plan().leaseless {
+        if let Err(Unheard { why, is_for_good: true }) = &settled
+            && self.refused.is_none()
+        {
+            self.refused = Some(why.clone());
+            return self.advance_from(now, out);
+        }
+        // Without a lease there is nothing that must be given back. What is refused for good even so is left to the coordinator,
+        // at which its lease runs out.
+        let is_over = settled.is_ok() || matches!(settled, Err(Unheard { is_for_good: true, .. }));
+        if is_over || self.sequence.plan().leaseless {
             return self.write(Record::Settled, out);
         }
         if (self.is_stopping || self.is_once) && self.tries + 1 >= SETTLE_TRIES_MAX {

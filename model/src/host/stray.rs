@@ -3,7 +3,7 @@
 //! Owns the rule that a lease without a journal is given back only when certainly nothing was done under it; else a person is
 //! needed. It is done under the host's lock, to the end of the telling. Called by [`Host::on`].
 
-use crate::host::{Effect, Host, Phase};
+use crate::host::{Effect, Host, Phase, Unheard};
 use crate::lease::{Lease, LeaseState, Purpose};
 use crate::names::Id;
 use crate::request::{Ending, Own, Settle};
@@ -18,7 +18,7 @@ impl Host {
         &mut self,
         claim: &Id,
         sent: Time,
-        own: Result<Own, String>,
+        own: Result<Own, Unheard>,
         now: Time,
         out: &mut Vec<Effect<R>>,
     ) {

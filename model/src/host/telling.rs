@@ -3,7 +3,7 @@
 //! Owns how often that is tried. It is never of consequence when nobody hears it: a ticket falls silent, a lease is lost, and
 //! what is owed comes up again. Called by [`Host::on`].
 
-use crate::host::{Effect, Finish, Host, Phase};
+use crate::host::{Effect, Finish, Host, Phase, Unheard};
 use crate::request::{Settle, Settled};
 use crate::time::Time;
 
@@ -16,17 +16,25 @@ const LAST_RETRIES_MAX: u32 = 2;
 #[derive(Debug)]
 pub(super) struct Telling {
     settle: Settle,
+    /// Whether its report was refused as it was, and this is what is left of it.
+    is_bare: bool,
     tries: u32,
     pub(super) retry_at: Option<Time>,
     /// How the worker ends with it.
     exit: Option<Finish>,
 }
 
+/// What is left of a settle whose report was refused for good.
+fn bare(settle: &Settle, refused: &str) -> Option<Settle> {
+    let report = settle.report.as_ref()?.without_details(refused);
+    Some(Settle { report: Some(report), ..settle.clone() })
+}
+
 impl Host {
     /// Tells the coordinator something that needs no sequence; with `exit`, that is the last thing.
     pub(super) fn tell<R>(&mut self, settle: Settle, exit: Option<Finish>, out: &mut Vec<Effect<R>>) {
         out.push(Effect::Settle(settle.clone()));
-        self.phase = Phase::Telling(Box::new(Telling { settle, tries: 0, retry_at: None, exit }));
+        self.phase = Phase::Telling(Box::new(Telling { settle, is_bare: false, tries: 0, retry_at: None, exit }));
     }
 
     /// The worker ends with what it is telling.
@@ -46,10 +54,17 @@ impl Host {
         }
     }
 
-    pub(super) fn settled<R>(&mut self, settled: Result<Settled, String>, now: Time, out: &mut Vec<Effect<R>>) {
+    pub(super) fn settled<R>(&mut self, settled: Result<Settled, Unheard>, now: Time, out: &mut Vec<Effect<R>>) {
         match &mut self.phase {
-            Phase::Working(work) => work.settled(settled.is_ok(), now, &mut self.pace, out),
+            Phase::Working(work) => work.settled(settled, now, &mut self.pace, out),
             Phase::Telling(telling) => {
+                if let Err(Unheard { why, is_for_good: true }) = &settled {
+                    if let Some(bare) = bare(&telling.settle, why).filter(|_| !telling.is_bare) {
+                        (telling.settle, telling.is_bare) = (bare, true);
+                        return out.push(Effect::Settle(telling.settle.clone()));
+                    }
+                    telling.tries = RETRIES_MAX;
+                }
                 let retries_max = if telling.exit.is_some() { LAST_RETRIES_MAX } else { RETRIES_MAX };
                 if settled.is_err() && telling.tries < retries_max {
                     telling.retry_at = Some(now.plus(self.pace.retry(telling.tries)));

@@ -2,6 +2,7 @@
 
 mod errand;
 mod lease;
+mod refused;
 mod resume;
 mod rig;
 mod wait;

@@ -5,10 +5,10 @@
 //! follows is in `work`.
 
 use crate::host::idle::Job;
-use crate::host::{Effect, Finish, Host, Locked, Phase};
+use crate::host::{Effect, Finish, Host, Locked, Phase, Unheard};
 use crate::lease::Lease;
 use crate::names::{Pool, Token};
-use crate::request::{Answer, Ask, Ending, RefusalKind, Settle};
+use crate::request::{Answer, Ask, Ending, Refusal, RefusalKind, Settle};
 use crate::rollout::{Outcome, Report, Timing};
 use crate::sequence::Sequence;
 use crate::time::{Time, millis};
@@ -129,7 +129,7 @@ impl Host {
     pub(super) fn answered<R>(
         &mut self,
         sent: Time,
-        answer: Result<Answer, String>,
+        answer: Result<Answer, Unheard>,
         now: Time,
         out: &mut Vec<Effect<R>>,
     ) {
@@ -156,11 +156,11 @@ impl Host {
                     self.ask(now, out);
                 }
             }
-            Ok(Answer::Refused(refusal)) => {
-                let exit = self.no_lease(refusal.value.clone());
-                self.give_up(Ending::Cancelled, refusal.value, exit, now, out);
+            Ok(Answer::Refused(Refusal { value: why, .. })) | Err(Unheard { why, is_for_good: true }) => {
+                let exit = self.no_lease(why.clone());
+                self.give_up(Ending::Cancelled, why, exit, now, out);
             }
-            Err(why) => self.unheard(&why, now, out),
+            Err(unheard) => self.unheard(&unheard.why, now, out),
         }
     }
 

@@ -4,11 +4,12 @@
 //! before the restart act nothing goes on without a lease that is known to be its own. Called by [`super::Host`], under the
 //! host's lock from the first record to the last; what the coordinator answers is taken in by `answers`.
 
+use crate::bound::beginning;
 use crate::host::own::Own;
 use crate::host::pace::Pace;
 use crate::host::wait::Grant;
 use crate::host::{Effect, Event, Prepared};
-use crate::lease::Purpose;
+use crate::lease::{Purpose, TEXT_BYTES_MAX};
 use crate::names::Holder;
 use crate::request::{BeginAsk, Renew, Settle};
 use crate::sequence::{Act, Authority, Found, Look, Memo, Next, Plan, Record, Sequence, Step, Unwind};
@@ -47,11 +48,13 @@ pub(super) struct Work {
     /// What has happened and is not on disk yet; it gets there before the next act.
     pub(super) unwritten: Vec<Record>,
     step: Option<Step>,
-    note: String,
+    pub(super) note: String,
     /// When the coordinator was last told where it is.
     told: Time,
     /// When it is told of a new note, whatever else is renewed when.
     note_at: Option<Time>,
+    /// Why its report was refused as it was: then only what is left of it is told.
+    pub(super) refused: Option<String>,
     pub(super) is_over: bool,
     /// Why its first record could not be written.
     pub(super) unopened: Option<String>,
@@ -134,6 +137,7 @@ impl Work {
             note: String::new(),
             told: Time(0),
             note_at: None,
+            refused: None,
             is_over: false,
             unopened: None,
             broken: None,
@@ -189,6 +193,7 @@ impl Work {
     /// A new note is told soon, and not too often.
     fn noted(&mut self, note: String) {
         let Doing::Acting(_) = self.doing else { return };
+        let note = beginning(&note, TEXT_BYTES_MAX);
         if note != self.note {
             self.note = note;
             self.note_at = Some(self.told.plus(Duration::from_millis(NOTE_PAUSE_MS)));
@@ -287,15 +292,24 @@ impl Work {
             }
             Next::Undo(why) => self.write(Record::Undoing { why }, out),
             Next::End(ending, report) => self.write(Record::Ended { ending, report }, out),
-            Next::Settle(ending, report) => {
+            Next::Settle(..) => {
                 self.begin(Doing::Settling, None, now);
-                let (holder, claim) = (self.holder.clone(), self.sequence.plan().sequence.clone());
-                let rollout = self.sequence.rollout();
-                out.push(Effect::Settle(Settle { holder, claim, ending, rollout, report: Some(*report) }));
+                out.extend(self.settle().map(Effect::Settle));
             }
             Next::Closed => self.is_over = true,
             Next::Wait => {}
         }
+    }
+
+    /// What the coordinator is told at the end.
+    pub(super) fn settle(&self) -> Option<Settle> {
+        let (ending, report) = self.sequence.ended()?;
+        let (holder, claim) = (self.holder.clone(), self.sequence.plan().sequence.clone());
+        let report = match &self.refused {
+            None => report.clone(),
+            Some(why) => report.without_details(why),
+        };
+        Some(Settle { holder, claim, ending, rollout: self.sequence.rollout(), report: Some(report) })
     }
 
     fn act<R>(&mut self, step: Step, now: Time, out: &mut Vec<Effect<R>>) {

@@ -472,6 +472,7 @@ fn the_report_is_bounded_and_names_the_rollout_that_wanted_it() {
     let sequence = run(plan(), &[&good()[..8], &[failed]].concat());
     let (_, report) = end(sequence.next(&may()));
     assert_eq!((report.cause.len(), report.output.len()), (1024, 8192));
+    assert!(report.cause.ends_with("x…") && report.output.starts_with("…y"), "and the cut is seen");
     assert_eq!(run(plan(), &good()[..3]).rollout().map(|name| name.to_string()), Some("php@7".into()));
     let by_hand = Plan { purpose: Purpose::Restart("php".parse().expect("a service")), ..plan() };
     assert_eq!(Sequence::open(by_hand).rollout(), None);

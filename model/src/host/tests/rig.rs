@@ -221,12 +221,12 @@ impl Rig {
     }
 
     pub(super) fn answered_at(&mut self, sent: u64, answer: Result<Answer, &str>) -> Vec<String> {
-        self.on(Event::Answered { sent: Time(sent), answer: answer.map_err(str::to_owned) })
+        self.on(Event::Answered { sent: Time(sent), answer: answer.map_err(unheard) })
     }
 
     pub(super) fn owned(&mut self, sent: u64, own: Result<Own, &str>) -> Vec<String> {
         let claim = self.renew.clone().expect("a renewal").claim;
-        self.on(Event::Owned { claim, sent: Time(sent), own: own.map_err(str::to_owned) })
+        self.on(Event::Owned { claim, sent: Time(sent), own: own.map_err(unheard) })
     }
 
     pub(super) fn held(&mut self, ttl_ms: u64) -> Vec<String> {
@@ -248,12 +248,25 @@ impl Rig {
     }
 
     pub(super) fn begun(&mut self, begin: Result<Begin, &str>) -> Vec<String> {
-        self.on(Event::Begun { sent: Time(self.now), begin: begin.map_err(str::to_owned) })
+        self.on(Event::Begun { sent: Time(self.now), begin: begin.map_err(unheard) })
     }
 
     pub(super) fn settled(&mut self, settled: Result<(), ()>) -> Vec<String> {
-        self.on(Event::Settled(settled.map(|()| Settled::Done).map_err(|()| "refused".to_owned())))
+        self.on(Event::Settled(settled.map(|()| Settled::Done).map_err(|()| unheard("no route"))))
     }
+
+    /// A settle is refused, and would be again.
+    pub(super) fn settle_refused(&mut self) -> Vec<String> {
+        self.on(Event::Settled(Err(for_good("too large"))))
+    }
+}
+
+pub(super) fn unheard(why: &str) -> Unheard {
+    Unheard { why: why.to_owned(), is_for_good: false }
+}
+
+pub(super) fn for_good(why: &str) -> Unheard {
+    Unheard { why: why.to_owned(), is_for_good: true }
 }
 
 pub(super) fn word<T: serde::Serialize>(value: &T) -> String {

@@ -2,7 +2,7 @@
 //! worker that dies anywhere. Whatever happens, what must hold is checked at every act; and when all is calm again, the host
 //! comes to rest with nothing left behind.
 
-use super::rig::{by_rollout, duties, lease, look, refusal, welcome};
+use super::rig::{by_rollout, duties, lease, look, refusal, unheard, welcome};
 use crate::host::{Checked, Effect, Event, Host, Locked, Phase, Prepared, Setup};
 use crate::member::Presence;
 use crate::request::{Answer, Begin, Ending, Granted, Own, Queued, RefusalKind, Renew, Settle, Settled};
@@ -185,7 +185,7 @@ impl World {
             Op::Renewed(is_answered) => {
                 if let Some((sent, renew)) = self.renewals.pop() {
                     let own = self.own(&renew.claim.to_string());
-                    let own = if is_answered { Ok(own) } else { Err("no route".to_owned()) };
+                    let own = if is_answered { Ok(own) } else { Err(unheard("no route")) };
                     self.tell(Event::Owned { claim: renew.claim, sent: Time(sent), own });
                 }
             }
@@ -263,7 +263,7 @@ impl World {
                 let is_free = self.lease.as_ref().is_none_or(|(own, heard)| *own == claim || now >= heard + TTL_MS);
                 let answer = match op {
                     Op::Failed => Ok(Answer::Refused(refusal(RefusalKind::TimedOut))),
-                    Op::Lost => Err("no route".to_owned()),
+                    Op::Lost => Err(unheard("no route")),
                     _ if is_free => {
                         self.lease = Some((claim.clone(), now));
                         let lease = crate::lease::Lease { ttl_ms: TTL_MS, ..lease(&claim, by_rollout()) };
@@ -271,7 +271,7 @@ impl World {
                     }
                     _ => Ok(Answer::Queued(Queued { place: 1, left_ms: 1, why: refusal(RefusalKind::Full) })),
                 };
-                Event::Answered { sent, answer: if is_heard || !is_done { answer } else { Err("cut".to_owned()) } }
+                Event::Answered { sent, answer: if is_heard || !is_done { answer } else { Err(unheard("cut")) } }
             }
             Effect::Begin(ask) => {
                 let begin = match self.own(&ask.claim.to_string()) {
@@ -282,7 +282,7 @@ impl World {
                 };
                 let is_lost = matches!(op, Op::Lost | Op::Unheard);
                 self.said_go = !is_lost && matches!(begin, Begin::Go { .. });
-                Event::Begun { sent, begin: if is_lost { Err("cut".to_owned()) } else { Ok(begin) } }
+                Event::Begun { sent, begin: if is_lost { Err(unheard("cut")) } else { Ok(begin) } }
             }
             Effect::Prepare(_) => Event::Prepared(Prepared::Looks(self.looks(op))),
             Effect::Look(_) => {
@@ -374,7 +374,7 @@ impl World {
             }
             self.owed &= matches!(settle.ending, Ending::Cancelled | Ending::GaveWay);
         }
-        let answer = if is_done && is_heard { Ok(Settled::Done) } else { Err("no route".to_owned()) };
+        let answer = if is_done && is_heard { Ok(Settled::Done) } else { Err(unheard("no route")) };
         Event::Settled(answer)
     }
 
