@@ -2,6 +2,9 @@
 //!
 //! A refusal that the model knows (full, paused, gone) is an answer, not an error.
 
+use crate::refusal::kind;
+use model::request::RefusalKind;
+
 /// The result of asking a coordinator.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -54,6 +57,13 @@ impl Error {
             Error::Refused { .. } | Error::Corrupt(_) => false,
         }
     }
+
+    /// Whether the coordinator said itself that this very request is wrong. A server that does not know the path, or an answer
+    /// of something in between, says nothing about the request: it may be another one tomorrow.
+    pub fn is_for_good(&self) -> bool {
+        let wrong = [kind::MALFORMED, kind::TOO_LARGE, RefusalKind::Invalid.word()];
+        matches!(self, Error::Refused { kind, .. } if wrong.contains(&kind.as_str()))
+    }
 }
 
 #[cfg(test)]
@@ -69,5 +79,10 @@ mod tests {
         assert!(Error::Unknown { why: why() }.retryable());
         assert!(!Error::Refused { kind: why(), value: why(), status: 400 }.retryable());
         assert!(!Error::Corrupt(why()).retryable());
+        let refused = |kind: &str| Error::Refused { kind: kind.to_owned(), value: why(), status: 400 };
+        assert!(refused("too_large").is_for_good() && refused("malformed").is_for_good());
+        assert!(refused("invalid").is_for_good());
+        assert!(!refused("http").is_for_good() && !refused("no_path").is_for_good());
+        assert!(!Error::Unknown { why: why() }.is_for_good() && !Error::Corrupt(why()).is_for_good());
     }
 }

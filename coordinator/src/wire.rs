@@ -169,3 +169,37 @@ impl Call {
 pub fn lease_path(holder: &Holder) -> String {
     format!("leases/{holder}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::request::{Ending, Settle};
+    use model::rollout::{Outcome, Report, Timing};
+    use model::sequence::Step;
+
+    #[test]
+    fn the_longest_report_fits_whatever_it_holds() {
+        let longest: String = "a".repeat(model::names::NAME_BYTES_MAX);
+        for letter in ["\u{1}", "\"", "\n", "x", "é", "\u{1F600}"] {
+            let text = letter.repeat(100_000);
+            let timing = Timing { step: Step::Restart, ms: u64::MAX, ok: false, note: text.clone() };
+            let report = Report {
+                step: Some(Step::Restart),
+                cause: text.clone(),
+                output: text.clone(),
+                out_of: vec![text.clone(); 100],
+                timings: vec![timing; 100],
+                ..Report::plain(Outcome::Restarted)
+            };
+            let settle = Settle {
+                holder: longest.parse().expect("a holder"),
+                claim: longest.parse().expect("an id"),
+                ending: Ending::FailedReleased,
+                rollout: format!("{longest}@{}", u64::MAX).parse().ok(),
+                report: Some(report.bounded()),
+            };
+            let bytes = serde_json::to_vec(&settle).expect("JSON").len();
+            assert!(bytes <= BODY_BYTES_MAX, "{letter:?}: {bytes}");
+        }
+    }
+}

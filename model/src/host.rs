@@ -5,7 +5,8 @@
 //! *main* effect at a time: a new one takes the place of one that is still under way.
 //!
 //! Reading order: [`event`] (what happens, what is done), this file (who the host is, and its phases), `idle` (what it takes
-//! up next), `work` (a sequence under way), `paper` (what it writes down), `own` (its lease), `answers` (what the coordinator says), `pace` (how long to wait).
+//! up next), `wait` (the wait for a lease), `work` (a sequence under way), `paper` (what it writes down), `own` (its lease),
+//! `answers` (what the coordinator says to it), `telling` and `stray` (what has no journal), `pace` (how long to wait).
 
 mod answers;
 pub mod event;
@@ -13,22 +14,27 @@ mod idle;
 mod own;
 mod pace;
 mod paper;
+mod stray;
+mod telling;
+mod wait;
 mod work;
 
 #[cfg(test)]
 mod tests;
 
-pub use event::{Checked, Effect, Errand, Event, Finish, Prepared};
+pub use event::{Checked, Effect, Errand, Event, Finish, Prepared, Unheard};
 
 use crate::lease::Lease;
 use crate::names::{Holder, Id, Pool, Service};
-use crate::request::{Owed, Settle};
+use crate::request::{Ending, Owed};
 use crate::rollout::Report;
 use crate::sequence::Sequence;
 use crate::sequence::record::Balancers;
 use crate::time::Time;
 use pace::Pace;
 use std::collections::{BTreeMap, BTreeSet};
+use telling::Telling;
+use wait::Wait;
 use work::Work;
 
 /// Who the host is, and what it has.
@@ -98,10 +104,12 @@ pub struct Host {
 enum Phase {
     /// Nothing; or something that must wait.
     Idle,
-    /// Taking the lock that guards the host.
+    /// Taking the lock that guards the host, to look at the journals.
     Locking,
     /// Asking whether the service needs a restart.
     Checking(Box<idle::Job>),
+    /// Waiting for a lease, without the lock.
+    Waiting(Box<Wait>),
     /// A sequence is under way.
     Working(Box<Work>),
     /// Telling the coordinator something that needs no sequence.
@@ -112,14 +120,6 @@ enum Phase {
     Stuck(Time),
     /// The driver was told to end.
     Over,
-}
-
-/// A settle without a journal.
-#[derive(Debug)]
-struct Telling {
-    settle: Settle,
-    tries: u32,
-    retry_at: Option<Time>,
 }
 
 impl Host {
@@ -157,6 +157,11 @@ impl Host {
         matches!(self.phase, Phase::Idle)
     }
 
+    /// Whether it waits for a lease, and has not taken the lock.
+    pub fn is_waiting(&self) -> bool {
+        matches!(&self.phase, Phase::Waiting(wait) if !wait.is_locking())
+    }
+
     /// Why a person is needed before this worker does anything more.
     pub fn stuck(&self) -> Option<&str> {
         self.damage.as_deref()
@@ -171,6 +176,7 @@ impl Host {
     pub fn wake_at(&self) -> Option<Time> {
         match &self.phase {
             Phase::Idle => self.idle_until(),
+            Phase::Waiting(wait) => wait.wake_at(),
             Phase::Working(work) => work.wake_at(),
             Phase::Telling(telling) => telling.retry_at,
             Phase::Stuck(again) => Some(*again),
@@ -188,9 +194,10 @@ impl Host {
             Event::Noticed => self.noticed(now, &mut out),
             Event::Locked(locked) => self.locked(*locked, now, &mut out),
             Event::Busy(who) => self.busy(&who, now, &mut out),
-            Event::NotLocked(why) => self.not_locked(&why, now, &mut out),
+            Event::NotLocked(why) => self.not_locked(why, now, &mut out),
             Event::Damaged(why) => self.damaged(why, now, &mut out),
-            Event::Checked(checked) => self.checked(checked, &mut out),
+            Event::Checked(checked) => self.checked(checked, now, &mut out),
+            Event::Answered { sent, answer } => self.answered(sent, answer, now, &mut out),
             Event::StopRequested => self.stop(now, &mut out),
             Event::Woke => self.woke(now, &mut out),
             Event::Owned { claim, sent, own } => self.owned(&claim, sent, own, now, &mut out),
@@ -223,10 +230,8 @@ impl Host {
             Phase::Idle => self.take_up(now, out),
             Phase::Working(work) => work.woke(now, out),
             Phase::Stuck(again) if now >= *again => self.lock(out),
-            Phase::Telling(telling) if telling.retry_at.is_some_and(|at| now >= at) => {
-                telling.retry_at = None;
-                out.push(Effect::Settle(telling.settle.clone()));
-            }
+            Phase::Waiting(_) => self.wait_on(now, out),
+            Phase::Telling(_) => self.tell_again(now, out),
             _ => {}
         }
     }
@@ -239,7 +244,13 @@ impl Host {
                 out.push(Effect::Unlock);
                 self.exit(Finish::Interrupted, out);
             }
-            Phase::Idle | Phase::Telling(_) | Phase::Stuck(_) => self.exit(Finish::Interrupted, out),
+            Phase::Waiting(_) => {
+                let why = "the worker was asked to stop".to_owned();
+                out.push(Effect::Unlock);
+                self.give_up(Ending::Cancelled, why, Some(Finish::Interrupted), now, out);
+            }
+            Phase::Telling(_) => self.tell_and_stop(out),
+            Phase::Idle | Phase::Stuck(_) => self.exit(Finish::Interrupted, out),
             Phase::Over => {}
         }
     }

@@ -35,6 +35,14 @@ impl Purpose {
             Purpose::Run(_) => None,
         }
     }
+
+    /// The rollout that wants it.
+    pub fn rollout(&self) -> Option<&RolloutName> {
+        match self {
+            Purpose::Rollout(rollout) => Some(rollout),
+            Purpose::Restart(_) | Purpose::Run(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for Purpose {

@@ -1,10 +1,11 @@
 //! Every decision of Stagger, and nothing else: no I/O, no clock, no unordered map, no logging.
 //!
-//! Reading order: [`names`], [`time`], [`settings`]; the records [`lease`], [`member`], [`rollout`], [`history`];
+//! Reading order: [`names`], [`time`], [`mod@bound`], [`settings`]; the records [`lease`], [`member`], [`rollout`], [`history`];
 //! what is asked and answered, [`request`]; the state and what changes it, [`state`] and [`change`]; the one function
 //! that decides, [`mod@apply`], over a [`view`]; what can be looked at, [`read`] and [`why`]; what must always hold,
 //! [`invariants`]. The worker's side: [`sequence`] and [`host`].
 
+pub mod bound;
 pub mod names;
 pub mod time;
 

@@ -8,8 +8,12 @@ use std::fmt;
 
 /// How long after it fell silent a member is shown as down, in milliseconds: a restart of the worker takes less.
 pub const DOWN_AFTER_MS: u64 = 5_000;
-/// Most services, and most balancers told of, per member.
+/// Most services per member.
 pub const SERVICES_PER_MEMBER_MAX: usize = 64;
+/// Most balancers that a member tells of, over all its services.
+pub const SIGHTINGS_PER_MEMBER_MAX: usize = 512;
+/// Most pools of which a member tells the highest token that it was granted.
+pub const TOKENS_PER_MEMBER_MAX: usize = 512;
 
 /// Whether a host is in a balancer's rotation, as far as anyone can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -2,15 +2,17 @@
 //!
 //! Owns the records and the state, which is a pure function of record, reports and time: nobody advances it.
 
-use crate::names::{Host, Id, RolloutName, Scope};
+use crate::bound::{beginning, end};
+use crate::lease::TEXT_BYTES_MAX;
+use crate::names::{Host, Id, NAME_BYTES_MAX, RolloutName, Scope};
 use crate::sequence::Step;
 use crate::time::{Now, Time, Wall};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Longest output that a report carries, in bytes.
+/// Longest output that a report carries, in bytes of JSON.
 pub const OUTPUT_BYTES_MAX: usize = 8 * 1024;
-/// Most steps that a report lists.
+/// Most steps, and most balancers, that a report lists.
 pub const TIMINGS_MAX: usize = 32;
 
 /// One announced deploy: the desired state that workers converge to.
@@ -218,18 +220,29 @@ impl Report {
         }
     }
 
-    /// The same with every text and list cut to its bound, on a character's edge. The end of an output is kept: that is
-    /// where a program says what it died of.
+    /// The same with every text and list cut to its bound, in bytes of JSON, so that a request with it always fits. The end of
+    /// an output is kept: that is where a program says what it died of.
     #[must_use]
     pub fn bounded(mut self) -> Report {
-        self.cause = head(&self.cause, crate::lease::TEXT_BYTES_MAX).to_owned();
-        self.output = tail(&self.output, OUTPUT_BYTES_MAX).to_owned();
+        self.cause = beginning(&self.cause, TEXT_BYTES_MAX);
+        self.output = end(&self.output, OUTPUT_BYTES_MAX);
         self.out_of.truncate(TIMINGS_MAX);
+        for balancer in &mut self.out_of {
+            *balancer = beginning(balancer, NAME_BYTES_MAX);
+        }
         self.timings.truncate(TIMINGS_MAX);
         for timing in &mut self.timings {
-            timing.note = head(&timing.note, crate::lease::TEXT_BYTES_MAX).to_owned();
+            timing.note = beginning(&timing.note, TEXT_BYTES_MAX);
         }
         self
+    }
+
+    /// What is left of it when it was refused as it is: how it ended, and why no more is told.
+    #[must_use]
+    pub fn without_details(&self, refused: &str) -> Report {
+        let (refused, cause) = (beginning(refused, TEXT_BYTES_MAX / 4), beginning(&self.cause, TEXT_BYTES_MAX / 4));
+        let cause = format!("{cause} (the whole report was refused: {refused})").trim_start().to_owned();
+        Report { step: self.step, stuck: self.stuck, cause, at: self.at, ..Report::plain(self.outcome) }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Which journals there are: the one that is unfinished, and those kept of sequences that are over.
 //!
 //! Owns the folder `sequences`: `MS-ID.jsonl` is unfinished, `MS-ID.done.jsonl` is closed, and of these the last hundred are
-//! kept. Everything here is done under the host's lock, but for a look whether something is unfinished. Called by the worker.
+//! kept. Everything here is done under the host's lock, but for looks. Only an unfinished journal that is damaged stops the host;
+//! of a closed one nothing more depends than what is known of the past. Called by the worker.
 
 use crate::sequence::disk::Disk;
 use crate::sequence::journal::{Crash, Damage, Journal, parse};
@@ -12,7 +13,7 @@ use model::time::Wall;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How many journals of closed sequences are kept.
 pub const KEPT_MAX: usize = 100;
@@ -28,6 +29,8 @@ pub struct Journals {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     crash: Crash,
+    /// The damaged ones that a warning was written of.
+    told: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
 
 /// Journals that cannot be used.
@@ -71,7 +74,7 @@ impl Journals {
     pub fn in_folder(disk: Arc<dyn Disk>, state: &Path, crash: Crash) -> Result<Journals, StoreError> {
         let folder = state.join(FOLDER);
         disk.make_folder(&folder).map_err(|source| io_error(&folder, source))?;
-        Ok(Journals { disk, folder, crash })
+        Ok(Journals { disk, folder, crash, told: Arc::default() })
     }
 
     /// A journal for a new sequence.
@@ -96,7 +99,7 @@ impl Journals {
             let opened = Journal::open(Arc::clone(&self.disk), path.clone(), self.crash.clone());
             let (journal, records) = opened.map_err(|source| io_error(&path, source))??;
             match records.last() {
-                None => self.disk.remove(&path).map_err(|source| io_error(&path, source))?,
+                None => self.remove(&path)?,
                 Some(Record::Settled) => self.file_away(&path)?,
                 Some(_) => return Ok(Some((journal, records))),
             }
@@ -124,29 +127,34 @@ impl Journals {
     }
 
     /// The newest of a service that left its host out is kept, however old: what was left out must be known until it is
-    /// put back.
+    /// put back. With a damaged one goes all that is older, since it may not be so any more.
     fn prune(&self) -> Result<(), StoreError> {
         let done = self.files(State::Done)?;
-        let (old, kept) = done.split_at(done.len().saturating_sub(KEPT_MAX));
+        let (old, recent) = done.split_at(done.len().saturating_sub(KEPT_MAX));
+        let mut kept = Vec::new();
         for (at, path) in old.iter().enumerate() {
-            let sequence = self.read(path)?;
-            let has_left = sequence.as_ref().is_some_and(|sequence| !sequence.left_out().is_empty());
-            if has_left && !self.has_newer(sequence.as_ref(), old[at + 1..].iter().chain(kept))? {
-                continue;
+            match self.known(path)? {
+                Some(sequence)
+                    if !sequence.left_out().is_empty()
+                        && !self.has_newer(&sequence, old[at + 1..].iter().chain(recent))? =>
+                {
+                    kept.push(path);
+                }
+                Some(_) => self.remove(path)?,
+                None => kept.drain(..).chain([path]).try_for_each(|path| self.remove(path))?,
             }
-            self.disk.remove(path).map_err(|source| io_error(path, source))?;
         }
         Ok(())
     }
 
-    fn has_newer<'p>(
-        &self,
-        sequence: Option<&Sequence>,
-        newer: impl Iterator<Item = &'p PathBuf>,
-    ) -> Result<bool, StoreError> {
+    fn remove(&self, path: &Path) -> Result<(), StoreError> {
+        self.disk.remove(path).map_err(|source| io_error(path, source))
+    }
+
+    fn has_newer<'p>(&self, sequence: &Sequence, newer: impl Iterator<Item = &'p PathBuf>) -> Result<bool, StoreError> {
         for path in newer {
-            let other = self.read(path)?;
-            if other.is_some_and(|other| sequence.is_some_and(|one| other.plan().service == one.plan().service)) {
+            let other = self.known(path)?;
+            if other.is_some_and(|other| other.plan().service == sequence.plan().service) {
                 return Ok(true);
             }
         }
@@ -154,10 +162,11 @@ impl Journals {
     }
 
     /// Where the newest sequence of each of these services left the host out; a service without one, or with nothing left
-    /// out, is missing.
+    /// out, is missing. So is one whose newest sequence may be in a closed journal that is damaged: what is older may not be so
+    /// any more, and what is not known to be Stagger's doing is not undone.
     ///
     /// # Errors
-    /// A journal cannot be read, or is damaged.
+    /// A journal cannot be read, or an unfinished one is damaged.
     pub fn left_out<'s>(
         &self,
         services: impl Iterator<Item = &'s Service>,
@@ -168,7 +177,14 @@ impl Journals {
             if wanted.is_empty() {
                 break;
             }
-            let Some(sequence) = self.read(path)? else { continue };
+            let sequence = match self.read(path) {
+                Err(error) if error.is_damage() && is_done(path) => {
+                    self.warn(path, &error);
+                    break;
+                }
+                other => other?,
+            };
+            let Some(sequence) = sequence else { continue };
             if wanted.remove(&sequence.plan().service) && !sequence.left_out().is_empty() {
                 left_out.insert(sequence.plan().service.clone(), sequence.left_out());
             }
@@ -176,15 +192,21 @@ impl Journals {
         Ok(left_out)
     }
 
-    /// The highest fencing token that these journals tell of, by pool.
+    /// The highest fencing token that these journals tell of, by pool. Damaged ones tell nothing.
     ///
     /// # Errors
-    /// A journal cannot be read, or is damaged.
+    /// A journal cannot be read.
     pub fn highest_tokens(&self) -> Result<BTreeMap<Pool, Token>, StoreError> {
         let mut highest = BTreeMap::new();
         for path in self.files(State::Any)? {
             let bytes = self.disk.read(&path).map_err(|source| io_error(&path, source))?;
-            let (records, _) = parse(&path, &bytes)?;
+            let records = match parse(&path, &bytes) {
+                Ok((records, _)) => records,
+                Err(damage) => {
+                    self.warn(&path, &damage.into());
+                    continue;
+                }
+            };
             for record in &records {
                 let Record::Granted { tokens, .. } = record else { continue };
                 for (pool, token) in tokens {
@@ -194,6 +216,25 @@ impl Journals {
             }
         }
         Ok(highest)
+    }
+
+    /// Of a closed one that is damaged nothing is known.
+    fn known(&self, path: &Path) -> Result<Option<Sequence>, StoreError> {
+        match self.read(path) {
+            Err(error) if error.is_damage() => {
+                self.warn(path, &error);
+                Ok(None)
+            }
+            other => other,
+        }
+    }
+
+    /// Says it once in a run.
+    fn warn(&self, path: &Path, error: &StoreError) {
+        let is_new = self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
+        if is_new {
+            tracing::warn!(%error, "nothing is known of what this journal tells");
+        }
     }
 
     fn read(&self, path: &Path) -> Result<Option<Sequence>, StoreError> {
@@ -221,6 +262,10 @@ enum State {
     Open,
     Done,
     Any,
+}
+
+fn is_done(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.ends_with(DONE))
 }
 
 fn io_error(path: &Path, source: io::Error) -> StoreError {

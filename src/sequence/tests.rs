@@ -349,6 +349,33 @@ fn so_many_are_kept_and_what_was_left_out_is_not_forgotten() {
 }
 
 #[test]
+fn a_closed_journal_that_is_damaged_stops_nothing() {
+    let rig = Rig::new();
+    let spoil = |name: &str| rig.disk.set(&Path::new("/state/sequences").join(name), b"nonsense\n".to_vec());
+    rig.close(1, "q1", &failed("q1", "php"));
+    rig.close(2, "q2", &[opened("q2", "cron"), ended(), Record::Settled]);
+    rig.close(3, "q3", &failed("q3", "cron"));
+    spoil("00000000000002-q2.done.jsonl");
+    assert!(rig.journals.unfinished().expect("readable").is_none());
+    assert_eq!(rig.left("cron"), ["lb1"], "the newest one tells");
+    assert!(rig.left("php").is_empty(), "what is older than the damage may not be so any more");
+    let pool = "app".parse().expect("a pool");
+    assert_eq!(rig.journals.highest_tokens().expect("readable").get(&pool), Some(&7), "the others tell");
+    // It is no hindrance to those that come after it, and goes as they go.
+    for ms in 10..10 + KEPT_MAX as u64 {
+        rig.close(ms, "q", &[opened("q", "other"), ended(), Record::Settled]);
+    }
+    let done = rig.done();
+    assert!(!done.contains(&"00000000000002-q2".to_owned()), "{done:?}");
+    assert_eq!((done.len(), rig.left("cron")), (KEPT_MAX + 1, vec!["lb1".to_owned()]));
+    assert!(rig.left("php").is_empty(), "with all that is older");
+    // One that is not closed matters.
+    rig.write(5_000, "q5", &failed("q5", "cron")[..4]);
+    spoil("00000000005000-q5.jsonl");
+    assert!(rig.journals.unfinished().expect_err("damaged").is_damage());
+}
+
+#[test]
 fn the_real_disk_keeps_what_it_is_given() {
     let folder = tempfile::tempdir().expect("a folder");
     let journals = Journals::in_folder(Arc::new(RealDisk), folder.path(), Crash::default()).expect("journals");

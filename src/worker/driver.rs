@@ -133,9 +133,14 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
         }
     }
 
-    /// A command that was killed may have left a sequence half done, and nobody else comes to end it.
+    /// A command that was killed may have left a sequence half done, and nobody else comes to end it. A wait is given up for
+    /// that only when nobody is at it.
     fn notice(&mut self) {
-        if self.host.is_idle() && self.lock.is_none() && self.shop.journals.has_open().unwrap_or(false) {
+        let may_look = self.lock.is_none() && (self.host.is_idle() || self.host.is_waiting());
+        if may_look
+            && self.shop.journals.has_open().unwrap_or(false)
+            && (self.host.is_idle() || self.shop.is_lock_free())
+        {
             self.take(Event::Noticed);
         }
     }
@@ -190,7 +195,10 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
                 self.shop.check(&service)
             }
             Effect::Record(records) => self.record(records),
-            Effect::Ask { ask, hold_ms } => self.shop.ask(ask, hold_ms),
+            Effect::Ask { ask, hold_ms } => {
+                self.service = ask.purpose.service().cloned();
+                self.shop.ask(ask, hold_ms)
+            }
             Effect::Begin(ask) => {
                 self.begin(Step::Begin);
                 self.shop.begin(ask)
@@ -288,10 +296,10 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
                 }
             }
             Event::Begun { begin: Ok(begin), .. } => self.begun(begin),
-            Event::Answered { answer: Err(why), .. }
-            | Event::Begun { begin: Err(why), .. }
-            | Event::Settled(Err(why)) => {
-                (self.progress)(Progress::Unanswered(why.clone()));
+            Event::Answered { answer: Err(unheard), .. }
+            | Event::Begun { begin: Err(unheard), .. }
+            | Event::Settled(Err(unheard)) => {
+                (self.progress)(Progress::Unanswered(unheard.why.clone()));
             }
             _ => {}
         }

@@ -15,7 +15,7 @@ use crate::unit::Unit;
 use crate::worker::{clock, environment};
 use coordinator::Coordinator;
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
-use model::host::{Checked, Event, Locked, Prepared};
+use model::host::{Checked, Event, Locked, Prepared, Unheard};
 use model::names::{Holder, Pool, Service, Token};
 use model::request::{Ask, BeginAsk, Renew, Settle};
 use model::sequence::record::Balancers as ByName;
@@ -100,6 +100,11 @@ impl<C: Coordinator + 'static> Shop<C> {
         blocking(move || shop.lock_now(), |why| Event::NotLocked(why).into())
     }
 
+    /// Whether nobody has the host's lock at this moment.
+    pub(super) fn is_lock_free(&self) -> bool {
+        HostLock::take(&self.config.state, &self.what).is_ok()
+    }
+
     fn lock_now(&self) -> Came {
         let lock = match HostLock::take(&self.config.state, &self.what) {
             Ok(lock) => lock,
@@ -178,7 +183,7 @@ impl<C: Coordinator + 'static> Shop<C> {
         main(async move {
             let sent = clock::now();
             let answer = coordinator.ask(&ask, Duration::from_millis(hold_ms)).await;
-            Event::Answered { sent, answer: answer.map_err(|error| error.to_string()) }
+            Event::Answered { sent, answer: answer.map_err(unheard) }
         })
     }
 
@@ -187,13 +192,13 @@ impl<C: Coordinator + 'static> Shop<C> {
         main(async move {
             let sent = clock::now();
             let begin = coordinator.begin(&ask).await;
-            Event::Begun { sent, begin: begin.map_err(|error| error.to_string()) }
+            Event::Begun { sent, begin: begin.map_err(unheard) }
         })
     }
 
     pub(super) fn settle(&self, settle: Settle) -> Main {
         let coordinator = Arc::clone(&self.coordinator);
-        main(async move { Event::Settled(coordinator.settle(&settle).await.map_err(|error| error.to_string())) })
+        main(async move { Event::Settled(coordinator.settle(&settle).await.map_err(unheard)) })
     }
 
     /// Not a main effect: it goes on beside one.
@@ -201,7 +206,7 @@ impl<C: Coordinator + 'static> Shop<C> {
         let coordinator = Arc::clone(&self.coordinator);
         async move {
             let sent = clock::now();
-            let own = coordinator.renew(&renew).await.map_err(|error| error.to_string());
+            let own = coordinator.renew(&renew).await.map_err(unheard);
             Event::Owned { claim: renew.claim, sent, own }
         }
         .boxed_local()
@@ -312,6 +317,10 @@ impl<C: Coordinator + 'static> Shop<C> {
     pub(super) fn balancers(&self, service: &Service, client: &Client) -> Option<Balancers> {
         self.service(service).map(|service| Balancers::new(service, client))
     }
+}
+
+fn unheard(error: coordinator::Error) -> Unheard {
+    Unheard { is_for_good: error.is_for_good(), why: error.to_string() }
 }
 
 /// A service that is not configured any more has no balancer that could be asked: nobody can tell.

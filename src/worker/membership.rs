@@ -8,11 +8,14 @@ use crate::worker::effects::{Shop, until};
 use crate::worker::{WorkerError, clock};
 use coordinator::Coordinator;
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
-use model::member::Sighting;
+use model::bound::beginning;
+use model::lease::TEXT_BYTES_MAX;
+use model::member::{Presence, SIGHTINGS_PER_MEMBER_MAX, Sighting, TOKENS_PER_MEMBER_MAX};
 use model::names::{Host, Id, Pool, RolloutName, Token};
 use model::request::{Join, Joined, Quiet, Welcome};
 use model::time::Time;
-use std::collections::BTreeMap;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,6 +30,14 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 /// coordinator has not yet noticed to be gone.
 const DUPLICATE_RETRY: Duration = Duration::from_secs(5);
 const DUPLICATE_WAIT: Duration = Duration::from_secs(60);
+/// The wait after a join that was refused for good even without what it need not say.
+const REFUSED_RETRY: Duration = Duration::from_secs(60);
+/// How much of what a balancer says, and of its name, is told, in bytes of JSON.
+const SAID_BYTES_MAX: usize = 256;
+/// How much is told of all balancers together, and how much of the tokens, in bytes of JSON: with the services, it fits in a
+/// request.
+const SIGHTINGS_BYTES_MAX: usize = 24 * 1024;
+const TOKENS_BYTES_MAX: usize = 16 * 1024;
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 /// The file in the state folder that holds the session of the last run.
@@ -42,6 +53,8 @@ pub(super) struct Membership {
     call: Option<LocalBoxFuture<'static, Call>>,
     tries: u32,
     duplicate_since: Option<Time>,
+    /// How often in a row it was refused for good. Then it says only what it must, and makes pauses.
+    refusals: u32,
 }
 
 /// What one call came to.
@@ -82,7 +95,16 @@ impl Membership {
             // The coordinator adds what it holds the call for.
             patience_ms: 0,
         };
-        Ok(Membership { join, session_file, seen: None, looked: None, call: None, tries: 0, duplicate_since: None })
+        Ok(Membership {
+            join,
+            session_file,
+            seen: None,
+            looked: None,
+            call: None,
+            tries: 0,
+            duplicate_since: None,
+            refusals: 0,
+        })
     }
 
     /// Joins afresh: what was said before is old.
@@ -92,7 +114,7 @@ impl Membership {
 
     /// Tells the coordinator, at once, why nothing can be restarted here, or that it can again.
     pub(super) fn trouble(&mut self, why: Option<&str>) {
-        why.unwrap_or_default().clone_into(&mut self.join.trouble);
+        self.join.trouble = beginning(why.unwrap_or_default(), TEXT_BYTES_MAX);
         (self.call, self.seen) = (None, None);
     }
 
@@ -114,8 +136,13 @@ impl Membership {
         if looks {
             self.looked = Some(now);
         }
+        // Once at least before the first look: a coordinator that was restored from an old copy must not grant them again.
+        let reads = looks || self.join.highest.is_empty();
+        let is_bare = self.refusals > 0;
         let pause = match (self.duplicate_since, self.tries) {
             (Some(_), _) => DUPLICATE_RETRY,
+            _ if self.refusals > 1 => REFUSED_RETRY,
+            _ if is_bare => Duration::ZERO,
             (None, 0) => Duration::ZERO,
             (None, tries) => RETRY.saturating_mul(1 << (tries - 1).min(8)).min(RETRY_MAX),
         };
@@ -124,13 +151,16 @@ impl Membership {
             if !pause.is_zero() {
                 crate::probe::pause::jittered(pause).await;
             }
-            let seen_now = if looks { Some(look_around(&shop).await) } else { None };
-            if let Some(around) = &seen_now {
-                join.sightings.clone_from(&around.sightings);
-                join.highest.clone_from(&around.highest);
+            let around = if reads { Some(look_around(&shop, looks).await) } else { None };
+            if let Some(around) = &around {
+                around.tell(&mut join);
+            }
+            if is_bare {
+                join.sightings.clear();
+                join.trouble.clear();
             }
             let answer = shop.coordinator.join(&join, seen.as_deref(), HOLD).await;
-            Call { around: seen_now, answer }
+            Call { around, answer }
         }
         .boxed_local()
     }
@@ -138,12 +168,13 @@ impl Membership {
     /// Takes an answer in.
     pub(super) fn heard(&mut self, call: Call) -> Heard {
         if let Some(around) = call.around {
-            self.join.sightings = around.sightings;
-            self.join.highest = around.highest;
+            around.tell(&mut self.join);
         }
         match call.answer {
             Ok(Joined::Member(welcome)) => {
                 (self.tries, self.duplicate_since) = (0, None);
+                // One that was refused whole is not told whole again by this run.
+                self.refusals = self.refusals.min(1);
                 self.seen = Some(welcome.owed.iter().map(|owed| owed.rollout.clone()).collect());
                 self.remember();
                 Heard::Welcome(Box::new(welcome))
@@ -161,6 +192,8 @@ impl Membership {
             Err(error) => {
                 self.tries = self.tries.saturating_add(1);
                 self.seen = None;
+                self.refusals =
+                    if error.is_for_good() { self.refusals.saturating_add(1) } else { self.refusals.min(1) };
                 Heard::Silence(error.to_string())
             }
         }
@@ -188,14 +221,23 @@ impl Membership {
 
 /// What a host finds when it looks around.
 struct Around {
-    /// What it sees of itself at its balancers.
-    sightings: Vec<Sighting>,
+    /// What it sees of itself at its balancers; nothing when they were not asked.
+    sightings: Option<Vec<Sighting>>,
     /// The highest token that it was granted, by pool.
     highest: BTreeMap<Pool, Token>,
 }
 
-/// What the host sees of itself at its balancers, and finds in its journals.
-async fn look_around<C: Coordinator + 'static>(shop: &Shop<C>) -> Around {
+impl Around {
+    fn tell(&self, join: &mut Join) {
+        if let Some(sightings) = &self.sightings {
+            join.sightings.clone_from(sightings);
+        }
+        join.highest.clone_from(&self.highest);
+    }
+}
+
+/// What the host finds in its journals and, when it `looks`, sees of itself at its balancers.
+async fn look_around<C: Coordinator + 'static>(shop: &Shop<C>, looks: bool) -> Around {
     let found = {
         let (journals, config) = (shop.journals.clone(), shop.config.clone());
         let read = move || (journals.left_out(config.services.keys()), journals.highest_tokens());
@@ -205,6 +247,11 @@ async fn look_around<C: Coordinator + 'static>(shop: &Shop<C>) -> Around {
         |_| Default::default(),
         |(left_out, highest)| (left_out.unwrap_or_default(), highest.unwrap_or_default()),
     );
+    let own: BTreeSet<Pool> = shop.config.services.values().flat_map(|service| service.pools.clone()).collect();
+    let highest = tokens(highest, &own);
+    if !looks {
+        return Around { sightings: None, highest };
+    }
     let mut sightings = Vec::new();
     for service in shop.config.services.keys() {
         let Some(balancers) = shop.balancers(service, &shop.client) else { continue };
@@ -212,14 +259,41 @@ async fn look_around<C: Coordinator + 'static>(shop: &Shop<C>) -> Around {
             let is_ours = left_out.get(service).is_some_and(|left| left.contains_key(&look.balancer));
             sightings.push(Sighting {
                 service: service.clone(),
-                by_stagger: is_ours && look.presence == model::member::Presence::Out,
-                balancer: look.balancer,
+                by_stagger: is_ours && look.presence == Presence::Out,
+                balancer: beginning(&look.balancer, SAID_BYTES_MAX),
                 presence: look.presence,
-                detail: look.detail,
+                detail: beginning(&look.detail, SAID_BYTES_MAX),
             });
         }
     }
-    Around { sightings, highest }
+    Around { sightings: Some(sighted(sightings)), highest }
+}
+
+/// As much as fits in a request. Where the host is in says least, so that is left out first.
+fn sighted(mut sightings: Vec<Sighting>) -> Vec<Sighting> {
+    sightings.sort_by_key(|seen| seen.presence == Presence::In);
+    sightings.truncate(SIGHTINGS_PER_MEMBER_MAX);
+    within(sightings, SIGHTINGS_BYTES_MAX)
+}
+
+/// As many as fit in a request, those of its own pools first.
+fn tokens(highest: BTreeMap<Pool, Token>, own: &BTreeSet<Pool>) -> BTreeMap<Pool, Token> {
+    let (mut first, others): (Vec<_>, Vec<_>) = highest.into_iter().partition(|(pool, _)| own.contains(pool));
+    first.extend(others);
+    first.truncate(TOKENS_PER_MEMBER_MAX);
+    within(first, TOKENS_BYTES_MAX).into_iter().collect()
+}
+
+/// The first of these that take at most so many bytes of JSON, all together.
+fn within<T: Serialize>(all: Vec<T>, bytes_max: usize) -> Vec<T> {
+    let mut left = bytes_max;
+    let fits = |one: &T| {
+        let bytes = serde_json::to_string(one).map_or(usize::MAX, |json| json.len() + 1);
+        let fits = bytes <= left;
+        left = left.saturating_sub(bytes);
+        fits
+    };
+    all.into_iter().take_while(fits).collect()
 }
 
 /// Sleeps until this moment; for ever, when there is none.
@@ -229,3 +303,6 @@ pub(super) async fn sleep_until(at: Option<Time>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

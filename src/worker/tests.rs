@@ -5,10 +5,11 @@ use crate::config::{self, Surroundings};
 use crate::probe::fixture::{nobody, wait_until};
 use crate::sequence::HostLock;
 use coordinator::http::HttpCoordinator;
+use model::lease::{LeaseState, Purpose};
 use model::member::Presence;
-use model::names::RolloutName;
+use model::names::{Holder, Id, RolloutName};
 use model::read::Selection;
-use model::request::{Act, Admin, Announce, Done};
+use model::request::{Act, Admin, Announce, Answer, Ask, Done, Ending, Settle};
 use model::rollout::Outcome;
 use std::cell::RefCell;
 use std::path::Path;
@@ -440,6 +441,97 @@ async fn one_at_a_time_and_the_second_is_told_who_is_first() {
             assert_eq!(finish, Finish::NoLease(why));
             drop(lock);
             assert_eq!(site.once(php()).await.0.exit_code(), 0);
+        })
+        .await;
+}
+
+/// Somebody has the only slot, and the worker waits for it.
+async fn waiting(site: &Site) -> (Running, RolloutName, Settle) {
+    let pools = ["app".parse().expect("a pool")].into();
+    let (holder, claim): (Holder, Id) = ("run".parse().expect("a holder"), coordinator::random_id().expect("an id"));
+    let purpose = Purpose::Run("apt upgrade".to_owned());
+    let ask = Ask { holder: holder.clone(), claim: claim.clone(), pools, purpose, wait_ms: None, patience_ms: 1_000 };
+    let worker = site.start().await;
+    let answer = site.coordinator.ask(&ask, Duration::ZERO).await.expect("an answer");
+    assert!(matches!(answer, Answer::Granted(_)), "{answer:?}");
+    let rollout = site.announce().await;
+    site.wait("the worker waits", async |site| site.waits_for("php@").await).await;
+    wait_until("nobody has the host's lock", || HostLock::take(&site.config.state, "a test").is_ok()).await;
+    (worker, rollout, Settle { holder, claim, ending: Ending::Released, rollout: None, report: None })
+}
+
+impl Site {
+    async fn waits_for(&self, what: &str) -> bool {
+        let leases = self.coordinator.leases(&Selection::default()).await.expect("leases");
+        leases.queue.iter().any(|row| row.holder.as_str() == "mw1" && row.purpose.to_string().starts_with(what))
+    }
+}
+
+#[tokio::test]
+async fn while_the_worker_waits_a_person_can_restart() {
+    LocalSet::new()
+        .run_until(async {
+            let site = Site::new().await;
+            let (worker, rollout, settle) = waiting(&site).await;
+            let (finish, _) = site.once(Wanted { emergency: true, always: true, ..php() }).await;
+            assert!(matches!(finish, Finish::Leaseless(_)), "{finish:?}");
+            assert_eq!(site.restarts(), 1);
+            assert!(site.waits_for("php@").await, "and the worker still waits");
+            let ((finish, _), ()) = tokio::join!(site.once(php()), async {
+                site.wait("the person waits", async |site| site.waits_for("restart php").await).await;
+                site.coordinator.settle(&settle).await.expect("settled");
+            });
+            assert!(matches!(finish, Finish::Restarted(_)), "{finish:?}");
+            assert_eq!(site.restarts(), 2);
+            site.wait("what the person did counts", async |site| {
+                site.outcome(&rollout).await.is_some_and(|report| report.outcome == Outcome::Restarted)
+            })
+            .await;
+            worker.stop().await.expect("a clean end");
+            assert_eq!(site.restarts(), 2);
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_lease_that_comes_while_somebody_is_at_work_on_the_host_is_given_back() {
+    LocalSet::new()
+        .run_until(async {
+            let site = Site::new().await;
+            let (worker, rollout, settle) = waiting(&site).await;
+            let lock = HostLock::take(&site.config.state, "depool of php").expect("free");
+            site.coordinator.settle(&settle).await.expect("settled");
+            site.wait("it says why", async |site| {
+                site.outcome(&rollout).await.is_some_and(|report| report.cause.ends_with("depool of php"))
+            })
+            .await;
+            assert!(site.leases().await.is_empty(), "it does not keep the slot from others");
+            assert_eq!(site.restarts(), 0);
+            drop(lock);
+            site.wait("it restarts then", async |site| {
+                site.outcome(&rollout).await.is_some_and(|report| report.outcome == Outcome::Restarted)
+            })
+            .await;
+            assert_eq!((site.restarts(), site.is_out()), (1, false));
+            worker.stop().await.expect("a clean end");
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn whatever_a_restart_prints_its_report_arrives() {
+    LocalSet::new()
+        .run_until(async {
+            let mut site = Site::new().await;
+            let php = site.config.services.values_mut().next().expect("php");
+            let script = "i=0; while [ $i -lt 9000 ]; do printf '\\001'; i=$((i+1)); done; echo last words; exit 78";
+            let words = ["sh", "-c", script].map(str::to_owned).to_vec();
+            php.restart.command = config::Command::new(words).expect("a command");
+            let (finish, _) = site.once(self::php()).await;
+            let Finish::Failed(report) = &finish else { panic!("{finish:?}") };
+            assert!(report.output.starts_with('…') && report.output.ends_with("last words\n"));
+            let leases = site.leases().await;
+            assert_eq!(leases.iter().map(|lease| lease.state).collect::<Vec<_>>(), [LeaseState::Failed]);
         })
         .await;
 }

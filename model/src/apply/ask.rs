@@ -31,7 +31,9 @@ pub(crate) fn ask(draft: &mut Draft<'_>, ask: &Ask) -> Answer {
     let purpose = match authority(draft.view, &ask.holder, &ask.purpose, draft.now.time) {
         Authority::Restart(purpose) => purpose,
         Authority::No(refusal) => {
-            drop_ticket(draft, ask);
+            if draft.view.ticket(&ask.holder).is_some_and(|ticket| !is_anothers(draft, ticket, ask)) {
+                drop_ticket(draft, ask);
+            }
             return Answer::Refused(refusal);
         }
     };
@@ -101,6 +103,11 @@ fn returned(draft: &mut Draft<'_>, lease: &Lease) -> Lease {
     lease
 }
 
+/// Whether a ticket of this name belongs to another request that still listens.
+fn is_anothers(draft: &Draft<'_>, ticket: &Ticket, ask: &Ask) -> bool {
+    ticket.claim != ask.claim && crate::apply::grant::listens(ticket, draft.now.time)
+}
+
 fn drop_ticket(draft: &mut Draft<'_>, ask: &Ask) {
     if let Some(ticket) = draft.view.ticket(&ask.holder) {
         draft.push(Change::TicketDropped(ask.holder.clone()));
@@ -115,7 +122,9 @@ fn take_ticket(draft: &Draft<'_>, ask: &Ask, purpose: Purpose) -> Result<Ticket,
     let rules: Vec<_> = ask.pools.iter().map(|pool| (pool, view.pool_rules(pool))).collect();
     let wait_ms = ask.wait_ms.unwrap_or_else(|| rules.iter().map(|(_, rules)| rules.wait_ms).min().unwrap_or(0));
     if let Some(old) = view.ticket(&ask.holder) {
-        if old.claim != ask.claim && crate::apply::grant::listens(old, now.time) {
+        // A person's restart goes before what the same host waits for by itself, which is asked for again later.
+        let goes_before = matches!((&purpose, &old.purpose), (Purpose::Restart(_), Purpose::Rollout(_)));
+        if is_anothers(draft, old, ask) && !goes_before {
             let value = format!("{} waits already, for {}, under another claim", ask.holder, old.purpose);
             return Err(plain(RefusalKind::Busy, value));
         }

@@ -5,7 +5,7 @@ use crate::apply::begin::{Authority, authority};
 use crate::change::Change;
 use crate::history::EntryKind;
 use crate::lease::{Purpose, TEXT_BYTES_MAX};
-use crate::member::{Member, SERVICES_PER_MEMBER_MAX};
+use crate::member::{Member, SERVICES_PER_MEMBER_MAX, SIGHTINGS_PER_MEMBER_MAX, TOKENS_PER_MEMBER_MAX};
 use crate::names::{Holder, Host, Scope, Service};
 use crate::request::{Join, Joined, Owed, Quiet, Welcome};
 use crate::rollout::{Progress, Rollout, Target, head};
@@ -28,7 +28,7 @@ pub(crate) fn join(draft: &mut Draft<'_>, join: &Join) -> Joined {
         services: join.services.iter().take(SERVICES_PER_MEMBER_MAX).map(|(s, p)| (s.clone(), p.clone())).collect(),
         version: head(&join.version, TEXT_BYTES_MAX).to_owned(),
         metrics: join.metrics.as_deref().map(|at| head(at, TEXT_BYTES_MAX).to_owned()),
-        sightings: join.sightings.iter().take(SERVICES_PER_MEMBER_MAX).cloned().collect(),
+        sightings: join.sightings.iter().take(SIGHTINGS_PER_MEMBER_MAX).cloned().collect(),
         trouble: head(&join.trouble, TEXT_BYTES_MAX).to_owned(),
         joined: old.map_or(now, |old| old.joined),
         heard: now,
@@ -62,7 +62,7 @@ const TOKENS_BEHIND_MAX: u64 = 1_000_000_000;
 
 /// A token that a worker has seen is never granted again, even by a coordinator that was restored from an old copy.
 fn raise_tokens(draft: &mut Draft<'_>, join: &Join) {
-    for (pool, token) in join.highest.iter().take(SERVICES_PER_MEMBER_MAX) {
+    for (pool, token) in join.highest.iter().take(TOKENS_PER_MEMBER_MAX) {
         let own = draft.view.token(pool);
         if *token > own && *token - own <= TOKENS_BEHIND_MAX {
             draft.push(Change::TokenUsed { pool: pool.clone(), token: *token });

@@ -1,70 +1,19 @@
 //! What the coordinator says to a sequence under way.
 //!
-//! Owns the reading of its answers: what grants, what cuts short, how long a lease is known to be its own. Silence is never
-//! read as an answer. Called by `work`.
+//! Owns the reading of its answers: what cuts short, how long a lease is known to be its own. Silence is never read as an
+//! answer. Called by `work`; what is said to a waiter is in `wait`.
 
-use crate::host::Effect;
 use crate::host::pace::Pace;
 use crate::host::work::{Doing, Work};
-use crate::request::{Answer, Begin};
+use crate::host::{Effect, Unheard};
+use crate::request::{Begin, Settled};
 use crate::sequence::{Record, Unwind};
 use crate::time::{Time, millis};
-use std::time::Duration;
 
-/// The least time between two asks, in milliseconds, when the coordinator does not keep them open.
-const ASK_PAUSE_MS: u64 = 500;
-/// How long a one-shot command tries to reach its coordinator, in milliseconds.
-const UNREACHABLE_MS: u64 = 10_000;
 /// How often a settle is tried when the worker is about to end: the next start goes on with it.
 const SETTLE_TRIES_MAX: u32 = 3;
 
 impl Work {
-    pub(super) fn answered<R>(
-        &mut self,
-        sent: Time,
-        answer: Result<Answer, String>,
-        now: Time,
-        pace: &mut Pace,
-        out: &mut Vec<Effect<R>>,
-    ) {
-        if self.doing != Doing::Asking {
-            return;
-        }
-        match answer {
-            Ok(Answer::Granted(granted)) if granted.lease.claim == self.sequence.plan().sequence => {
-                self.lease.ttl_ms = granted.lease.ttl_ms;
-                let ms = millis(now.since(self.opened));
-                self.happened(Record::Granted { tokens: granted.lease.pools, ms }, now, out);
-            }
-            Ok(Answer::Granted(granted)) => {
-                self.unheard(&format!("it answered for {}", granted.lease.claim), now, pace, out);
-            }
-            Ok(Answer::Queued(_)) => {
-                (self.tries, self.silent_since) = (0, None);
-                let next = sent.plus(Duration::from_millis(ASK_PAUSE_MS));
-                if now >= next {
-                    return self.advance_from(now, out);
-                }
-                self.doing = Doing::Pausing(next);
-            }
-            Ok(Answer::Refused(refusal)) => self.cut_short(Unwind::Cancelled(refusal.value), now, out),
-            Err(why) => self.unheard(&why, now, pace, out),
-        }
-    }
-
-    /// Nobody answered an ask. Only a person's command gives up, or goes on without.
-    fn unheard<R>(&mut self, why: &str, now: Time, pace: &mut Pace, out: &mut Vec<Effect<R>>) {
-        let silent_since = *self.silent_since.get_or_insert(self.since);
-        let is_enough = self.is_errand && millis(now.since(silent_since)) >= UNREACHABLE_MS;
-        if is_enough && self.may_go_without {
-            self.happened(Record::Unleased, now, out);
-        } else if is_enough {
-            self.cut_short(Unwind::Cancelled(format!("the coordinator cannot be reached: {why}")), now, out);
-        } else {
-            self.retry(now, pace);
-        }
-    }
-
     fn retry(&mut self, now: Time, pace: &mut Pace) {
         self.doing = Doing::Pausing(now.plus(pace.retry(self.tries)));
         self.tries += 1;
@@ -78,7 +27,7 @@ impl Work {
     pub(super) fn owned<R>(
         &mut self,
         sent: Time,
-        own: &Result<crate::request::Own, String>,
+        own: &Result<crate::request::Own, Unheard>,
         now: Time,
         out: &mut Vec<Effect<R>>,
     ) {
@@ -96,6 +45,8 @@ impl Work {
                 self.lease.renew_at = None;
                 self.abandon(now, out);
             }
+            // It goes on renewing, and says less.
+            Err(Unheard { is_for_good: true, .. }) => self.note.clear(),
             Err(_) => {}
         }
     }
@@ -103,7 +54,7 @@ impl Work {
     pub(super) fn begun<R>(
         &mut self,
         sent: Time,
-        begin: Result<Begin, String>,
+        begin: Result<Begin, Unheard>,
         now: Time,
         pace: &mut Pace,
         out: &mut Vec<Effect<R>>,
@@ -122,16 +73,31 @@ impl Work {
                 self.lease.is_gone = true;
                 self.cut_short(Unwind::Cancelled("the lease is gone".to_owned()), now, out);
             }
+            Err(Unheard { why, is_for_good: true }) => self.cut_short(Unwind::Cancelled(why), now, out),
             Err(_) => self.retry(now, pace),
         }
     }
 
-    pub(super) fn settled<R>(&mut self, is_answered: bool, now: Time, pace: &mut Pace, out: &mut Vec<Effect<R>>) {
+    pub(super) fn settled<R>(
+        &mut self,
+        settled: Result<Settled, Unheard>,
+        now: Time,
+        pace: &mut Pace,
+        out: &mut Vec<Effect<R>>,
+    ) {
         if self.doing != Doing::Settling {
             return;
         }
-        // Without a lease there is nothing that must be given back.
-        if is_answered || self.sequence.plan().leaseless {
+        if let Err(Unheard { why, is_for_good: true }) = &settled
+            && self.refused.is_none()
+        {
+            self.refused = Some(why.clone());
+            return self.advance_from(now, out);
+        }
+        // Without a lease there is nothing that must be given back. What is refused for good even so is left to the coordinator,
+        // at which its lease runs out.
+        let is_over = settled.is_ok() || matches!(settled, Err(Unheard { is_for_good: true, .. }));
+        if is_over || self.sequence.plan().leaseless {
             return self.write(Record::Settled, out);
         }
         if (self.is_stopping || self.is_once) && self.tries + 1 >= SETTLE_TRIES_MAX {

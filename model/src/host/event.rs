@@ -37,7 +37,7 @@ pub enum Event<R> {
         /// When the request was sent.
         sent: Time,
         /// What it said.
-        answer: Result<Answer, String>,
+        answer: Result<Answer, Unheard>,
     },
     /// The coordinator answered a renewal, or did not: why.
     Owned {
@@ -46,7 +46,7 @@ pub enum Event<R> {
         /// When the request was sent.
         sent: Time,
         /// What it said.
-        own: Result<Own, String>,
+        own: Result<Own, Unheard>,
     },
     /// What must be known before an act is known.
     Prepared(Prepared),
@@ -55,7 +55,7 @@ pub enum Event<R> {
         /// When the request was sent.
         sent: Time,
         /// What it said.
-        begin: Result<Begin, String>,
+        begin: Result<Begin, Unheard>,
     },
     /// A step was acted.
     Acted(Act),
@@ -68,11 +68,20 @@ pub enum Event<R> {
     /// There is something new to say about the act under way.
     Noted(String),
     /// The coordinator took a settle, or did not answer: why.
-    Settled(Result<Settled, String>),
+    Settled(Result<Settled, Unheard>),
     /// [`crate::host::Host::wake_at`] has come.
     Woke,
     /// Somebody asked the worker to stop.
     StopRequested,
+}
+
+/// Why the coordinator did not answer what was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unheard {
+    /// For people.
+    pub why: String,
+    /// Whether it said that the request itself is wrong: sent again as it is, it is refused again.
+    pub is_for_good: bool,
 }
 
 /// What a service's check answered.

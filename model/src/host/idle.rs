@@ -1,16 +1,16 @@
 //! What a host takes up next, and what follows a sequence.
 //!
-//! Owns the choice: first what a journal holds unfinished, then a lease that no journal tells of, then what is owed. It holds
-//! the host's lock from before the check to the end of the sequence. Called by [`Host::on`].
+//! Owns the choice: first what a journal holds unfinished, then a lease that no journal tells of, then what is owed. It looks
+//! under the host's lock, and gives that back before it checks or waits. Called by [`Host::on`].
 
+use crate::host::stray::{is_at_work, stuck_report};
 use crate::host::work::Work;
-use crate::host::{Checked, Effect, Finish, Host, Locked, Phase, Telling};
-use crate::lease::{Lease, LeaseState, Purpose};
+use crate::host::{Checked, Effect, Finish, Host, Locked, Phase};
+use crate::lease::Purpose;
 use crate::names::{Id, Service};
-use crate::request::{Ending, Own, Renew, Settle, Settled, Welcome};
+use crate::request::{Ending, Renew, Settle, Welcome};
 use crate::rollout::{Outcome, Report, Timing};
-use crate::sequence::record::Balancers;
-use crate::sequence::{Found, Look, Plan, Sequence, Step};
+use crate::sequence::{Plan, Sequence, Step};
 use crate::time::{Time, millis};
 use std::time::Duration;
 
@@ -18,17 +18,15 @@ use std::time::Duration;
 const LOCK_RETRY_MS: u64 = 5_000;
 /// How often a damaged journal is looked at again, in milliseconds.
 const DAMAGE_RETRY_MS: u64 = 60_000;
-/// How often something without a journal is told, when nobody answers; it comes up again by itself.
-const TELL_TRIES_MAX: u32 = 5;
 
 /// A restart to be done.
 #[derive(Debug)]
 pub(super) struct Job {
-    service: Service,
-    purpose: Purpose,
-    is_errand: bool,
-    fresh: Id,
-    left_out: Balancers,
+    pub(super) service: Service,
+    pub(super) purpose: Purpose,
+    pub(super) is_errand: bool,
+    /// The name that its sequence will have, and asks under.
+    pub(super) fresh: Id,
 }
 
 impl Host {
@@ -45,7 +43,7 @@ impl Host {
     }
 
     /// The services that are to restart, in order.
-    fn waiting(&self) -> impl Iterator<Item = &Service> {
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &Service> {
         let errand = self.setup.errand.iter().map(|errand| &errand.service);
         errand.chain(self.owed.iter().map(|owed| &owed.rollout.service))
     }
@@ -81,28 +79,31 @@ impl Host {
 
     pub(super) fn noticed<R>(&mut self, now: Time, out: &mut Vec<Effect<R>>) {
         self.is_unchecked = true;
+        if matches!(&self.phase, Phase::Waiting(wait) if !wait.is_locking()) {
+            return self.give_up(
+                Ending::GaveWay,
+                "an earlier sequence is to be ended first".to_owned(),
+                None,
+                now,
+                out,
+            );
+        }
         self.take_up(now, out);
     }
 
     pub(super) fn busy<R>(&mut self, who: &str, now: Time, out: &mut Vec<Effect<R>>) {
-        if !matches!(self.phase, Phase::Locking) {
-            return;
-        }
-        if self.setup.errand.is_some() {
-            return self.exit(Finish::NoLease(format!("this host is at work already: {who}")), out);
-        }
-        let again = now.plus(Duration::from_millis(LOCK_RETRY_MS));
-        self.busy_until = again;
-        self.phase = if self.damage.is_some() { Phase::Stuck(again) } else { Phase::Idle };
+        self.not_locked(format!("this host is at work already: {who}"), now, out);
     }
 
-    /// A full disk passes, or somebody makes room: it is tried again.
-    pub(super) fn not_locked<R>(&mut self, why: &str, now: Time, out: &mut Vec<Effect<R>>) {
-        if !matches!(self.phase, Phase::Locking) {
-            return;
+    /// Somebody is done some time, a full disk passes: it is tried again.
+    pub(super) fn not_locked<R>(&mut self, why: String, now: Time, out: &mut Vec<Effect<R>>) {
+        match &self.phase {
+            Phase::Waiting(wait) if wait.is_locking() => return self.not_locked_for_wait(why, now, out),
+            Phase::Locking => {}
+            _ => return,
         }
         if self.setup.errand.is_some() {
-            return self.exit(Finish::NoLease(why.to_owned()), out);
+            return self.exit(Finish::NoLease(why), out);
         }
         let again = now.plus(Duration::from_millis(LOCK_RETRY_MS));
         self.busy_until = again;
@@ -111,6 +112,13 @@ impl Host {
 
     pub(super) fn damaged<R>(&mut self, why: String, now: Time, out: &mut Vec<Effect<R>>) {
         out.push(Effect::Unlock);
+        if matches!(self.phase, Phase::Waiting(_)) {
+            // What was granted is given back; the next look at the journals says what is to be said.
+            self.is_unchecked = true;
+            let exit = self.setup.errand.as_ref().map(|_| Finish::Stuck(Box::new(stuck_report(why.clone()))));
+            let ending = if exit.is_some() { Ending::Cancelled } else { Ending::GaveWay };
+            return self.give_up(ending, why, exit, now, out);
+        }
         if self.setup.errand.is_some() {
             return self.exit(Finish::Stuck(Box::new(stuck_report(why))), out);
         }
@@ -119,8 +127,10 @@ impl Host {
     }
 
     pub(super) fn locked<R>(&mut self, locked: Locked, now: Time, out: &mut Vec<Effect<R>>) {
-        if !matches!(self.phase, Phase::Locking) {
-            return;
+        match &self.phase {
+            Phase::Waiting(wait) if wait.is_locking() => return self.locked_for_wait(locked, now, out),
+            Phase::Locking => {}
+            _ => return,
         }
         self.is_unchecked = false;
         match Sequence::replay(locked.unfinished.as_deref().unwrap_or_default()) {
@@ -135,7 +145,7 @@ impl Host {
     }
 
     /// One that only waits to be told does not stand in the way of a restart without a lease.
-    fn is_to_be_passed_over(&self, sequence: &Sequence) -> bool {
+    pub(super) fn is_to_be_passed_over(&self, sequence: &Sequence) -> bool {
         let may_go_without = self.setup.errand.as_ref().is_some_and(|e| e.emergency || e.unreachable_restart);
         sequence.is_closed() || (sequence.ended().is_some() && may_go_without)
     }
@@ -147,13 +157,9 @@ impl Host {
             self.phase = Phase::Stray(Box::new(lease));
             return;
         }
-        let is_rested = |service: &&Service| self.rests.get(*service).is_none_or(|rest| now >= rest.0);
-        let Some(service) = self.waiting().find(is_rested).cloned() else {
-            out.push(Effect::Unlock);
-            self.phase = Phase::Idle;
-            return;
-        };
-        let left_out = locked.left_out.get(&service).cloned().unwrap_or_default();
+        out.push(Effect::Unlock);
+        self.phase = Phase::Idle;
+        let Some(service) = self.waiting().find(|service| self.is_rested(service, now)).cloned() else { return };
         let (purpose, is_errand, skips_check) = match &self.setup.errand {
             Some(errand) => {
                 self.errand_since.get_or_insert(now);
@@ -165,15 +171,26 @@ impl Host {
                 (Purpose::Rollout(owed.rollout.clone()), false, owed.always || owed.failed_before)
             }
         };
-        let job = Job { service: service.clone(), purpose, is_errand, fresh: locked.fresh, left_out };
+        let job = Job { service: service.clone(), purpose, is_errand, fresh: locked.fresh };
         if skips_check {
-            return self.open(job, Vec::new(), out);
+            return self.wait(job, Vec::new(), now, out);
         }
         self.phase = Phase::Checking(Box::new(job));
         out.push(Effect::Check(service));
     }
 
-    pub(super) fn checked<R>(&mut self, checked: Checked, out: &mut Vec<Effect<R>>) {
+    pub(super) fn is_rested(&self, service: &Service, now: Time) -> bool {
+        self.rests.get(service).is_none_or(|rest| now >= rest.0)
+    }
+
+    /// It came to nothing, and must not be tried without pause.
+    pub(super) fn rest(&mut self, service: Service, now: Time) {
+        let tries = self.rests.get(&service).map_or(0, |rest| rest.1);
+        let rest = now.plus(self.pace.rest(tries));
+        self.rests.insert(service, (rest, tries + 1));
+    }
+
+    pub(super) fn checked<R>(&mut self, checked: Checked, now: Time, out: &mut Vec<Effect<R>>) {
         let job = match std::mem::replace(&mut self.phase, Phase::Idle) {
             Phase::Checking(job) => *job,
             other => {
@@ -184,7 +201,7 @@ impl Host {
         let Checked { ms, note, restart } = checked;
         let timings = vec![Timing { step: Step::Check, ms, ok: restart.is_ok(), note: note.clone() }];
         let (ending, report) = match restart {
-            Ok(true) => return self.open(job, timings, out),
+            Ok(true) => return self.wait(job, timings, now, out),
             Ok(false) => {
                 (Ending::Cancelled, Report { timings, cause: note.clone(), ..Report::plain(Outcome::Skipped) })
             }
@@ -194,37 +211,37 @@ impl Host {
                 (Ending::FailedReleased, Report { step: Some(Step::Check), cause, output, timings, ..failed })
             }
         };
-        out.push(Effect::Unlock);
         if job.is_errand {
             let failed = report.outcome == Outcome::Failed;
             return self.exit(if failed { Finish::Failed(Box::new(report)) } else { Finish::NothingToDo(note) }, out);
         }
-        let rollout = match job.purpose {
-            Purpose::Rollout(name) => Some(name),
-            _ => None,
-        };
-        let holder = self.setup.holder.clone();
-        self.tell(Settle { holder, claim: job.fresh, ending, rollout, report: Some(report.bounded()) }, out);
+        let (holder, rollout) = (self.setup.holder.clone(), job.purpose.rollout().cloned());
+        self.tell(Settle { holder, claim: job.fresh, ending, rollout, report: Some(report.bounded()) }, None, out);
     }
 
-    fn open<R>(&mut self, job: Job, before: Vec<Timing>, out: &mut Vec<Effect<R>>) {
-        let Some(duty) = self.setup.duties.get(&job.service) else {
-            out.push(Effect::Unlock);
-            return self.exit(Finish::NoLease(format!("{} is not configured", job.service)), out);
+    /// The lease is there, and the lock is had.
+    pub(super) fn open<R>(&mut self, mut locked: Locked, out: &mut Vec<Effect<R>>) {
+        let wait = match std::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Waiting(wait) => *wait,
+            other => {
+                self.phase = other;
+                return;
+            }
         };
-        let errand = self.setup.errand.as_ref().filter(|_| job.is_errand);
+        let Some(duty) = self.setup.duties.get(&wait.job.service) else { return };
+        let errand = self.setup.errand.as_ref().filter(|_| wait.job.is_errand);
         let plan = Plan {
-            sequence: job.fresh,
-            service: job.service,
-            purpose: job.purpose,
+            sequence: wait.job.fresh,
+            left_out: locked.left_out.remove(&wait.job.service).unwrap_or_default(),
+            service: wait.job.service,
+            purpose: wait.job.purpose,
             pools: duty.pools.clone(),
             depool: errand.is_none_or(|errand| !errand.force),
             keep: duty.keep,
-            leaseless: errand.is_some_and(|errand| errand.emergency),
-            left_out: job.left_out,
-            before,
+            leaseless: wait.grant.is_none(),
+            before: wait.before,
         };
-        let work = Work::open(self.setup.holder.clone(), plan, errand, out);
+        let work = Work::open(self.setup.holder.clone(), plan, wait.grant, errand.is_some(), out);
         self.phase = Phase::Working(Box::new(work));
     }
 
@@ -237,9 +254,7 @@ impl Host {
         if matches!(ending, Some(Ending::Released | Ending::Kept | Ending::FailedReleased)) {
             self.rests.remove(&plan.service);
         } else {
-            let tries = self.rests.get(&plan.service).map_or(0, |rest| rest.1);
-            let rest = now.plus(self.pace.rest(tries));
-            self.rests.insert(plan.service.clone(), (rest, tries + 1));
+            self.rest(plan.service.clone(), now);
         }
         self.owed.clear();
         self.is_unchecked = work.sequence.is_resumed();
@@ -249,6 +264,9 @@ impl Host {
             && !self.earlier.as_ref().is_some_and(|earlier| earlier.stuck)
         {
             self.earlier = Some(Box::new(report.clone()));
+        }
+        if let Some(why) = &work.unopened {
+            return self.unopened(plan, why, out);
         }
         let Some(errand) = &self.setup.errand else {
             if self.is_stopping {
@@ -273,112 +291,24 @@ impl Host {
             }
             Some(_) if gave_way_in_time && !self.is_stopping => {}
             Some((_, report)) => self.exit(finish(report, plan.leaseless, self.is_stopping), out),
-            None => {
-                let cause = format!("cannot write the journal: {}", work.unopened.unwrap_or_default());
-                self.exit(Finish::NoLease(cause), out);
-            }
+            None => self.exit(Finish::Interrupted, out),
         }
     }
 
-    /// Tells the coordinator something that needs no sequence.
-    fn tell<R>(&mut self, settle: Settle, out: &mut Vec<Effect<R>>) {
-        out.push(Effect::Settle(settle.clone()));
-        self.phase = Phase::Telling(Box::new(Telling { settle, tries: 0, retry_at: None }));
-    }
-
-    pub(super) fn settled<R>(&mut self, settled: Result<Settled, String>, now: Time, out: &mut Vec<Effect<R>>) {
-        match &mut self.phase {
-            Phase::Working(work) => work.settled(settled.is_ok(), now, &mut self.pace, out),
-            Phase::Telling(telling) if settled.is_err() && telling.tries < TELL_TRIES_MAX => {
-                telling.retry_at = Some(now.plus(self.pace.retry(telling.tries)));
-                telling.tries += 1;
-            }
-            Phase::Telling(_) => {
-                self.owed.clear();
-                self.phase = Phase::Idle;
-                out.push(Effect::Join);
-            }
-            _ => {}
+    /// Its first record could not be written, so nothing was done; what it was granted is given back.
+    fn unopened<R>(&mut self, plan: &Plan, why: &str, out: &mut Vec<Effect<R>>) {
+        let cause = format!("cannot write the journal: {why}");
+        let exit = self.setup.errand.as_ref().map(|_| Finish::NoLease(cause.clone()));
+        let exit = if self.is_stopping { Some(Finish::Interrupted) } else { exit };
+        let ending = if exit.is_some() { Ending::Cancelled } else { Ending::GaveWay };
+        let report = Report { cause, timings: plan.before.clone(), ..Report::plain(Outcome::Cancelled) };
+        let (holder, claim, rollout) =
+            (self.setup.holder.clone(), plan.sequence.clone(), plan.purpose.rollout().cloned());
+        match exit {
+            Some(exit) if plan.leaseless => self.exit(exit, out),
+            exit => self.tell(Settle { holder, claim, ending, rollout, report: Some(report.bounded()) }, exit, out),
         }
     }
-
-    /// Whether a lease that no journal tells of is still there.
-    pub(super) fn owned<R>(
-        &mut self,
-        claim: &Id,
-        sent: Time,
-        own: Result<Own, String>,
-        now: Time,
-        out: &mut Vec<Effect<R>>,
-    ) {
-        match &mut self.phase {
-            Phase::Working(work) if work.sequence.plan().sequence == *claim => work.owned(sent, &own, now, out),
-            Phase::Stray(lease) if lease.claim == *claim => {
-                let has_begun = lease.has_begun;
-                let service =
-                    lease.purpose.service().filter(|service| self.setup.duties.contains_key(*service)).cloned();
-                match (own, service) {
-                    (Ok(Own::Held { .. }), Some(service)) if !has_begun => out.push(Effect::Look(service)),
-                    (Ok(Own::Held { .. }), _) => {
-                        self.settle_stray("its journal is gone, and nobody can tell how far its restart came", out);
-                    }
-                    (Ok(Own::Gone) | Err(_), _) => {
-                        out.push(Effect::Unlock);
-                        self.phase = Phase::Idle;
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    pub(super) fn looked<R>(&mut self, looks: &[Look], now: Time, out: &mut Vec<Effect<R>>) {
-        match &mut self.phase {
-            Phase::Working(work) => work.looked(looks, now, out),
-            Phase::Stray(_) => match Found::of(looks, &Balancers::new()) {
-                Ok(found) if found.out.is_empty() => self.settle_stray("", out),
-                Ok(found) => {
-                    let out_of: Vec<String> = found.out.into_iter().collect();
-                    let why = format!("its journal is gone, and the host is out of {}", out_of.join(", "));
-                    self.settle_stray(&why, out);
-                }
-                Err(fault) => self.settle_stray(&format!("its journal is gone, and {}", fault.cause), out),
-            },
-            _ => {}
-        }
-    }
-
-    /// Gives a stray lease back when all is well, and marks it stuck otherwise.
-    fn settle_stray<R>(&mut self, why: &str, out: &mut Vec<Effect<R>>) {
-        let Phase::Stray(lease) = &self.phase else { return };
-        let settle = if why.is_empty() {
-            let report =
-                Report { cause: "its journal is gone; nothing was done".into(), ..Report::plain(Outcome::Cancelled) };
-            Settle { ending: Ending::Cancelled, report: Some(report), ..self.stuck_lease(lease, String::new()) }
-        } else {
-            self.stuck_lease(lease, why.to_owned())
-        };
-        out.push(Effect::Unlock);
-        self.tell(settle, out);
-    }
-
-    fn stuck_lease(&self, lease: &Lease, why: String) -> Settle {
-        let rollout = match &lease.purpose {
-            Purpose::Rollout(name) => Some(name.clone()),
-            _ => None,
-        };
-        let report = Some(stuck_report(why).bounded());
-        Settle { holder: self.setup.holder.clone(), claim: lease.claim.clone(), ending: Ending::Kept, rollout, report }
-    }
-}
-
-/// A lease whose sequence is not over: one that a person or the next rollout must end is left as it is.
-fn is_at_work(lease: &Lease) -> bool {
-    lease.purpose.service().is_some() && (lease.state != LeaseState::Failed || lease.has_begun)
-}
-
-fn stuck_report(cause: String) -> Report {
-    Report { cause, stuck: true, ..Report::plain(Outcome::Failed) }
 }
 
 fn finish(report: Report, leaseless: bool, is_stopping: bool) -> Finish {

@@ -46,10 +46,6 @@ impl Work {
         self.tries = 0;
         let Some(record) = last else { return };
         match record {
-            Record::Opened(_) => {
-                self.opened = now;
-                self.advance(now, out);
-            }
             // The disk took its time, and meanwhile the authority ran out.
             Record::Acting { step: step @ (Step::Depool | Step::Restart), .. } if !self.may_go_on(now) => {
                 self.happened(Record::Withheld { step }, now, out);
@@ -68,10 +64,10 @@ impl Work {
         }
     }
 
-    /// Nothing is acted that is not recorded, so this waits for the disk; unless there is nothing yet that must go on.
+    /// Nothing is acted that is not recorded, so this waits for the disk; unless nothing is begun that must go on.
     pub(super) fn not_recorded(&mut self, why: String, now: Time, pace: &mut Pace) {
         match self.doing.clone() {
-            Doing::Recording(records) if matches!(records[..], [Record::Opened(_)]) => {
+            Doing::Recording(records) if matches!(records.first(), Some(Record::Opened(_))) => {
                 self.unopened = Some(why);
                 self.is_over = true;
             }

@@ -2,8 +2,10 @@
 
 mod errand;
 mod lease;
+mod refused;
 mod resume;
 mod rig;
+mod wait;
 mod world;
 
 use super::*;
@@ -20,16 +22,17 @@ fn a_daemon_goes_through_a_rollout_and_is_idle_again() {
     assert!(rig.host.is_idle());
     assert_eq!(rig.host.wake_at(), None, "only something from outside moves it");
     assert_eq!(rig.owes("php@7", false, false), ["lock"]);
-    assert_eq!(rig.locked(), ["check php"]);
-    assert_eq!(rig.checked(Ok(true)), ["+opened", "ask 10000"]);
+    assert_eq!(rig.locked(), ["unlock", "check php"]);
+    assert_eq!(rig.checked(Ok(true)), ["ask 10000"]);
     let ask = rig.ask.clone().expect("an ask");
     assert_eq!((ask.holder.as_str(), ask.purpose.to_string().as_str(), ask.patience_ms), ("mw1", "php@7", 15_000));
     assert_eq!((ask.pools.len(), ask.wait_ms), (1, None));
     rig.now += 40;
-    assert_eq!(rig.answered(Ok(granted(&rig.claim()))), ["renew -", "prepare depool"], "its lease is claimed at once");
+    let claims = ["+opened", "+granted", "renew depool", "prepare depool"];
+    assert_eq!(rig.grant(), claims, "its lease is claimed at once, and what it is for is told");
     assert!(rig.held(30_000).is_empty());
-    let depools = ["+granted", "+acting", "renew depool", "act depool"];
-    assert_eq!(rig.looks(&[("lb1", true), ("lb2", false)]), depools, "one sync for all that came before");
+    let depools = ["+acting", "renew depool", "act depool"];
+    assert_eq!(rig.looks(&[("lb1", true), ("lb2", false)]), depools);
     assert_eq!(rig.acted(), ["+acted", "+acting", "renew drain", "act drain"]);
     assert_eq!(rig.acted(), ["prepare restart", "look php"], "side by side");
     assert!(rig.looked(&[("lb1", false), ("lb2", false)]).is_empty(), "what runs is not known yet");
@@ -53,13 +56,13 @@ fn a_daemon_goes_through_a_rollout_and_is_idle_again() {
 #[test]
 fn a_check_that_asks_for_nothing_takes_no_lease() {
     let mut rig = Rig::daemon_owing("php@7", false, false);
-    assert_eq!(rig.locked(), ["check php"]);
-    assert_eq!(rig.checked(Ok(false)), ["unlock", "settle cancelled skipped"]);
+    assert_eq!(rig.locked(), ["unlock", "check php"]);
+    assert_eq!(rig.checked(Ok(false)), ["settle cancelled skipped"]);
     let settle = rig.settle.clone().expect("a settle");
     assert_eq!(settle.rollout.map(|name| name.to_string()), Some("php@7".into()));
     let report = settle.report.expect("a report");
     assert_eq!((report.timings.len(), report.cause.as_str()), (1, "free 3"));
-    assert_eq!(rig.settled(Ok(())), ["join"]);
+    assert_eq!(rig.settled(Ok(())), ["unlock", "join"]);
     assert!(rig.host.is_idle() && rig.host.owed.is_empty());
 }
 
@@ -67,7 +70,7 @@ fn a_check_that_asks_for_nothing_takes_no_lease() {
 fn a_check_that_cannot_be_read_is_a_failure_without_a_lease() {
     let mut rig = Rig::daemon_owing("php@7", false, false);
     rig.locked();
-    assert_eq!(rig.checked(Err(fault("no socket"))), ["unlock", "settle failed_released failed"]);
+    assert_eq!(rig.checked(Err(fault("no socket"))), ["settle failed_released failed"]);
     let report = rig.settle.clone().and_then(|settle| settle.report).expect("a report");
     assert_eq!(
         (report.step, report.cause.as_str(), report.output.as_str()),
@@ -80,7 +83,7 @@ fn a_check_that_cannot_be_read_is_a_failure_without_a_lease() {
 fn always_and_failed_before_ask_no_check() {
     for (always, failed_before) in [(true, false), (false, true)] {
         let mut rig = Rig::daemon_owing("php@7", always, failed_before);
-        assert_eq!(rig.locked(), ["+opened", "ask 10000"]);
+        assert_eq!(rig.locked(), ["unlock", "ask 10000"]);
     }
 }
 
@@ -98,7 +101,7 @@ fn an_unanswered_report_without_a_sequence_is_sent_again_and_then_left() {
         assert_eq!(rig.on(Event::Woke), ["settle cancelled skipped"]);
         assert_eq!(rig.host.wake_at(), None);
     }
-    assert_eq!(rig.settled(Err(())), ["join"]);
+    assert_eq!(rig.settled(Err(())), ["unlock", "join"]);
     assert!(rig.host.is_idle());
 }
 
@@ -125,8 +128,8 @@ fn the_first_owed_is_taken_up_first() {
 fn a_refusal_ends_the_sequence_and_rests_the_service() {
     for kind in [RefusalKind::TimedOut, RefusalKind::Busy, RefusalKind::NotOwed, RefusalKind::Halted] {
         let mut rig = Rig::queued();
-        assert_eq!(rig.answered(Ok(refused(kind))), ["+ended", "settle cancelled cancelled"]);
-        assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "join"]);
+        assert_eq!(rig.answered(Ok(refused(kind))), ["settle cancelled cancelled"]);
+        assert_eq!(rig.settled(Ok(())), ["unlock", "join"]);
         assert!(rig.owes("php@7", true, false).is_empty(), "it rests first");
         let at = rig.host.wake_at().expect("the end of the rest");
         assert!((3_750..=5_000).contains(&(at.0 - rig.now)), "{at:?}");
@@ -150,7 +153,7 @@ fn rests_grow_and_another_service_does_not_rest() {
     rig.settled(Ok(()));
     let welcome = rig::welcome(&[("php@7", true, false), ("cron@2", true, false)]);
     assert_eq!(rig.on(Event::Joined(Box::new(welcome))), ["lock"], "cron need not rest");
-    assert_eq!(rig.locked(), ["+opened", "ask 10000"]);
+    assert_eq!(rig.locked(), ["unlock", "ask 10000"]);
     assert_eq!(rig.ask.clone().expect("an ask").purpose.to_string(), "cron@2");
     rig.answered(Ok(refused(RefusalKind::TimedOut)));
     rig.settled(Ok(()));
@@ -165,8 +168,8 @@ fn a_failure_does_not_hold_the_next_deploy_up() {
     rig.on(Event::Acted(rig::failed("exit 78")));
     assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "join"]);
     assert_eq!(rig.owes("php@8", false, true), ["lock"]);
-    assert_eq!(rig.locked(), ["+opened", "ask 10000"]);
-    assert_eq!(rig.answered(Ok(refused(RefusalKind::TimedOut))), ["+ended", "settle cancelled cancelled"]);
+    assert_eq!(rig.locked(), ["unlock", "ask 10000"]);
+    assert_eq!(rig.answered(Ok(refused(RefusalKind::TimedOut))), ["settle cancelled cancelled"]);
     rig.settled(Ok(()));
     rig.owes("php@8", false, true);
     let rest = rig.host.wake_at().expect("a rest").0 - rig.now;
@@ -259,7 +262,7 @@ fn balancers_that_cannot_tell_stop_it_before_the_depool() {
     let unknown = vec![crate::sequence::Look { presence: crate::member::Presence::Unknown, ..look("lb1", true) }];
     rig.now += 7;
     let effects = rig.on(Event::Prepared(Prepared::Looks(unknown)));
-    assert_eq!(effects, ["+granted", "+acted", "+ended", "settle failed_released failed"]);
+    assert_eq!(effects, ["+acted", "+ended", "settle failed_released failed"]);
     let timings = rig.settle.clone().and_then(|settle| settle.report).expect("a report").timings;
     assert_eq!(timings.last().map(|timing| (timing.step, timing.ms, timing.ok)), Some((Step::Depool, 7, false)));
 }
@@ -285,20 +288,40 @@ fn stop_at_once_when_nothing_is_under_way() {
     let mut rig = Rig::daemon_owing("php@7", false, false);
     rig.locked();
     assert_eq!(rig.on(Event::StopRequested), ["unlock", "exit 0"]);
-    let mut rig = Rig::daemon_owing("php@7", false, false);
-    rig.locked();
-    rig.checked(Ok(false));
-    assert_eq!(rig.on(Event::StopRequested), ["exit 0"]);
+}
+
+#[test]
+fn stop_waits_for_what_is_being_told_but_not_for_ever() {
+    let telling = || {
+        let mut rig = Rig::daemon_owing("php@7", false, false);
+        rig.locked();
+        rig.checked(Ok(false));
+        rig
+    };
+    let mut rig = telling();
+    assert!(rig.on(Event::StopRequested).is_empty());
+    assert_eq!(rig.settled(Ok(())), ["unlock", "exit 0"]);
+    let mut rig = telling();
+    rig.settled(Err(()));
+    assert_eq!(rig.on(Event::StopRequested), ["settle cancelled skipped"], "once more, at once");
+    assert!(rig.settled(Err(())).is_empty());
+    rig.now = rig.host.wake_at().expect("a retry").0;
+    rig.on(Event::Woke);
+    assert_eq!(rig.settled(Err(())), ["unlock", "exit 0"]);
 }
 
 #[test]
 fn stop_in_the_queue_gives_the_ticket_back() {
     let mut rig = Rig::queued();
-    assert_eq!(rig.on(Event::StopRequested), ["+ended", "settle cancelled cancelled"]);
-    assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "exit 0"]);
+    assert_eq!(rig.on(Event::StopRequested), ["unlock", "settle cancelled cancelled"]);
+    assert_eq!(rig.settled(Ok(())), ["unlock", "exit 0"]);
     let mut rig = Rig::queued();
     rig.answered(Err("refused"));
-    assert_eq!(rig.on(Event::StopRequested), ["+ended", "settle cancelled cancelled"], "between two asks too");
+    assert_eq!(rig.on(Event::StopRequested), ["unlock", "settle cancelled cancelled"], "between two asks too");
+    let mut rig = Rig::queued();
+    rig.answered(Ok(granted(&rig.claim())));
+    assert_eq!(rig.on(Event::StopRequested), ["unlock", "settle cancelled cancelled"], "and what was granted");
+    assert!(rig.journal.is_empty());
 }
 
 #[test]
@@ -330,7 +353,7 @@ fn stop_drops_what_can_be_dropped() {
     let mut rig = Rig::beginning();
     assert_eq!(rig.on(Event::StopRequested), ["+acted", "+inspected", "+undoing", "renew repool", "undo"]);
     let mut rig = Rig::leased();
-    assert_eq!(rig.on(Event::StopRequested), ["+granted", "+ended", "settle cancelled cancelled"]);
+    assert_eq!(rig.on(Event::StopRequested), ["+ended", "settle cancelled cancelled"]);
 }
 
 #[test]
@@ -356,7 +379,7 @@ fn a_settle_is_sent_for_ever_but_a_stopping_worker_leaves_it_to_its_next_start()
     assert_eq!(rig.on(Event::StopRequested), ["settle kept failed"], "once more, at once");
     assert_eq!(rig.settled(Err(())), ["unlock", "exit 0"]);
     assert!(matches!(rig.journal.last(), Some(Record::Ended { .. })), "the journal says what is left to do");
-    let mut rig = Rig::queued();
+    let mut rig = Rig::leased();
     rig.on(Event::StopRequested);
     for _ in 0..2 {
         assert!(rig.settled(Err(())).is_empty());
@@ -370,14 +393,18 @@ fn a_settle_is_sent_for_ever_but_a_stopping_worker_leaves_it_to_its_next_start()
 fn a_full_disk_stops_what_is_not_begun_and_holds_what_is() {
     let mut rig = Rig::daemon_owing("php@7", true, false);
     rig.holds_records = true;
-    assert_eq!(rig.locked(), ["+opened"]);
-    assert_eq!(rig.on(Event::NotRecorded("full".into())), ["unlock", "join"]);
+    rig.locked();
+    assert_eq!(rig.grant(), ["+opened", "+granted"]);
+    assert_eq!(rig.on(Event::NotRecorded("full".into())), ["unlock", "settle gave_way cancelled"], "it gives it back");
+    assert_eq!(rig.settled(Ok(())), ["unlock", "join"]);
     assert!(rig.owes("php@7", true, false).is_empty() && rig.host.wake_at().is_some(), "it rests");
     rig.now = rig.host.wake_at().expect("the end of the rest").0;
     assert_eq!(rig.on(Event::Woke), ["lock"]);
-    assert_eq!(rig.locked(), ["+opened"]);
+    rig.locked();
+    assert_eq!(rig.grant(), ["+opened", "+granted"]);
     assert_eq!(rig.host.trouble(), Some("full"), "that a lock can be had says nothing of it");
     rig.on(Event::NotRecorded("full".into()));
+    rig.settled(Ok(()));
     rig.owes("php@7", true, false);
     assert_eq!(rig.host.trouble(), Some("full"));
     rig.on(Event::Joined(Box::new(rig::welcome(&[]))));
@@ -424,7 +451,7 @@ fn a_lock_that_cannot_be_had_right_now_is_tried_again() {
     rig.now += 1;
     assert_eq!(rig.on(Event::Woke), ["lock"]);
     assert_eq!(rig.host.trouble(), Some("disk full"), "until it is known to be over");
-    assert_eq!(rig.locked(), ["+opened", "ask 10000"]);
+    assert_eq!(rig.locked(), ["unlock", "ask 10000"]);
     assert_eq!(rig.host.trouble(), None);
     assert!(rig.on(Event::NotLocked("late".into())).is_empty());
 }
@@ -438,7 +465,7 @@ fn somebody_elses_lock_is_waited_for() {
     rig.now += 5_000;
     assert_eq!(rig.on(Event::Woke), ["lock"]);
     assert!(rig.on(Event::Noticed).is_empty(), "it is at it");
-    assert_eq!(rig.locked(), ["+opened", "ask 10000"]);
+    assert_eq!(rig.locked(), ["unlock", "ask 10000"]);
     assert!(rig.on(Event::Busy("late".into())).is_empty());
     assert!(rig.locked().is_empty(), "a late word changes nothing");
 }
@@ -476,6 +503,19 @@ fn a_note_travels_with_the_next_renewal() {
     rig.now += 10_000;
     rig.on(Event::Woke);
     assert_eq!(rig.renew.clone().expect("a renewal").note, "", "a new step has its own notes");
+}
+
+#[test]
+fn a_late_answer_to_a_renewal_does_not_put_a_note_off() {
+    let mut rig = Rig::draining();
+    let told = rig.now;
+    rig.on(Event::Noted("4 in flight".into()));
+    rig.now += 300;
+    assert!(rig.owned(told, Ok(crate::request::Own::Held { ttl_ms: 30_000 })).is_empty());
+    assert_eq!(rig.host.wake_at(), Some(Time(told + 1_000)));
+    rig.now = told + 1_000;
+    assert_eq!(rig.on(Event::Woke), ["renew drain"]);
+    assert_eq!(rig.renew.clone().expect("a renewal").note, "4 in flight");
 }
 
 #[test]

@@ -1,23 +1,21 @@
 //! A sequence under way: what is in flight, what its lease allows, when it is cut short.
 //!
-//! Owns the order of things around a sequence: record, then act; ask, claim, begin; renew in between. The rule that ties
-//! them: before the restart act nothing goes on without a lease that is known to be its own. Called by [`super::Host`]; what
-//! the coordinator answers is taken in by `answers`.
+//! Owns the order of things around a sequence: record, then act; claim, begin; renew in between. The rule that ties them:
+//! before the restart act nothing goes on without a lease that is known to be its own. Called by [`super::Host`], under the
+//! host's lock from the first record to the last; what the coordinator answers is taken in by `answers`.
 
+use crate::bound::beginning;
 use crate::host::own::Own;
 use crate::host::pace::Pace;
-use crate::host::{Effect, Errand, Event, Prepared};
-use crate::lease::Purpose;
+use crate::host::wait::Grant;
+use crate::host::{Effect, Event, Prepared};
+use crate::lease::{Purpose, TEXT_BYTES_MAX};
 use crate::names::Holder;
-use crate::request::{Ask, BeginAsk, Renew, Settle};
+use crate::request::{BeginAsk, Renew, Settle};
 use crate::sequence::{Act, Authority, Found, Look, Memo, Next, Plan, Record, Sequence, Step, Unwind};
 use crate::time::{Time, millis};
 use std::time::Duration;
 
-/// For how long an ask is kept open, in milliseconds.
-pub(super) const ASK_HOLD_MS: u64 = 10_000;
-/// For how long an ask stands: a waiter that is silent for longer loses its turn.
-const ASK_PATIENCE_MS: u64 = ASK_HOLD_MS + 5_000;
 /// How long a sequence taken up again waits to learn whether its lease is still its own, in milliseconds. Then it is undone,
 /// so that a host is not out for as long as its coordinator is.
 const CLAIM_WAIT_MS: u64 = 10_000;
@@ -33,19 +31,14 @@ pub(super) struct Work {
     /// Whether the worker ends with this sequence, so that nothing may be tried for ever.
     pub(super) is_once: bool,
     pub(super) is_stopping: bool,
-    pub(super) may_go_without: bool,
-    /// When it was first asked for.
-    pub(super) opened: Time,
     pub(super) doing: Doing,
     /// Since when that is under way.
     pub(super) since: Time,
     pub(super) lease: Own,
     pub(super) cut: Option<Unwind>,
-    /// How often in a row nobody answered, and since when.
+    /// How often in a row nobody answered.
     pub(super) tries: u32,
-    pub(super) silent_since: Option<Time>,
     holder: Holder,
-    wait_ms: Option<u64>,
     /// What must be known before the next depool or restart act, once it is.
     prepared: Option<Memo>,
     /// Whether which incarnation runs is being found out, beside the look.
@@ -55,9 +48,13 @@ pub(super) struct Work {
     /// What has happened and is not on disk yet; it gets there before the next act.
     pub(super) unwritten: Vec<Record>,
     step: Option<Step>,
-    note: String,
+    pub(super) note: String,
     /// When the coordinator was last told where it is.
     told: Time,
+    /// When it is told of a new note, whatever else is renewed when.
+    note_at: Option<Time>,
+    /// Why its report was refused as it was: then only what is left of it is told.
+    pub(super) refused: Option<String>,
     pub(super) is_over: bool,
     /// Why its first record could not be written.
     pub(super) unopened: Option<String>,
@@ -74,7 +71,6 @@ pub(super) enum Doing {
     Rewriting(Vec<Record>, Time),
     /// Again at this moment.
     Pausing(Time),
-    Asking,
     /// Finding out whether the lease is its own.
     Claiming,
     Preparing(Step),
@@ -87,15 +83,24 @@ pub(super) enum Doing {
 }
 
 impl Work {
-    /// A new sequence.
-    pub(super) fn open<R>(holder: Holder, plan: Plan, errand: Option<&Errand>, out: &mut Vec<Effect<R>>) -> Work {
+    /// A new sequence, with its lease unless it goes without.
+    pub(super) fn open<R>(
+        holder: Holder,
+        plan: Plan,
+        grant: Option<Grant>,
+        is_errand: bool,
+        out: &mut Vec<Effect<R>>,
+    ) -> Work {
         let mut work = Work::of(holder, Sequence::open(plan.clone()));
-        work.is_errand = errand.is_some();
-        work.is_once = errand.is_some();
-        work.may_go_without = errand.is_some_and(|errand| errand.unreachable_restart);
-        work.wait_ms = errand.and_then(|errand| errand.wait_ms);
+        (work.is_errand, work.is_once) = (is_errand, is_errand);
         work.unwritten.push(Record::Opened(Box::new(plan)));
-        work.flush(out);
+        match grant {
+            Some(Grant { tokens, ms, ttl_ms }) => {
+                work.lease.ttl_ms = ttl_ms;
+                work.write(Record::Granted { tokens, ms }, out);
+            }
+            None => work.flush(out),
+        }
         work
     }
 
@@ -105,6 +110,8 @@ impl Work {
         work.is_once = is_once;
         if matches!(work.sequence.plan().purpose, Purpose::Restart(_)) {
             work.cut = Some(Unwind::Cancelled("the command that began it was killed".to_owned()));
+        } else if work.sequence.tokens().is_empty() && !work.sequence.plan().leaseless {
+            work.cut = Some(Unwind::Cancelled("its worker was killed before its lease was recorded".to_owned()));
         }
         work.write(Record::Resumed, out);
         work
@@ -116,16 +123,12 @@ impl Work {
             is_errand: false,
             is_once: false,
             is_stopping: false,
-            may_go_without: false,
-            opened: Time(0),
             doing: Doing::Nothing,
             since: Time(0),
             lease: Own::default(),
             cut: None,
             tries: 0,
-            silent_since: None,
             holder,
-            wait_ms: None,
             prepared: None,
             is_identifying: false,
             claiming_since: None,
@@ -133,6 +136,8 @@ impl Work {
             step: None,
             note: String::new(),
             told: Time(0),
+            note_at: None,
+            refused: None,
             is_over: false,
             unopened: None,
             broken: None,
@@ -160,7 +165,7 @@ impl Work {
             Doing::Claiming => self.claiming_since.map(|since| since.plus(Duration::from_millis(CLAIM_WAIT_MS))),
             _ => None,
         };
-        let renew = self.lease.renew_at.filter(|_| self.sequence.ended().is_none());
+        let renew = self.renew_due().filter(|_| self.sequence.ended().is_none());
         let deadline = self.lease.deadline.filter(|_| self.can_be_abandoned());
         retry.into_iter().chain(renew).chain(deadline).min()
     }
@@ -169,7 +174,6 @@ impl Work {
         match event {
             Event::Recorded(receipt) => self.recorded(receipt, now, out),
             Event::NotRecorded(why) => self.not_recorded(why, now, pace),
-            Event::Answered { sent, answer } => self.answered(sent, answer, now, pace, out),
             Event::Begun { sent, begin } => self.begun(sent, begin, now, pace, out),
             Event::Prepared(prepared) => self.prepared(prepared, now, out),
             Event::Acted(act) => {
@@ -189,11 +193,17 @@ impl Work {
     /// A new note is told soon, and not too often.
     fn noted(&mut self, note: String) {
         let Doing::Acting(_) = self.doing else { return };
+        let note = beginning(&note, TEXT_BYTES_MAX);
         if note != self.note {
             self.note = note;
-            let soon = self.told.plus(Duration::from_millis(NOTE_PAUSE_MS));
-            self.lease.renew_at = self.lease.renew_at.map(|at| at.min(soon));
+            self.note_at = Some(self.told.plus(Duration::from_millis(NOTE_PAUSE_MS)));
         }
+    }
+
+    /// When the coordinator is to be told next where it is; never, when there is nobody to tell.
+    fn renew_due(&self) -> Option<Time> {
+        let renew_at = self.lease.renew_at?;
+        Some(self.note_at.map_or(renew_at, |at| at.min(renew_at)))
     }
 
     pub(super) fn looked<R>(&mut self, looks: &[Look], now: Time, out: &mut Vec<Effect<R>>) {
@@ -237,7 +247,7 @@ impl Work {
         self.doing = doing;
         self.since = now;
         if step.is_some() {
-            self.step = step;
+            (self.step, self.note_at) = (step, None);
             self.note.clear();
         }
     }
@@ -257,13 +267,9 @@ impl Work {
         if self.doing != Doing::Nothing {
             return;
         }
-        if self.cut.is_none() && self.sequence.is_unwindable() && !self.sequence.plan().leaseless {
-            if self.sequence.tokens().is_empty() {
-                return self.ask(now, out);
-            }
-            if self.lease.deadline.is_none() && !self.lease.is_over(now) {
-                return self.claim(now, out);
-            }
+        let needs_lease = self.cut.is_none() && self.sequence.is_unwindable() && !self.sequence.plan().leaseless;
+        if needs_lease && self.lease.deadline.is_none() && !self.lease.is_over(now) {
+            return self.claim(now, out);
         }
         let authority = Authority { may_begin: self.lease.is_own(now), cut_short: self.cut.clone() };
         match self.sequence.next(&authority) {
@@ -286,15 +292,24 @@ impl Work {
             }
             Next::Undo(why) => self.write(Record::Undoing { why }, out),
             Next::End(ending, report) => self.write(Record::Ended { ending, report }, out),
-            Next::Settle(ending, report) => {
+            Next::Settle(..) => {
                 self.begin(Doing::Settling, None, now);
-                let (holder, claim) = (self.holder.clone(), self.sequence.plan().sequence.clone());
-                let rollout = self.sequence.rollout();
-                out.push(Effect::Settle(Settle { holder, claim, ending, rollout, report: Some(*report) }));
+                out.extend(self.settle().map(Effect::Settle));
             }
             Next::Closed => self.is_over = true,
             Next::Wait => {}
         }
+    }
+
+    /// What the coordinator is told at the end.
+    pub(super) fn settle(&self) -> Option<Settle> {
+        let (ending, report) = self.sequence.ended()?;
+        let (holder, claim) = (self.holder.clone(), self.sequence.plan().sequence.clone());
+        let report = match &self.refused {
+            None => report.clone(),
+            Some(why) => report.without_details(why),
+        };
+        Some(Settle { holder, claim, ending, rollout: self.sequence.rollout(), report: Some(report) })
     }
 
     fn act<R>(&mut self, step: Step, now: Time, out: &mut Vec<Effect<R>>) {
@@ -309,15 +324,20 @@ impl Work {
         self.write(Record::Acting { step, memo }, out);
     }
 
-    /// Finds out whether the lease is its own. What is found at the balancers is asked meanwhile, since that changes nothing.
+    /// Finds out whether the lease is its own, and tells the next step before that is acted: a lease of which no step is known
+    /// is one under which nothing was done. What is found at the balancers is asked meanwhile, since that changes nothing.
     fn claim<R>(&mut self, now: Time, out: &mut Vec<Effect<R>>) {
+        let next = self.sequence.next(&Authority { may_begin: true, cut_short: None });
         if self.claiming_since.is_none() {
             self.claiming_since = Some(now);
+            self.step = match &next {
+                Next::Act(step) => Some(*step),
+                _ => None,
+            };
             self.renew(now, out);
         }
         let is_first = self.prepared.is_none() && self.sequence.found().is_none();
-        let authority = Authority { may_begin: true, cut_short: None };
-        match self.sequence.next(&authority) {
+        match next {
             Next::Act(Step::Depool) if is_first => self.prepare(Step::Depool, now, out),
             _ => self.begin(Doing::Claiming, None, now),
         }
@@ -339,34 +359,20 @@ impl Work {
         out.push(Effect::Prepare(Step::Restart));
     }
 
-    fn ask<R>(&mut self, now: Time, out: &mut Vec<Effect<R>>) {
-        self.begin(Doing::Asking, None, now);
-        let plan = self.sequence.plan();
-        let ask = Ask {
-            holder: self.holder.clone(),
-            claim: plan.sequence.clone(),
-            pools: plan.pools.clone(),
-            purpose: plan.purpose.clone(),
-            wait_ms: self.wait_ms,
-            patience_ms: ASK_PATIENCE_MS,
-        };
-        out.push(Effect::Ask { ask, hold_ms: ASK_HOLD_MS });
-    }
-
     /// Says that the holder is at work, and where.
     pub(super) fn renew<R>(&mut self, now: Time, out: &mut Vec<Effect<R>>) {
         if self.sequence.plan().leaseless || self.lease.is_gone {
             self.lease.renew_at = None;
             return;
         }
-        self.told = now;
+        (self.told, self.note_at) = (now, None);
         self.lease.renew_at = Some(now.plus(self.lease.pause()));
         let (holder, claim) = (self.holder.clone(), self.sequence.plan().sequence.clone());
         out.push(Effect::Renew(Renew { holder, claim, step: self.step, note: self.note.clone() }));
     }
 
     pub(super) fn woke<R>(&mut self, now: Time, out: &mut Vec<Effect<R>>) {
-        if self.sequence.ended().is_none() && self.lease.renew_at.is_some_and(|at| now >= at) {
+        if self.sequence.ended().is_none() && self.renew_due().is_some_and(|at| now >= at) {
             self.renew(now, out);
         }
         match self.doing.clone() {
@@ -390,7 +396,6 @@ impl Work {
             && matches!(
                 self.doing,
                 Doing::Acting(Step::Drain)
-                    | Doing::Asking
                     | Doing::Pausing(_)
                     | Doing::Claiming
                     | Doing::Preparing(_)

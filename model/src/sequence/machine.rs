@@ -158,7 +158,6 @@ impl Sequence {
                 self.tokens.clone_from(tokens);
                 self.time(Step::Ask, &Act { ms: *ms, ..Act::default() });
             }
-            Record::Unleased => self.plan.leaseless = true,
             Record::Acting { memo: Some(Memo::Found(found)), .. } if self.found.is_none() => {
                 self.found = Some(found.clone());
             }
@@ -194,7 +193,7 @@ impl Sequence {
         let stage = self.stage.clone();
         match record {
             Record::Opened(_) => None,
-            Record::Granted { .. } | Record::Unleased => {
+            Record::Granted { .. } => {
                 (stage == Stage::Opened && self.found.is_none() && self.tokens.is_empty()).then_some(stage)
             }
             Record::Acting { step, memo } => self.after_acting(*step, memo.as_ref()),

@@ -29,7 +29,7 @@ pub struct Plan {
     pub depool: bool,
     /// Whether a failed host keeps its slot.
     pub keep: bool,
-    /// Whether a person wants it without a lease.
+    /// Whether it goes without a lease: a person wants it so, or nobody answers and its service says so.
     pub leaseless: bool,
     /// Where an earlier sequence of this service took the host out and left it out, because it failed. The next good run
     /// puts it back.
@@ -51,8 +51,6 @@ pub enum Record {
         /// How long it waited, in milliseconds.
         ms: u64,
     },
-    /// It goes on without a lease, because nobody answers and its service says so.
-    Unleased,
     /// A step is about to be acted.
     Acting {
         /// Which.
@@ -115,7 +113,6 @@ impl Record {
         match self {
             Record::Opened(_) => "opened",
             Record::Granted { .. } => "granted",
-            Record::Unleased => "unleased",
             Record::Acting { .. } => "acting",
             Record::Withheld { .. } => "withheld",
             Record::Acted { .. } => "acted",

@@ -405,9 +405,6 @@ fn without_a_lease_nobody_has_a_last_word() {
     assert!(matches!(run(plan(), records).next(&cut()), Next::Undo(_)));
     let forced = Plan { depool: false, ..plan() };
     assert_eq!(run(forced, &[]).next(&may_not()), Next::Act(Step::Restart));
-    let unleased = run(self::plan(), &[Record::Unleased]);
-    assert!(unleased.plan().leaseless);
-    assert_eq!(unleased.next(&may_not()), Next::Act(Step::Depool));
 }
 
 #[test]
@@ -475,6 +472,7 @@ fn the_report_is_bounded_and_names_the_rollout_that_wanted_it() {
     let sequence = run(plan(), &[&good()[..8], &[failed]].concat());
     let (_, report) = end(sequence.next(&may()));
     assert_eq!((report.cause.len(), report.output.len()), (1024, 8192));
+    assert!(report.cause.ends_with("x…") && report.output.starts_with("…y"), "and the cut is seen");
     assert_eq!(run(plan(), &good()[..3]).rollout().map(|name| name.to_string()), Some("php@7".into()));
     let by_hand = Plan { purpose: Purpose::Restart("php".parse().expect("a service")), ..plan() };
     assert_eq!(Sequence::open(by_hand).rollout(), None);
@@ -549,7 +547,6 @@ fn takes(records: &[Record]) -> String {
     let mut candidates: Vec<(String, Record)> = vec![
         ("opened".into(), Record::Opened(Box::new(plan()))),
         ("granted".into(), granted()),
-        ("unleased".into(), Record::Unleased),
         ("depool+memo".into(), depool()),
         ("restart-memo".into(), Record::Acting { step: Step::Restart, memo: None }),
         ("begun".into(), begun()),
@@ -577,7 +574,7 @@ fn takes(records: &[Record]) -> String {
 }
 
 const TABLE: &str = "
-opened: granted unleased depool+memo resumed ended depool✗
+opened: granted depool+memo resumed ended depool✗
 granted: depool+memo resumed ended depool✗
 depooling: resumed depool✓ depool✗ depool-
 depooled: undoing resumed drain…

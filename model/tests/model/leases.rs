@@ -362,6 +362,31 @@ fn a_name_that_waits_under_another_claim_is_busy_while_that_one_listens() {
 }
 
 #[test]
+fn a_persons_restart_goes_before_what_the_same_host_waits_for_by_itself() {
+    let mut world = World::with_slots(1);
+    world.set("pool/p", Setting::Slots(Slots::Count(1)));
+    world.join("b", "php", &["p"]);
+    world.announce("php");
+    let rollout = crate::world::rollout_of("php", 1);
+    world.granted("a", "ca", &["p"]);
+    assert!(matches!(world.ask_for("b", "worker", &["p"], &rollout), Answer::Queued(_)));
+    world.later(1);
+    world.queued("c", "cc", &["p"]);
+    let by_hand = |claim| model::request::Ask { purpose: Purpose::Restart(name("php")), ..ask("b", claim, &["p"]) };
+    let Answer::Queued(queued) = world.ask(&by_hand("person")) else { panic!("not queued") };
+    assert_eq!(queued.place, 1, "and has its place");
+    let (kind, value) = refusal(world.ask_for("b", "worker", &["p"], &rollout));
+    assert_eq!((kind, value.as_str()), (RefusalKind::Busy, "b waits already, for restart php, under another claim"));
+    assert_eq!(refusal(world.ask(&by_hand("other"))).0, RefusalKind::Busy, "two people are two too many");
+    // What the worker waited for is over: that is nothing to the person.
+    world.act(model::request::Act::Abort { rollout: rollout.clone(), reason: "wrong".into() });
+    assert_eq!(refusal(world.ask_for("b", "worker", &["p"], &rollout)).0, RefusalKind::Ended);
+    world.settle("b", "worker", Ending::Cancelled);
+    world.settle("a", "ca", Ending::Released);
+    assert!(matches!(world.ask(&by_hand("person")), Answer::Granted(_)));
+}
+
+#[test]
 fn settings_take_effect_at_once_and_nothing_held_is_revoked() {
     let mut world = World::with_slots(2);
     world.granted("a", "ca", &["p"]);

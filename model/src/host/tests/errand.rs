@@ -1,6 +1,6 @@
 //! The one-shot command.
 
-use super::rig::{Rig, act, errand, failed, fault, go, granted, paused, queued, refused};
+use super::rig::{Rig, act, errand, failed, fault, go, paused, queued, refused};
 use super::*;
 
 fn lockable(rig: &mut Rig) -> Vec<String> {
@@ -10,7 +10,7 @@ fn lockable(rig: &mut Rig) -> Vec<String> {
 
 /// Up to the settle of a good run, from the grant on.
 fn run_well(rig: &mut Rig) {
-    rig.answered(Ok(granted(&rig.claim())));
+    rig.grant();
     rig.held(30_000);
     rig.looks(&[("lb1", true)]);
     rig.acted();
@@ -26,7 +26,7 @@ fn run_well(rig: &mut Rig) {
 #[test]
 fn a_command_restarts_by_hand_and_ends() {
     let mut rig = Rig::new(Some(Errand { wait_ms: Some(7_000), ..errand() }));
-    assert_eq!(lockable(&mut rig), ["+opened", "ask 10000"]);
+    assert_eq!(lockable(&mut rig), ["unlock", "ask 10000"]);
     let ask = rig.ask.clone().expect("an ask");
     assert_eq!((ask.purpose.to_string().as_str(), ask.wait_ms), ("restart php", Some(7_000)));
     run_well(&mut rig);
@@ -39,15 +39,15 @@ fn a_command_restarts_by_hand_and_ends() {
 fn its_check_may_say_that_there_is_nothing_to_do() {
     let careful = || Some(Errand { always: false, ..errand() });
     let mut rig = Rig::new(careful());
-    assert_eq!(lockable(&mut rig), ["check php"]);
-    assert_eq!(rig.checked(Ok(false)), ["unlock", "exit 0"]);
+    assert_eq!(lockable(&mut rig), ["unlock", "check php"]);
+    assert_eq!(rig.checked(Ok(false)), ["exit 0"]);
     assert_eq!(rig.finish, Some(Finish::NothingToDo("free 3".into())));
     let mut rig = Rig::new(careful());
     lockable(&mut rig);
-    assert_eq!(rig.checked(Err(fault("no socket"))), ["unlock", "exit 1"]);
+    assert_eq!(rig.checked(Err(fault("no socket"))), ["exit 1"]);
     let mut rig = Rig::new(careful());
     lockable(&mut rig);
-    assert_eq!(rig.checked(Ok(true)), ["+opened", "ask 10000"]);
+    assert_eq!(rig.checked(Ok(true)), ["ask 10000"]);
 }
 
 #[test]
@@ -63,8 +63,8 @@ fn somebody_elses_lock_is_said() {
 fn a_refusal_is_said() {
     let mut rig = Rig::new(Some(errand()));
     lockable(&mut rig);
-    assert_eq!(rig.answered(Ok(refused(RefusalKind::QueueFull))), ["+ended", "settle cancelled cancelled"]);
-    assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "exit 2"]);
+    assert_eq!(rig.answered(Ok(refused(RefusalKind::QueueFull))), ["settle cancelled cancelled"]);
+    assert_eq!(rig.settled(Ok(())), ["unlock", "exit 2"]);
     assert_eq!(rig.finish, Some(Finish::NoLease("no: queue_full".into())));
 }
 
@@ -72,7 +72,7 @@ fn a_refusal_is_said() {
 fn a_failure_keeps_the_host_out_and_says_so() {
     let mut rig = Rig::new(Some(errand()));
     lockable(&mut rig);
-    rig.answered(Ok(granted(&rig.claim())));
+    rig.grant();
     rig.held(30_000);
     rig.looks(&[("lb1", true)]);
     assert_eq!(rig.on(Event::Acted(failed("lb1 refused"))), ["+acted", "+undoing", "renew repool", "undo"]);
@@ -84,7 +84,7 @@ fn a_failure_keeps_the_host_out_and_says_so() {
 fn a_failed_undo_is_stuck() {
     let mut rig = Rig::new(Some(errand()));
     lockable(&mut rig);
-    rig.answered(Ok(granted(&rig.claim())));
+    rig.grant();
     rig.held(30_000);
     rig.looks(&[("lb1", true)]);
     rig.on(Event::Acted(failed("lb1 refused")));
@@ -96,10 +96,10 @@ fn a_failed_undo_is_stuck() {
 fn force_stays_in_the_balancers() {
     let mut rig = Rig::new(Some(Errand { force: true, ..errand() }));
     lockable(&mut rig);
-    rig.answered(Ok(granted(&rig.claim())));
+    rig.grant();
     assert_eq!(rig.held(30_000), ["prepare restart"]);
     assert_eq!(rig.on(Event::Prepared(Prepared::Identity(None))), ["begin"]);
-    assert_eq!(rig.begun(Ok(go(7))), ["+granted", "+begun", "+acting", "renew restart", "act restart"]);
+    assert_eq!(rig.begun(Ok(go(7))), ["+begun", "+acting", "renew restart", "act restart"]);
     rig.acted();
     assert_eq!(rig.acted(), ["+acted", "+ended", "settle released restarted"]);
 }
@@ -107,7 +107,8 @@ fn force_stays_in_the_balancers() {
 #[test]
 fn an_emergency_asks_nobody() {
     let mut rig = Rig::new(Some(Errand { emergency: true, ..errand() }));
-    assert_eq!(lockable(&mut rig), ["+opened", "prepare depool"]);
+    assert_eq!(lockable(&mut rig), ["unlock", "lock"]);
+    assert_eq!(rig.locked(), ["+opened", "prepare depool"]);
     assert_eq!(rig.looks(&[("lb1", true)]), ["+acting", "act depool"]);
     rig.now += 100_000;
     assert_eq!(rig.acted(), ["+acted", "+acting", "act drain"]);
@@ -120,7 +121,8 @@ fn an_emergency_asks_nobody() {
     assert_eq!(rig.acted(), ["+acted", "+ended", "settle released restarted"]);
     assert_eq!(rig.settled(Err(())), ["+settled", "unlock", "exit 3"], "nobody need know");
     let mut rig = Rig::new(Some(Errand { emergency: true, force: true, ..errand() }));
-    assert_eq!(lockable(&mut rig), ["+opened", "prepare restart"]);
+    lockable(&mut rig);
+    assert_eq!(rig.locked(), ["+opened", "prepare restart"]);
     assert_eq!(rig.on(Event::Prepared(Prepared::Identity(None))), ["+acting", "act restart"]);
     assert_eq!(rig.on(Event::Acted(failed("exit 1"))), ["+acted", "+ended", "settle kept failed"]);
     assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "exit 3"]);
@@ -145,7 +147,7 @@ fn ask_in_vain(rig: &mut Rig) -> Vec<String> {
 fn a_coordinator_that_cannot_be_reached_means_no_restart() {
     let mut rig = Rig::new(Some(errand()));
     lockable(&mut rig);
-    assert_eq!(ask_in_vain(&mut rig), ["+ended", "settle cancelled cancelled"]);
+    assert_eq!(ask_in_vain(&mut rig), ["settle cancelled cancelled"]);
     for _ in 0..2 {
         assert!(rig.settled(Err(())).is_empty());
         rig.now = rig.host.wake_at().expect("a retry").0;
@@ -172,13 +174,14 @@ fn silence_is_counted_from_the_last_answer() {
 fn a_service_may_say_that_it_restarts_all_the_same() {
     let mut rig = Rig::new(Some(Errand { unreachable_restart: true, ..errand() }));
     lockable(&mut rig);
-    assert_eq!(ask_in_vain(&mut rig), ["prepare depool"]);
+    assert_eq!(ask_in_vain(&mut rig), ["lock"]);
+    assert_eq!(rig.locked(), ["+opened", "prepare depool"]);
     rig.looks(&[("lb1", true)]);
     rig.acted();
     rig.acted();
     rig.looked(&[("lb1", false)]);
     rig.on(Event::Prepared(Prepared::Identity(None)));
-    assert!(rig.journal.iter().any(|record| matches!(record, Record::Unleased)));
+    assert!(matches!(rig.journal.first(), Some(Record::Opened(plan)) if plan.leaseless));
     assert!(matches!(rig.journal.last(), Some(Record::Acting { step: Step::Restart, .. })));
     rig.acted();
     rig.acted();
@@ -191,11 +194,11 @@ fn it_gives_way_to_a_pause_and_comes_back() {
     let give_way = |wait_ms: Option<u64>| {
         let mut rig = Rig::new(Some(Errand { wait_ms, force: true, ..errand() }));
         lockable(&mut rig);
-        rig.answered(Ok(granted(&rig.claim())));
+        rig.grant();
         rig.held(30_000);
         rig.on(Event::Prepared(Prepared::Identity(None)));
         rig.now += 1_000;
-        assert_eq!(rig.begun(Ok(paused())), ["+granted", "+ended", "settle gave_way cancelled"]);
+        assert_eq!(rig.begun(Ok(paused())), ["+ended", "settle gave_way cancelled"]);
         rig
     };
     for wait_ms in [None, Some(1_001)] {
@@ -203,11 +206,11 @@ fn it_gives_way_to_a_pause_and_comes_back() {
         assert_eq!(rig.settled(Ok(())), ["+settled", "unlock"]);
         rig.now = rig.host.wake_at().expect("a rest").0;
         assert_eq!(rig.on(Event::Woke), ["lock"]);
-        assert_eq!(rig.locked(), ["+opened", "ask 10000"]);
-        assert_eq!(rig.claim(), "q2");
+        assert_eq!(rig.locked(), ["unlock", "ask 10000"]);
+        assert_eq!(rig.claim(), "q3", "under a name of its own");
         rig.now += 1_000;
         rig.on(Event::StopRequested);
-        assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "exit 143"]);
+        assert_eq!(rig.settled(Ok(())), ["unlock", "exit 143"]);
     }
     let mut rig = give_way(Some(1_000));
     assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "exit 2"]);
@@ -222,7 +225,7 @@ fn a_stop_before_the_restart_is_told_apart_from_one_after_it() {
     let mut rig = Rig::new(Some(errand()));
     lockable(&mut rig);
     rig.on(Event::StopRequested);
-    assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "exit 143"]);
+    assert_eq!(rig.settled(Ok(())), ["unlock", "exit 143"]);
     let mut rig = Rig::new(Some(errand()));
     lockable(&mut rig);
     run_well(&mut rig);
@@ -234,9 +237,10 @@ fn a_stop_before_the_restart_is_told_apart_from_one_after_it() {
 fn a_journal_that_cannot_be_written_ends_it() {
     let mut rig = Rig::new(Some(errand()));
     rig.holds_records = true;
-    rig.on(Event::Started);
-    rig.locked();
-    assert_eq!(rig.on(Event::NotRecorded("disk full".into())), ["unlock", "exit 2"]);
+    lockable(&mut rig);
+    rig.grant();
+    assert_eq!(rig.on(Event::NotRecorded("disk full".into())), ["unlock", "settle cancelled cancelled"]);
+    assert_eq!(rig.settled(Ok(())), ["unlock", "exit 2"]);
     assert_eq!(rig.finish, Some(Finish::NoLease("cannot write the journal: disk full".into())));
 }
 

@@ -1,6 +1,6 @@
 //! How long a lease is known to be its own, and what follows when it is not.
 
-use super::rig::{Rig, act, go, granted};
+use super::rig::{Rig, act, go};
 use super::*;
 use crate::request::Own;
 
@@ -77,8 +77,8 @@ fn a_lease_that_is_gone_is_undone_at_once() {
 #[test]
 fn a_lease_that_is_gone_before_the_depool_leaves_nothing_to_undo() {
     let mut rig = Rig::queued();
-    rig.answered(Ok(granted(&rig.claim())));
-    assert_eq!(rig.owned(rig.now, Ok(Own::Gone)), ["+granted", "+ended", "settle cancelled cancelled"]);
+    rig.grant();
+    assert_eq!(rig.owned(rig.now, Ok(Own::Gone)), ["+ended", "settle cancelled cancelled"]);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_lease_that_ran_out_unnoticed_restarts_nothing() {
     assert_eq!(rig.recorded(), ["+withheld", "+undoing", "renew repool", "undo"]);
     let mut rig = Rig::leased();
     rig.holds_records = true;
-    assert_eq!(rig.looks(&[("lb1", true)]), ["+granted", "+acting"]);
+    assert_eq!(rig.looks(&[("lb1", true)]), ["+acting"]);
     rig.now += 22_500;
     rig.holds_records = false;
     assert_eq!(rig.recorded(), ["+withheld", "+undoing", "renew repool", "undo"]);
@@ -162,7 +162,7 @@ fn another_claims_answer_is_not_its_own() {
 #[test]
 fn a_short_time_to_live_is_renewed_often() {
     let mut rig = Rig::queued();
-    rig.answered(Ok(granted(&rig.claim())));
+    rig.grant();
     assert!(rig.held(600).is_empty());
     assert_eq!(rig.host.wake_at().map(|at| at.0), Some(rig.now + 200));
     rig.now += 200;

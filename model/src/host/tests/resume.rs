@@ -1,6 +1,6 @@
 //! What a worker makes of what another left: a journal, a lease, or neither.
 
-use super::rig::{Rig, act, by_rollout, errand, go, granted, lease, queued, welcome};
+use super::rig::{Rig, act, by_rollout, errand, go, granted, lease, welcome};
 use super::*;
 use crate::lease::{LeaseState, Purpose};
 use crate::request::{Own, Welcome};
@@ -20,22 +20,23 @@ fn by_hand() -> Rig {
     let mut rig = Rig::new(Some(errand()));
     rig.on(Event::Started);
     rig.locked();
+    rig.grant();
     rig
 }
 
 #[test]
-fn a_waiter_asks_on_under_its_claim() {
-    let (mut rig, effects) = crash(&Rig::queued());
-    assert_eq!(effects, ["+resumed", "ask 10000"]);
-    assert_eq!(rig.ask.clone().expect("an ask").claim.as_str(), rig.claim());
-    assert_eq!(rig.answered_at(rig.now - 600, Ok(queued())), ["ask 10000"]);
-    assert_eq!(rig.answered(Ok(granted(&rig.claim()))), ["renew -", "prepare depool"]);
+fn a_lease_of_which_only_the_opening_is_on_disk_is_given_back() {
+    let mut torn = Rig::leased();
+    torn.journal.truncate(1);
+    let (mut rig, effects) = crash(&torn);
+    assert_eq!(effects, ["+resumed", "+ended", "settle cancelled cancelled"]);
+    assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "join"]);
 }
 
 #[test]
 fn before_the_restart_it_learns_whether_its_lease_is_its_own() {
     let (mut rig, effects) = crash(&Rig::draining());
-    assert_eq!(effects, ["+resumed", "renew -"]);
+    assert_eq!(effects, ["+resumed", "renew drain"]);
     assert_eq!(rig.held(30_000), ["+acting", "renew drain", "act drain"]);
     let (mut rig, _) = crash(&Rig::draining());
     assert_eq!(rig.owned(rig.now, Ok(Own::Gone)), ["+undoing", "undo"]);
@@ -53,7 +54,7 @@ fn nobody_to_ask_undoes_it_after_a_while() {
         assert!(rig.owned(rig.now, Err("no route")).is_empty());
         rig.now = rig.host.wake_at().expect("a renewal").0;
         if rig.now < from + 10_000 {
-            assert_eq!(rig.on(Event::Woke), ["renew -"]);
+            assert_eq!(rig.on(Event::Woke), ["renew drain"]);
         }
     }
     assert_eq!(rig.now, from + 10_000);
@@ -90,7 +91,7 @@ fn an_interrupted_restart_is_looked_at() {
     assert_eq!(rig.on(Event::Inspected(Seen::Unknown("?".into()))), ["+inspected", "+ended", "settle kept failed"]);
     assert!(rig.settle.clone().and_then(|settle| settle.report).is_some_and(|report| report.stuck));
     let (mut rig, _) = crash(&Rig::restarting());
-    assert_eq!(rig.on(Event::Inspected(Seen::NotDone)), ["renew restart"], "whose lease is it?");
+    assert_eq!(rig.on(Event::Inspected(Seen::NotDone)), ["renew -"], "whose lease is it?");
     assert_eq!(rig.held(30_000), ["prepare restart", "look php"]);
     rig.looked(&[("lb1", false)]);
     assert_eq!(rig.on(Event::Prepared(Prepared::Identity(Some("i1".into())))), ["begin"]);
@@ -124,7 +125,6 @@ fn what_a_command_began_is_not_gone_on_with() {
     let (_, effects) = crash(&by_hand());
     assert_eq!(effects, ["+resumed", "+ended", "settle cancelled cancelled"]);
     let mut rig = by_hand();
-    rig.answered(Ok(granted(&rig.claim())));
     rig.held(30_000);
     rig.looks(&[("lb1", true)]);
     let (_, effects) = crash(&rig);
@@ -135,10 +135,10 @@ fn what_a_command_began_is_not_gone_on_with() {
 fn a_command_first_ends_what_was_left_and_then_does_its_own() {
     let mut rig = Rig::new(Some(errand()));
     rig.on(Event::Started);
-    assert_eq!(rig.unfinished(&Rig::queued().journal), ["+resumed", "ask 10000"]);
-    rig.on(Event::Answered { sent: Time(rig.now), answer: Ok(super::refused(RefusalKind::NotOwed)) });
+    assert_eq!(rig.unfinished(&Rig::leased().journal), ["+resumed", "renew depool", "prepare depool"]);
+    rig.owned(rig.now, Ok(Own::Gone));
     assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "lock"]);
-    assert_eq!(rig.locked(), ["+opened", "ask 10000"]);
+    assert_eq!(rig.locked(), ["unlock", "ask 10000"]);
     assert_eq!(rig.ask.clone().expect("an ask").purpose.to_string(), "restart php");
 }
 
@@ -176,7 +176,12 @@ fn an_emergency_passes_over_what_only_waits_to_be_told() {
     for errand in [Errand { emergency: true, ..errand() }, Errand { unreachable_restart: true, ..errand() }] {
         let mut rig = Rig::new(Some(errand.clone()));
         rig.on(Event::Started);
-        assert_eq!(rig.unfinished(&ended.journal)[0], "+opened");
+        assert_eq!(rig.unfinished(&ended.journal)[0], "unlock");
+        if errand.emergency {
+            assert_eq!(rig.unfinished(&ended.journal)[0], "+opened");
+        } else {
+            assert_eq!(rig.ask.as_ref().map(|ask| ask.claim.as_str()), Some("q1"));
+        }
         let mut rig = Rig::new(Some(errand));
         rig.on(Event::Started);
         assert_eq!(rig.unfinished(&journal_before)[0], "+resumed", "but not over what is half done");
@@ -185,7 +190,7 @@ fn an_emergency_passes_over_what_only_waits_to_be_told() {
 
 #[test]
 fn a_closed_or_an_empty_journal_is_nothing_unfinished() {
-    let mut rig = Rig::queued();
+    let mut rig = Rig::leased();
     rig.on(Event::StopRequested);
     rig.settled(Ok(()));
     let (_, effects) = crash(&rig);
@@ -235,7 +240,7 @@ fn a_damaged_journal_is_looked_at_again_and_its_end_is_noticed() {
     }
     rig.now += 5_000;
     rig.on(Event::Woke);
-    assert_eq!(rig.locked(), ["+opened", "ask 10000"], "somebody moved it away");
+    assert_eq!(rig.locked(), ["unlock", "ask 10000"], "somebody moved it away");
     assert_eq!((rig.host.stuck(), rig.host.trouble()), (None, None));
 }
 
@@ -252,7 +257,7 @@ fn unrun(failure: &str, stuck: bool) -> Rig {
         rig.on(Event::Inspected(Seen::Unknown(failure.into())));
     }
     assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "lock"]);
-    assert_eq!(rig.locked(), ["check php"]);
+    assert_eq!(rig.locked(), ["unlock", "check php"]);
     rig
 }
 
@@ -260,7 +265,7 @@ fn unrun(failure: &str, stuck: bool) -> Rig {
 fn a_command_that_only_ended_what_was_left_does_not_hide_how() {
     for (stuck, code) in [(false, 1), (true, 4)] {
         let mut rig = unrun("exit 78", stuck);
-        assert_eq!(rig.checked(Ok(false)), ["unlock".to_owned(), format!("exit {code}")]);
+        assert_eq!(rig.checked(Ok(false)), [format!("exit {code}")]);
         match rig.finish {
             Some(Finish::Unrun { earlier, instead }) => {
                 assert!(earlier.cause.contains("exit 78") && earlier.stuck == stuck, "{earlier:?}");
@@ -278,7 +283,7 @@ fn a_command_that_only_ended_what_was_left_does_not_hide_how() {
 fn stray(change: impl FnOnce(&mut crate::lease::Lease)) -> (Rig, Vec<String>) {
     let mut rig = Rig::daemon();
     rig.start();
-    let mut lease = lease("lost", by_rollout());
+    let mut lease = crate::lease::Lease { step: Some(Step::Depool), ..lease("lost", by_rollout()) };
     change(&mut lease);
     let effects = rig.on(Event::Joined(Box::new(Welcome { lease: Some(lease), owed: Vec::new() })));
     if effects.is_empty() {
@@ -294,33 +299,51 @@ fn a_lease_without_a_journal_is_given_back_when_all_is_well() {
     let (mut rig, effects) = stray(|_| ());
     assert_eq!(effects, ["renew -"], "is it still there?");
     assert_eq!(rig.held(30_000), ["look php"]);
-    assert_eq!(rig.looked(&[("lb1", true)]), ["unlock", "settle cancelled cancelled"]);
+    assert_eq!(rig.looked(&[("lb1", true)]), ["settle cancelled cancelled"]);
     let settle = rig.settle.clone().expect("a settle");
     assert_eq!((settle.claim.as_str(), settle.rollout.is_some()), ("lost", true));
     let report = settle.report.expect("a report");
     assert_eq!((report.cause.as_str(), report.stuck), ("its journal is gone; nothing was done", false));
-    assert_eq!(rig.settled(Ok(())), ["join"]);
+    assert_eq!(rig.settled(Ok(())), ["unlock", "join"]);
     assert_eq!(rig.host.wake_at(), None);
+}
+
+#[test]
+fn a_lease_of_which_no_step_is_known_is_given_back_without_a_look() {
+    let untouched = |lease: &mut crate::lease::Lease| lease.step = None;
+    let (mut rig, effects) = stray(untouched);
+    assert_eq!(effects, ["renew -"]);
+    assert_eq!(rig.held(30_000), ["settle cancelled cancelled"], "whatever the balancers say of others' doings");
+    let by_hand = |lease: &mut crate::lease::Lease| {
+        (lease.step, lease.purpose) = (None, Purpose::Restart("php".parse().expect("a service")));
+    };
+    let (rig, effects) = stray(by_hand);
+    assert!(effects.is_empty() && rig.host.is_idle(), "a command may be about to take the lock");
+    let (mut rig, _) = stray(|lease| {
+        by_hand(lease);
+        lease.state = LeaseState::Lost;
+    });
+    assert_eq!(rig.held(30_000), ["settle cancelled cancelled"], "it is dead");
 }
 
 #[test]
 fn a_lease_without_a_journal_is_stuck_when_the_host_is_out_or_may_have_restarted() {
     let (mut rig, _) = stray(|lease| lease.state = LeaseState::Lost);
     rig.held(30_000);
-    assert_eq!(rig.looked(&[("lb1", true), ("lb2", false)]), ["unlock", "settle kept failed"]);
+    assert_eq!(rig.looked(&[("lb1", true), ("lb2", false)]), ["settle kept failed"]);
     let report = rig.settle.clone().and_then(|settle| settle.report).expect("a report");
     assert_eq!((report.stuck, report.cause.as_str()), (true, "its journal is gone, and the host is out of lb2"));
     let (mut rig, _) = stray(|_| ());
     rig.held(30_000);
     let unknown = crate::sequence::Look { presence: crate::member::Presence::Unknown, ..super::look("lb1", true) };
-    assert_eq!(rig.on(Event::Looked(vec![unknown])), ["unlock", "settle kept failed"]);
+    assert_eq!(rig.on(Event::Looked(vec![unknown])), ["settle kept failed"]);
     let (mut rig, _) = stray(|lease| lease.has_begun = true);
-    assert_eq!(rig.held(30_000), ["unlock", "settle kept failed"]);
+    assert_eq!(rig.held(30_000), ["settle kept failed"]);
     let (mut rig, effects) = stray(|lease| (lease.state, lease.has_begun) = (LeaseState::Failed, true));
     assert_eq!(effects, ["renew -"], "one that was lost in the act");
-    assert_eq!(rig.held(30_000), ["unlock", "settle kept failed"]);
+    assert_eq!(rig.held(30_000), ["settle kept failed"]);
     let (mut rig, _) = stray(|lease| lease.purpose = Purpose::Restart("old".parse().expect("a service")));
-    assert_eq!(rig.held(30_000), ["unlock", "settle kept failed"], "a service that is not configured any more");
+    assert_eq!(rig.held(30_000), ["settle kept failed"], "a service that is not configured any more");
     assert_eq!(rig.settle.clone().expect("a settle").rollout, None);
 }
 
@@ -355,7 +378,7 @@ fn a_journal_takes_the_claim_that_the_coordinator_knows() {
     rig.on(Event::Started);
     let held = Welcome { lease: Some(lease("q2", by_rollout())), owed: Vec::new() };
     assert!(rig.on(Event::Joined(Box::new(held))).is_empty(), "the journal is looked at first");
-    assert_eq!(rig.unfinished(&Rig::draining().journal), ["+resumed", "renew -"]);
+    assert_eq!(rig.unfinished(&Rig::draining().journal), ["+resumed", "renew drain"]);
     assert_eq!(rig.renew.clone().expect("a renewal").claim.as_str(), "q2");
 }
 
@@ -365,6 +388,8 @@ fn what_was_left_out_is_in_the_plan_of_its_own_service() {
     let left = |name: &str| BTreeMap::from([(name.to_owned(), String::new())]);
     let left_out = [("php", left("lb1")), ("cron", left("lb2"))];
     let left_out = left_out.into_iter().map(|(service, left)| (service.parse().expect("a service"), left)).collect();
+    rig.locked();
+    rig.answered(Ok(granted(&rig.claim())));
     let locked = Locked { left_out, ..rig.lockable() };
     rig.on(Event::Locked(Box::new(locked)));
     assert_eq!(rig.host.sequence().expect("a sequence").plan().left_out, left("lb1"));

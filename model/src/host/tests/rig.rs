@@ -76,16 +76,23 @@ impl Rig {
         rig
     }
 
+    /// It waits, and has no lock.
     pub(super) fn queued() -> Rig {
         let mut rig = Rig::daemon_owing("php@7", true, false);
-        rig.locked();
+        assert_eq!(rig.locked(), ["unlock", "ask 10000"]);
         rig
+    }
+
+    /// The lease is granted, and the lock had.
+    pub(super) fn grant(&mut self) -> Vec<String> {
+        assert_eq!(self.answered(Ok(granted(&self.claim()))), ["lock"], "nothing is recorded, and nothing told");
+        self.locked()
     }
 
     /// Its lease is known to be its own, for 30 s from now, and the balancers are asked.
     pub(super) fn leased() -> Rig {
         let mut rig = Rig::queued();
-        assert_eq!(rig.answered(Ok(granted(&rig.claim()))), ["renew -", "prepare depool"]);
+        assert_eq!(rig.grant(), ["+opened", "+granted", "renew depool", "prepare depool"]);
         assert!(rig.held(30_000).is_empty());
         rig
     }
@@ -122,7 +129,8 @@ impl Rig {
     }
 
     pub(super) fn claim(&self) -> String {
-        self.host.sequence().expect("a sequence").plan().sequence.to_string()
+        let of_sequence = self.host.sequence().map(|sequence| sequence.plan().sequence.clone());
+        of_sequence.or_else(|| self.ask.as_ref().map(|ask| ask.claim.clone())).expect("a claim").to_string()
     }
 
     pub(super) fn on(&mut self, event: Event<u32>) -> Vec<String> {
@@ -213,12 +221,12 @@ impl Rig {
     }
 
     pub(super) fn answered_at(&mut self, sent: u64, answer: Result<Answer, &str>) -> Vec<String> {
-        self.on(Event::Answered { sent: Time(sent), answer: answer.map_err(str::to_owned) })
+        self.on(Event::Answered { sent: Time(sent), answer: answer.map_err(unheard) })
     }
 
     pub(super) fn owned(&mut self, sent: u64, own: Result<Own, &str>) -> Vec<String> {
         let claim = self.renew.clone().expect("a renewal").claim;
-        self.on(Event::Owned { claim, sent: Time(sent), own: own.map_err(str::to_owned) })
+        self.on(Event::Owned { claim, sent: Time(sent), own: own.map_err(unheard) })
     }
 
     pub(super) fn held(&mut self, ttl_ms: u64) -> Vec<String> {
@@ -240,12 +248,25 @@ impl Rig {
     }
 
     pub(super) fn begun(&mut self, begin: Result<Begin, &str>) -> Vec<String> {
-        self.on(Event::Begun { sent: Time(self.now), begin: begin.map_err(str::to_owned) })
+        self.on(Event::Begun { sent: Time(self.now), begin: begin.map_err(unheard) })
     }
 
     pub(super) fn settled(&mut self, settled: Result<(), ()>) -> Vec<String> {
-        self.on(Event::Settled(settled.map(|()| Settled::Done).map_err(|()| "refused".to_owned())))
+        self.on(Event::Settled(settled.map(|()| Settled::Done).map_err(|()| unheard("no route"))))
     }
+
+    /// A settle is refused, and would be again.
+    pub(super) fn settle_refused(&mut self) -> Vec<String> {
+        self.on(Event::Settled(Err(for_good("too large"))))
+    }
+}
+
+pub(super) fn unheard(why: &str) -> Unheard {
+    Unheard { why: why.to_owned(), is_for_good: false }
+}
+
+pub(super) fn for_good(why: &str) -> Unheard {
+    Unheard { why: why.to_owned(), is_for_good: true }
 }
 
 pub(super) fn word<T: serde::Serialize>(value: &T) -> String {

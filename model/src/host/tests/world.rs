@@ -2,7 +2,7 @@
 //! worker that dies anywhere. Whatever happens, what must hold is checked at every act; and when all is calm again, the host
 //! comes to rest with nothing left behind.
 
-use super::rig::{by_rollout, duties, lease, look, refusal, welcome};
+use super::rig::{by_rollout, duties, lease, look, refusal, unheard, welcome};
 use crate::host::{Checked, Effect, Event, Host, Locked, Phase, Prepared, Setup};
 use crate::member::Presence;
 use crate::request::{Answer, Begin, Ending, Granted, Own, Queued, RefusalKind, Renew, Settle, Settled};
@@ -50,6 +50,8 @@ struct World {
     main: Option<Effect<usize>>,
     /// Whether the running incarnation is being found out, beside.
     identifies: bool,
+    /// Whether the host's lock is held.
+    locked: bool,
     renewals: Vec<(u64, Renew)>,
     /// One journal per sequence.
     disk: Vec<Vec<Record>>,
@@ -77,6 +79,7 @@ impl World {
             now: 100_000,
             main: None,
             identifies: false,
+            locked: false,
             renewals: Vec::new(),
             disk: Vec::new(),
             sequences: 0,
@@ -100,7 +103,7 @@ impl World {
     fn boot(&mut self) {
         let setup = Setup { holder: "mw1".parse().expect("a holder"), duties: duties(), errand: None, seed: self.now };
         (self.host, self.main, self.stopping, self.exited) = (Some(Host::new(setup)), None, false, false);
-        self.identifies = false;
+        (self.identifies, self.locked) = (false, false);
         self.renewals.clear();
         self.tell(Event::Started);
         self.join();
@@ -116,14 +119,15 @@ impl World {
         let effects = host.on(event, Time(self.now));
         for effect in effects {
             match effect {
-                Effect::Unlock => {}
+                Effect::Unlock => self.locked = false,
                 Effect::Join => self.join(),
                 Effect::Renew(renew) => self.renewals.push((self.now, renew)),
                 Effect::Prepare(Step::Restart) => self.identifies = true,
                 Effect::Exit(_) => self.exited = true,
                 effect => {
                     let is_droppable = self.main.as_ref().is_none_or(|old| {
-                        let is_question = matches!(old, Effect::Ask { .. } | Effect::Begin(_) | Effect::Look(_));
+                        let is_question =
+                            matches!(old, Effect::Ask { .. } | Effect::Begin(_) | Effect::Look(_) | Effect::Lock);
                         is_question
                             || matches!(old, Effect::Prepare(_) | Effect::Act(_, Step::Drain) | Effect::Check(_))
                     });
@@ -142,6 +146,11 @@ impl World {
     /// What must hold whenever something is to be done.
     fn check(&self, effect: &Effect<usize>) {
         let last = self.open().and_then(|file| file.last());
+        match effect {
+            Effect::Check(_) | Effect::Ask { .. } => assert!(!self.locked, "waits with the lock: {effect:?}"),
+            Effect::Record(_) | Effect::Act(..) | Effect::Undo(_) => assert!(self.locked, "no lock: {effect:?}"),
+            _ => {}
+        }
         match effect {
             Effect::Act(receipt, step) => {
                 assert_eq!(Some(*receipt), self.open().map(Vec::len), "an act with an old receipt");
@@ -176,7 +185,7 @@ impl World {
             Op::Renewed(is_answered) => {
                 if let Some((sent, renew)) = self.renewals.pop() {
                     let own = self.own(&renew.claim.to_string());
-                    let own = if is_answered { Ok(own) } else { Err("no route".to_owned()) };
+                    let own = if is_answered { Ok(own) } else { Err(unheard("no route")) };
                     self.tell(Event::Owned { claim: renew.claim, sent: Time(sent), own });
                 }
             }
@@ -239,6 +248,7 @@ impl World {
                 if !is_done {
                     return Event::Busy("pid 7".into());
                 }
+                self.locked = true;
                 self.sequences += 1;
                 let fresh = format!("q{}", self.sequences).parse().expect("an id");
                 let replayed = self.disk.last().map(|file| Sequence::replay(file).expect("a legal journal"));
@@ -253,7 +263,7 @@ impl World {
                 let is_free = self.lease.as_ref().is_none_or(|(own, heard)| *own == claim || now >= heard + TTL_MS);
                 let answer = match op {
                     Op::Failed => Ok(Answer::Refused(refusal(RefusalKind::TimedOut))),
-                    Op::Lost => Err("no route".to_owned()),
+                    Op::Lost => Err(unheard("no route")),
                     _ if is_free => {
                         self.lease = Some((claim.clone(), now));
                         let lease = crate::lease::Lease { ttl_ms: TTL_MS, ..lease(&claim, by_rollout()) };
@@ -261,7 +271,7 @@ impl World {
                     }
                     _ => Ok(Answer::Queued(Queued { place: 1, left_ms: 1, why: refusal(RefusalKind::Full) })),
                 };
-                Event::Answered { sent, answer: if is_heard || !is_done { answer } else { Err("cut".to_owned()) } }
+                Event::Answered { sent, answer: if is_heard || !is_done { answer } else { Err(unheard("cut")) } }
             }
             Effect::Begin(ask) => {
                 let begin = match self.own(&ask.claim.to_string()) {
@@ -272,7 +282,7 @@ impl World {
                 };
                 let is_lost = matches!(op, Op::Lost | Op::Unheard);
                 self.said_go = !is_lost && matches!(begin, Begin::Go { .. });
-                Event::Begun { sent, begin: if is_lost { Err("cut".to_owned()) } else { Ok(begin) } }
+                Event::Begun { sent, begin: if is_lost { Err(unheard("cut")) } else { Ok(begin) } }
             }
             Effect::Prepare(_) => Event::Prepared(Prepared::Looks(self.looks(op))),
             Effect::Look(_) => {
@@ -364,7 +374,7 @@ impl World {
             }
             self.owed &= matches!(settle.ending, Ending::Cancelled | Ending::GaveWay);
         }
-        let answer = if is_done && is_heard { Ok(Settled::Done) } else { Err("no route".to_owned()) };
+        let answer = if is_done && is_heard { Ok(Settled::Done) } else { Err(unheard("no route")) };
         Event::Settled(answer)
     }
 
