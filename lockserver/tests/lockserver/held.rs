@@ -58,6 +58,51 @@ async fn a_freed_slot_is_taken_at_once_in_order_of_arrival() {
     server.stop().await.expect("a clean end");
 }
 
+/// How many commits there were.
+async fn commits(server: &Server) -> u64 {
+    let text = server.request("GET", "/metrics", "").await.1;
+    let line = text.as_str().expect("text").lines().find_map(|line| line.strip_prefix("stagger_commits_total "));
+    line.expect("the metric").parse().expect("a number")
+}
+
+#[tokio::test]
+async fn a_slot_is_given_back_and_handed_on_in_one_commit() {
+    let server = Server::on(&Platter::new(20)).await;
+    let client = server.client();
+    slots(&client, "app", 1).await;
+    granted(client.ask(&ask("a", &["app"]), NOW).await.expect("an answer"));
+    let (b, c) = (held(&server, "b").await, held(&server, "c").await);
+    for (from, to) in [("a", b), ("b", c)] {
+        let before = commits(&server).await;
+        client.settle(&settle(from, Ending::Released)).await.expect("an answer");
+        granted(soon("the grant", to).await.expect("no panic"));
+        assert_eq!(commits(&server).await - before, 1, "{from}'s end and the grant after it are written together");
+    }
+}
+
+#[tokio::test]
+async fn several_slots_that_are_freed_at_once_are_handed_on_at_once() {
+    let server = Server::on(&Platter::new(20)).await;
+    let client = server.client();
+    slots(&client, "app", 1).await;
+    slots(&client, "rack", 1).await;
+    granted(client.ask(&ask("a", &["app", "rack"]), NOW).await.expect("an answer"));
+    let b = held(&server, "b").await;
+    let c = {
+        let client = server.client();
+        tokio::spawn(async move { client.ask(&ask("c", &["rack"]), HOLD).await.expect("an answer") })
+    };
+    until("both to stand in the queue", || async {
+        client.leases(&Selection::default()).await.expect("leases").queue.len() == 2
+    })
+    .await;
+    let before = commits(&server).await;
+    client.settle(&settle("a", Ending::Released)).await.expect("an answer");
+    granted(soon("the one grant", b).await.expect("no panic"));
+    granted(soon("the other grant", c).await.expect("no panic"));
+    assert_eq!(commits(&server).await - before, 1);
+}
+
 #[tokio::test]
 async fn a_head_whose_client_goes_away_holds_nobody_up() {
     let server = Server::on(&Platter::new(0)).await;

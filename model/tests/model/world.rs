@@ -293,7 +293,7 @@ impl World {
     }
 
     pub(crate) fn next_in_line(&self) -> Option<String> {
-        self.state.next_in_line(&pools(&["p"]), self.now).map(|holder| holder.to_string())
+        self.state.next_in_line(&pools(&["p"]), self.now).map(|ticket| ticket.holder.to_string())
     }
 
     /// How many believe, at most, to hold a slot of this pool.
