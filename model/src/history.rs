@@ -19,6 +19,8 @@ pub enum EntryKind {
     Superseded,
     /// Failures halted a rollout.
     Halted,
+    /// A rollout's time is over, and hosts are left.
+    Expired,
     /// A person paused something.
     Paused,
     /// A pause ended, or a halted rollout goes on.
@@ -47,6 +49,7 @@ impl EntryKind {
             EntryKind::Aborted => "aborted",
             EntryKind::Superseded => "superseded",
             EntryKind::Halted => "halted",
+            EntryKind::Expired => "expired",
             EntryKind::Paused => "paused",
             EntryKind::Resumed => "resumed",
             EntryKind::Set => "set",

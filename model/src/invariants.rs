@@ -50,12 +50,13 @@ pub const OF_STATE: [OfState; 7] = [
 ];
 
 /// The rules of a decision.
-pub const OF_DECISION: [OfDecision; 8] = [
+pub const OF_DECISION: [OfDecision; 9] = [
     ("nothing is granted beyond the slots", nothing_is_granted_beyond_the_slots),
     ("tokens grow", tokens_grow),
     ("grants happen only inside the waiter's own ask", grants_happen_only_inside_the_own_ask),
     ("a pause stops grants and begins", a_pause_stops_grants_and_begins),
     ("only the newest generation authorises", only_the_newest_generation_authorises),
+    ("what is over stays over", what_is_over_stays_over),
     ("no host restarts twice for a rollout", no_host_restarts_twice_for_a_rollout),
     ("time frees nothing that began or failed", time_frees_nothing_that_began_or_failed),
     ("failures stay within the budget", failures_stay_within_the_budget),
@@ -129,9 +130,7 @@ pub fn only_the_newest_rollout_moves(state: &State) -> Verdict {
     state.rollouts.values().try_for_each(|rollout| {
         let newest = state.generations.get(&rollout.name.service).copied().unwrap_or(0);
         let left = rollout.tally.owes + rollout.tally.begun;
-        let name = RolloutName { service: rollout.name.service.clone(), generation: newest };
-        let is_expired = state.rollouts.get(&name).is_none_or(|newest| newest.announced.time >= rollout.expires);
-        let is_over = rollout.ended.is_some() || left == 0 || rollout.name.generation == newest || is_expired;
+        let is_over = rollout.ended.is_some() || left == 0 || rollout.name.generation == newest || rollout.expired;
         hold(is_over, || format!("{} still moves under {newest}", rollout.name))?;
         hold(rollout.name.generation <= newest, || format!("{} is newer than the newest, {newest}", rollout.name))
     })
@@ -241,8 +240,20 @@ pub fn only_the_newest_generation_authorises(taken: &Taken<'_>) -> Verdict {
             format!("{} began for {name}, and the newest is {newest:?}", lease.holder)
         })?;
         let rollout = taken.after.rollouts.get(name).ok_or("no such rollout")?;
-        let is_open = rollout.ended.is_none() && rollout.halted.is_none() && taken.now.time < rollout.expires;
+        let is_open = rollout.ended.is_none() && rollout.halted.is_none() && !rollout.expired;
         hold(is_open, || format!("{} began for {name}, which is over", lease.holder))
+    })
+}
+
+/// A rollout whose time has come is expired, or had ended before, and never comes back.
+pub fn what_is_over_stays_over(taken: &Taken<'_>) -> Verdict {
+    taken.after.rollouts.values().try_for_each(|rollout| {
+        let name = &rollout.name;
+        let is_over = rollout.expired || rollout.ended.is_some();
+        hold(is_over || taken.now.time < rollout.expires, || format!("{name} is owed after its time"))?;
+        let before = taken.before.rollouts.get(name);
+        let was_over = before.is_some_and(|before| before.expired || before.ended.is_some());
+        hold(is_over || !was_over, || format!("{name} came back"))
     })
 }
 

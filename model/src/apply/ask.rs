@@ -28,7 +28,7 @@ pub(crate) fn ask(draft: &mut Draft<'_>, ask: &Ask) -> Answer {
             return Answer::Refused(busy(ask, lease, draft));
         }
     }
-    let purpose = match authority(draft.view, &ask.holder, &ask.purpose, draft.now.time) {
+    let purpose = match authority(draft.view, &ask.holder, &ask.purpose) {
         Authority::Restart(purpose) => purpose,
         Authority::No(refusal) => {
             drop_ticket(draft, ask);

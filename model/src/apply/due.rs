@@ -1,4 +1,5 @@
-//! What time alone changes: leases are lost, lost ones stop counting, pauses and settings end, what is old is forgotten.
+//! What time alone changes: leases are lost, lost ones stop counting, rollouts expire, pauses and settings end, what is old is
+//! forgotten.
 
 use crate::apply::begin::move_target;
 use crate::apply::settle::{filled_by_failures, halt_if_spent};
@@ -8,7 +9,7 @@ use crate::history::{ENTRIES_MAX, EntryKind};
 use crate::lease::{Failure, Lease, LeaseState, Purpose, Ticket};
 use crate::member::Member;
 use crate::names::{RolloutName, Scope};
-use crate::rollout::{Outcome, Progress, Report};
+use crate::rollout::{Outcome, Progress, Report, Rollout};
 use crate::time::{Now, Time};
 use crate::view::View;
 use std::time::Duration;
@@ -31,7 +32,8 @@ pub(crate) struct Due {
 /// The next thing in the view that has become due, decided; to be replayed before the one after it is looked for.
 pub(crate) fn next(view: &View<'_>, now: Now) -> Option<Due> {
     let mut draft = Draft::new(view, now);
-    let is_due = pause(&mut draft) || setting(&mut draft) || lease(&mut draft) || ticket(&mut draft);
+    let is_due =
+        pause(&mut draft) || setting(&mut draft) || rollout(&mut draft) || lease(&mut draft) || ticket(&mut draft);
     is_due.then_some(Due { changes: draft.changes, nudges: draft.nudges })
 }
 
@@ -42,7 +44,8 @@ pub(crate) fn next_moment(view: &View<'_>, now: Time) -> Option<Time> {
     let tickets = view.tickets().flat_map(|ticket| silent(ticket).into_iter().chain([ticket_moment(ticket)]));
     let pauses = view.pauses().map(|pause| pause.until);
     let settings = view.settings().filter_map(|from| from.until);
-    leases.chain(tickets).chain(pauses).chain(settings).min()
+    let rollouts = view.rollouts().filter_map(rollout_moment);
+    leases.chain(tickets).chain(pauses).chain(settings).chain(rollouts).min()
 }
 
 fn pause(draft: &mut Draft<'_>) -> bool {
@@ -69,6 +72,25 @@ fn setting(draft: &mut Draft<'_>) -> bool {
     let text = format!("{scope} {}: {} → {back}, its time is over", kind.word(), from.setting);
     draft.note("stagger", EntryKind::Set, vec![scope], text);
     draft.nudges.everyone = true;
+    true
+}
+
+/// When a rollout expires, unless it ended otherwise.
+fn rollout_moment(rollout: &Rollout) -> Option<Time> {
+    (!rollout.expired && rollout.ended.is_none()).then_some(rollout.expires)
+}
+
+fn rollout(draft: &mut Draft<'_>) -> bool {
+    let now = draft.now.time;
+    let is_due = |rollout: &&Rollout| rollout_moment(rollout).is_some_and(|moment| moment <= now);
+    let Some(rollout) = draft.view.rollouts().find(is_due) else { return false };
+    let (name, left) = (&rollout.name, rollout.tally.owes + rollout.tally.begun);
+    if left > 0 {
+        let scopes = vec![Scope::Rollout(name.clone()), Scope::Service(name.service.clone())];
+        draft.note("stagger", EntryKind::Expired, scopes, format!("{name}: its time is over, and {left} hosts owe it"));
+        draft.nudges.everyone = true;
+    }
+    draft.push(Change::RolloutMoved(Rollout { expired: true, ..rollout.clone() }));
     true
 }
 

@@ -23,8 +23,9 @@ use std::time::Duration;
 pub(crate) struct World {
     pub(crate) state: State,
     pub(crate) now: Now,
-    /// What a disk would hold: the state after durable changes only.
+    /// What a disk would hold: the state after durable changes only, and the clock when the last of them was written.
     pub(crate) disk: State,
+    pub(crate) written: Time,
     pub(crate) operations: u32,
     /// Who was told that it holds, and what: by claim.
     pub(crate) believers: BTreeMap<Id, (Holder, BTreeSet<Pool>)>,
@@ -100,6 +101,7 @@ impl World {
         }
         for change in decision.changes.iter().filter(|change| change.is_durable()) {
             self.disk.replay(std::slice::from_ref(change));
+            self.written = self.now.time;
         }
         for change in &decision.changes {
             let mut alone = State::default();
@@ -115,11 +117,13 @@ impl World {
         self.decide(&Request::Tick)
     }
 
-    /// Killed and started again: only what is durable is left, and everyone gets a fresh time to live.
+    /// Killed and started again: only what is durable is left, the clock goes on from where it was written, and everyone gets
+    /// a fresh time to live.
     pub(crate) fn restart(&mut self) {
         let mut loaded = State::default();
         self.disk.records().into_iter().for_each(|record| loaded.put(record));
         self.state = loaded;
+        self.now.time = self.written;
         self.decide(&Request::Restarted);
     }
 
