@@ -37,6 +37,8 @@ pub enum EntryKind {
     Lost,
     /// A lost lease stopped counting.
     Freed,
+    /// A grant that its holder never answered was taken back.
+    Withdrawn,
     /// A new worker joined.
     Joined,
 }
@@ -58,6 +60,7 @@ impl EntryKind {
             EntryKind::Failed => "failed",
             EntryKind::Lost => "lost",
             EntryKind::Freed => "freed",
+            EntryKind::Withdrawn => "withdrawn",
             EntryKind::Joined => "joined",
         }
     }

@@ -50,7 +50,7 @@ pub const OF_STATE: [OfState; 7] = [
 ];
 
 /// The rules of a decision.
-pub const OF_DECISION: [OfDecision; 9] = [
+pub const OF_DECISION: [OfDecision; 10] = [
     ("nothing is granted beyond the slots", nothing_is_granted_beyond_the_slots),
     ("tokens grow", tokens_grow),
     ("grants happen only inside the waiter's own ask", grants_happen_only_inside_the_own_ask),
@@ -59,6 +59,7 @@ pub const OF_DECISION: [OfDecision; 9] = [
     ("what is over stays over", what_is_over_stays_over),
     ("no host restarts twice for a rollout", no_host_restarts_twice_for_a_rollout),
     ("time frees nothing that began or failed", time_frees_nothing_that_began_or_failed),
+    ("only what nobody confirmed is taken back", only_what_nobody_confirmed_is_taken_back),
     ("failures stay within the budget", failures_stay_within_the_budget),
 ];
 
@@ -273,12 +274,23 @@ fn progress_of(state: &State, name: &RolloutName, lease: &Lease) -> Option<Progr
 
 /// A lease that began, or failed, ends by its own settle or a person's release, never by time.
 pub fn time_frees_nothing_that_began_or_failed(taken: &Taken<'_>) -> Verdict {
+    stays(taken, |lease| lease.has_begun || !lease.failed.is_empty())
+}
+
+/// A holder that was heard of since its grant may be at work: when it falls silent, its lease is lost before it is freed.
+pub fn only_what_nobody_confirmed_is_taken_back(taken: &Taken<'_>) -> Verdict {
+    let may_be_at_work = |lease: &&Lease| lease.state == LeaseState::Held && !lease.unconfirmed && !lease.has_begun;
+    stays(taken, |lease| may_be_at_work(lease) && lease.failed.is_empty() && lease.lost_after_ms != Some(0))
+}
+
+/// These leases end by their own settle or a person's release only.
+fn stays(taken: &Taken<'_>, which: impl Fn(&&Lease) -> bool) -> Verdict {
     let is_own = |lease: &Lease| match taken.request {
         Request::Settle(settle) => settle.holder == lease.holder,
         Request::Admin(_) => true,
         _ => false,
     };
-    taken.before.leases.values().filter(|lease| lease.has_begun || !lease.failed.is_empty()).try_for_each(|lease| {
+    taken.before.leases.values().filter(which).try_for_each(|lease| {
         let is_there = taken.after.leases.contains_key(&lease.holder);
         hold(is_there || is_own(lease), || format!("the lease of {} ended by itself", lease.holder))
     })

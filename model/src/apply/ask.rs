@@ -91,6 +91,7 @@ fn busy(ask: &Ask, lease: &Lease, draft: &Draft<'_>) -> Refusal {
 fn returned(draft: &mut Draft<'_>, lease: &Lease) -> Lease {
     let mut lease = lease.clone();
     lease.renewed = draft.now.time;
+    lease.unconfirmed = false;
     if lease.state == LeaseState::Held {
         draft.push(Change::LeaseRenewed(lease.clone()));
     } else {
@@ -215,6 +216,7 @@ fn grant(draft: &mut Draft<'_>, ticket: &Ticket, kept: Option<&Lease>) -> Lease 
         granted: kept.map_or(now, |lease| lease.granted),
         since: now,
         renewed: now.time,
+        unconfirmed: true,
         ttl_ms: rules.iter().map(|rules| rules.ttl_ms).min().unwrap_or(0),
         lost_after_ms: if lost_after_ms.clone().any(|ms| ms.is_none()) { None } else { lost_after_ms.flatten().max() },
     };

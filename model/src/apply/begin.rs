@@ -79,6 +79,7 @@ pub(crate) fn begin(draft: &mut Draft<'_>, ask: &BeginAsk) -> Begin {
     lease.begun = generation;
     lease.step = Some(Step::Begin);
     lease.renewed = now.time;
+    lease.unconfirmed = false;
     if lease.state != LeaseState::Held {
         lease.state = LeaseState::Held;
         lease.since = now;

@@ -2,7 +2,7 @@
 //! forgotten.
 
 use crate::apply::begin::move_target;
-use crate::apply::settle::{filled_by_failures, halt_if_spent};
+use crate::apply::settle::{filled_by_failures, free, halt_if_spent, place_again};
 use crate::apply::{Draft, Nudges};
 use crate::change::Change;
 use crate::history::{ENTRIES_MAX, EntryKind};
@@ -113,6 +113,7 @@ fn lease(draft: &mut Draft<'_>) -> bool {
     let Some(lease) = view.leases().find(is_due).cloned() else { return false };
     match lease.state {
         LeaseState::Held if lease.has_begun => lost_after_begin(draft, lease),
+        LeaseState::Held if lease.unconfirmed => withdraw(draft, lease),
         LeaseState::Held => lost(draft, lease),
         _ => freed(draft, lease),
     }
@@ -161,17 +162,21 @@ fn lost_after_begin(draft: &mut Draft<'_>, mut lease: Lease) {
 }
 
 /// A lost one's time is over: it no longer counts, but for the failures that it still holds the slot for.
-fn freed(draft: &mut Draft<'_>, mut lease: Lease) {
+fn freed(draft: &mut Draft<'_>, lease: Lease) {
     let text = format!("{} did not come back: its lease no longer counts", lease.holder);
     draft.note("stagger", EntryKind::Freed, scopes_of(&lease), text);
-    draft.nudges.pools.extend(lease.pools.keys().cloned());
-    if lease.failed.is_empty() {
-        draft.push(Change::LeaseEnded(lease.holder));
-    } else {
-        lease.state = LeaseState::Failed;
-        lease.since = draft.now;
-        draft.push(Change::LeaseFailed(lease));
-    }
+    free(draft, lease);
+}
+
+/// Its holder was never heard of after the grant: it has done nothing, and may never have learned of it. Its slot is free,
+/// and it is where it was in the queue.
+pub(crate) fn withdraw(draft: &mut Draft<'_>, mut lease: Lease) {
+    let text = format!("{} never answered its grant, for {}: it is taken back", lease.holder, lease.purpose);
+    draft.note("stagger", EntryKind::Withdrawn, scopes_of(&lease), text);
+    lease.unconfirmed = false;
+    let ticket = place_again(draft, &lease, Duration::ZERO);
+    free(draft, lease);
+    draft.push(Change::TicketTaken(ticket));
 }
 
 /// A ticket is dropped when its waiter has been silent for as long as it would have waited.
@@ -187,12 +192,13 @@ fn ticket(draft: &mut Draft<'_>) -> bool {
     true
 }
 
-/// The coordinator started again: its downtime makes nobody lost.
+/// The coordinator started again: its downtime makes nobody lost. What its holders confirmed is not on disk, so any of them may
+/// be at work.
 pub(crate) fn grace(draft: &mut Draft<'_>) {
     let now = draft.now.time;
     let until = now.plus(Duration::from_millis(GRACE_MS));
     for lease in draft.view.leases().filter(|lease| lease.state == LeaseState::Held) {
-        draft.push(Change::LeaseRenewed(Lease { renewed: now, ..lease.clone() }));
+        draft.push(Change::LeaseRenewed(Lease { renewed: now, unconfirmed: false, ..lease.clone() }));
     }
     for ticket in draft.view.tickets() {
         draft.push(Change::TicketHeard(Ticket { live_until: until, counted: now, ..ticket.clone() }));

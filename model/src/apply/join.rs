@@ -2,6 +2,7 @@
 
 use crate::apply::Draft;
 use crate::apply::begin::{Authority, authority};
+use crate::apply::due::withdraw;
 use crate::change::Change;
 use crate::history::EntryKind;
 use crate::lease::{Purpose, TEXT_BYTES_MAX};
@@ -134,6 +135,10 @@ pub(crate) fn quiet(draft: &mut Draft<'_>, quiet: &Quiet) {
                 ticket.live_until = now;
                 draft.nudges.pools.extend(ticket.pools.clone());
                 draft.push(Change::TicketHeard(ticket));
+            }
+            let lease = draft.view.lease(holder).filter(|lease| lease.claim == *claim && lease.unconfirmed);
+            if let Some(lease) = lease.cloned() {
+                withdraw(draft, lease);
             }
         }
         Quiet::Member { host, session } => {

@@ -429,6 +429,7 @@ fn a_lease_that_is_gone_begins_nothing_and_its_report_still_counts() {
     let (rollout, _) = announced(world.announce("php"));
     world.ask_for("h1", "c1", &["p"], &rollout);
     assert_eq!(world.begin("h1", "other"), Begin::Gone);
+    world.renew("h1", "c1");
     world.later(30_000);
     world.tick();
     assert_eq!(world.begin("h1", "c1"), Begin::Gone);
@@ -542,6 +543,7 @@ fn a_forgotten_host_is_waited_for_no_more() {
     let mut world = fleet(2, 1);
     let (rollout, _) = announced(world.announce("php"));
     world.ask_for("h1", "c1", &["p"], &rollout);
+    world.renew("h1", "c1");
     world.later(70_000);
     world.tick();
     world.join("h2", "php", &["p"]);
@@ -762,6 +764,7 @@ fn a_lost_lease_is_told_under_its_host_and_its_rollout() {
     let mut world = fleet(1, 1);
     let (rollout, _) = announced(world.announce("php"));
     world.ask_for("h1", "c1", &["p"], &rollout);
+    world.renew("h1", "c1");
     world.later(30_000);
     world.tick();
     for scope in ["host/h1", "rollout/php@1"] {

@@ -265,7 +265,15 @@ fn the_rule_of_what_time_may_free_bites() {
     let rule = "time frees nothing that began or failed";
     let ended = |holder: &str| vec![Change::LeaseEnded(name(holder))];
     assert_eq!(rules_broken(&world, &Request::Tick, Reply::Noted, ended("a")), [rule], "it failed");
-    assert_eq!(rules_broken(&world, &Request::Tick, Reply::Noted, ended("b")), [] as [&str; 0], "it was only held");
+    assert_eq!(
+        rules_broken(&world, &Request::Tick, Reply::Noted, ended("b")),
+        [] as [&str; 0],
+        "nobody has heard of it"
+    );
+    let mut confirmed = busy();
+    confirmed.renew("b", "cb");
+    let taken_back = "only what nobody confirmed is taken back";
+    assert_eq!(rules_broken(&confirmed, &Request::Tick, Reply::Noted, ended("b")), [taken_back], "it may be at work");
     let mut begun = busy();
     begun.begin("b", "cb");
     assert_eq!(rules_broken(&begun, &Request::Tick, Reply::Noted, ended("b")), [rule], "it began");

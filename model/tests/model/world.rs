@@ -129,21 +129,18 @@ impl World {
 
     pub(crate) fn ask(&mut self, ask: &Ask) -> Answer {
         match self.decide(&Request::Ask(ask.clone())).reply {
-            Reply::Asked(answer) => {
-                if let Answer::Granted(granted) = &answer {
-                    let pools = granted.lease.pools.keys().cloned().collect();
-                    self.believers.insert(ask.claim.clone(), (ask.holder.clone(), pools));
-                }
-                answer
-            }
+            Reply::Asked(answer) => answer,
             other => panic!("{other:?}"),
         }
     }
 
-    /// Asks for a lease and gets it.
+    /// Asks for a lease, gets it, and confirms it.
     pub(crate) fn granted(&mut self, holder: &str, claim: &str, names: &[&str]) -> Lease {
         match self.ask(&ask(holder, claim, names)) {
-            Answer::Granted(granted) => granted.lease,
+            Answer::Granted(granted) => {
+                self.renew(holder, claim);
+                granted.lease
+            }
             other => panic!("{holder} was not granted: {other:?}"),
         }
     }
