@@ -1,7 +1,8 @@
 //! Calls held open: waiters that wait for their turn, workers that wait for news.
 //!
-//! Owns who listens here and wakes them; a woken call asks again, and the model decides. A call whose client goes away is
-//! said to be silent at once, so that nobody waits for it.
+//! Owns who listens here and wakes them; a woken call asks again, and the model decides. A waiter whose turn has come is
+//! decided for by the domain, with the request that freed its slot, and woken to answer. A call whose client goes away is said
+//! to be silent at once, so that nobody waits for it.
 
 use crate::domain::{Domain, Fault};
 use coordinator::wire::{HOLD_MS_MAX, JoinBody};
@@ -10,7 +11,7 @@ use model::request::{Answer, Ask, Ending, Joined, Quiet, Settle, Settled};
 use model::time::millis;
 use model::{Reply, Request};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -39,7 +40,51 @@ struct Listener {
     /// Its number: a later call of the same name takes its place.
     number: u64,
     services: BTreeSet<Service>,
+    /// A waiter's ask; a member has none.
+    turn: Option<Turn>,
     wake: Arc<Notify>,
+}
+
+/// A held ask, and what came of it when its turn came.
+#[derive(Debug, Clone)]
+pub(crate) struct Turn(Arc<Asked>);
+
+#[derive(Debug)]
+struct Asked {
+    request: Request,
+    wake: Arc<Notify>,
+    /// The answer, and the number that must be on disk before it is given.
+    handed: OnceLock<(Reply, u64)>,
+}
+
+impl Turn {
+    fn new(ask: Ask, wake: &Arc<Notify>) -> Turn {
+        Turn(Arc::new(Asked { request: Request::Ask(ask), wake: Arc::clone(wake), handed: OnceLock::new() }))
+    }
+
+    /// What is asked.
+    pub(crate) fn request(&self) -> &Request {
+        &self.0.request
+    }
+
+    /// What came of it, when its turn came already.
+    pub(crate) fn handed(&self) -> Option<&(Reply, u64)> {
+        self.0.handed.get()
+    }
+
+    /// Its turn came: gives the call its answer. One that is still "not yet" is none.
+    pub(crate) fn hand(&self, reply: Reply, number: u64) {
+        if !matches!(reply, Reply::Asked(Answer::Queued(_))) {
+            // A second one cannot be: whoever was handed its turn is not asked for again.
+            let _ = self.0.handed.set((reply, number));
+        }
+        self.wake();
+    }
+
+    /// Has the call ask again.
+    pub(crate) fn wake(&self) {
+        self.0.wake.notify_one();
+    }
 }
 
 impl Calls {
@@ -55,8 +100,14 @@ impl Calls {
         all.for_each(|listener| listener.wake.notify_one());
     }
 
+    /// The ask that a waiter holds open here under this claim, when its turn has not come yet.
+    pub(crate) fn turn(&self, holder: &Holder, claim: &Id) -> Option<Turn> {
+        let turn = self.registry().waiters.get(holder)?.get(claim)?.turn.clone()?;
+        turn.handed().is_none().then_some(turn)
+    }
+
     /// Wakes one waiter, when it listens here.
-    pub(crate) fn wake_waiter(&self, holder: &Holder) {
+    fn wake_waiter(&self, holder: &Holder) {
         let registry = self.registry();
         of_name(&registry.waiters, holder).for_each(|listener| listener.wake.notify_one());
     }
@@ -133,12 +184,24 @@ struct Held {
 }
 
 impl Held {
-    fn new(domain: &Arc<Domain>, quiet: Quiet, services: BTreeSet<Service>) -> Held {
+    fn waiter(domain: &Arc<Domain>, ask: Ask) -> (Held, Turn) {
+        let quiet = Quiet::Waiter { holder: ask.holder.clone(), claim: ask.claim.clone() };
         let wake = Arc::new(Notify::new());
+        let turn = Turn::new(ask, &wake);
+        let listener = Listener { number: 0, services: BTreeSet::new(), turn: Some(turn.clone()), wake };
+        (Held::new(domain, quiet, listener), turn)
+    }
+
+    fn member(domain: &Arc<Domain>, quiet: Quiet, services: BTreeSet<Service>) -> Held {
+        Held::new(domain, quiet, Listener { number: 0, services, turn: None, wake: Arc::default() })
+    }
+
+    fn new(domain: &Arc<Domain>, quiet: Quiet, mut listener: Listener) -> Held {
+        let wake = Arc::clone(&listener.wake);
         let mut registry = domain.calls.registry();
         registry.last += 1;
         let number = registry.last;
-        let listener = Listener { number, services, wake: Arc::clone(&wake) };
+        listener.number = number;
         let before = match &quiet {
             Quiet::Waiter { holder, claim } => add(&mut registry.waiters, holder, claim, listener),
             Quiet::Member { host, session } => add(&mut registry.members, host, session, listener),
@@ -217,14 +280,13 @@ fn patience(said_ms: u64, hold: Duration) -> u64 {
 pub(crate) async fn ask(domain: &Arc<Domain>, mut ask: Ask, hold_ms: u64) -> Result<Answer, Fault> {
     let hold = bounded(hold_ms);
     if hold.is_zero() {
-        return asked(domain, &ask).await;
+        return answer(domain.submit(&Request::Ask(ask)).await?);
     }
     ask.patience_ms = patience(ask.patience_ms, hold);
-    let quiet = Quiet::Waiter { holder: ask.holder.clone(), claim: ask.claim.clone() };
-    let held = Held::new(domain, quiet, BTreeSet::new());
+    let (held, turn) = Held::waiter(domain, ask.clone());
     let mut over = Box::pin(tokio::time::sleep(hold));
     loop {
-        let answer = asked(domain, &ask).await?;
+        let answer = answer(domain.submit_held(&turn).await?)?;
         if held.is_evicted() {
             // It was settled over another call while this one asked: what that came to is given back.
             held.answered();
@@ -234,12 +296,19 @@ pub(crate) async fn ask(domain: &Arc<Domain>, mut ask: Ask, hold_ms: u64) -> Res
         if let Answer::Queued(queued) = &answer {
             // Its own wait may be over before the hold is.
             let left = Duration::from_millis(queued.left_ms).max(RECHECK_MIN);
-            if held.woken(left, &mut over).await {
+            if held.woken(left, &mut over).await || turn.handed().is_some() {
                 continue;
             }
         }
         held.answered();
         return Ok(answer);
+    }
+}
+
+fn answer(reply: Reply) -> Result<Answer, Fault> {
+    match reply {
+        Reply::Asked(answer) => Ok(answer),
+        _ => Err(Fault::Bug),
     }
 }
 
@@ -263,13 +332,6 @@ async fn settled(domain: &Domain, settle: &Settle) -> Result<Settled, Fault> {
     }
 }
 
-async fn asked(domain: &Domain, ask: &Ask) -> Result<Answer, Fault> {
-    match domain.submit(&Request::Ask(ask.clone())).await? {
-        Reply::Asked(answer) => Ok(answer),
-        _ => Err(Fault::Bug),
-    }
-}
-
 /// Makes a worker known, and keeps the call until what it owes differs from what it has seen, or the hold is over.
 pub(crate) async fn join(domain: &Arc<Domain>, body: JoinBody) -> Result<Joined, Fault> {
     let JoinBody { mut join, seen, hold_ms } = body;
@@ -279,7 +341,7 @@ pub(crate) async fn join(domain: &Arc<Domain>, body: JoinBody) -> Result<Joined,
     let Some(seen) = seen.filter(|_| !hold.is_zero()) else { return joined(domain, &request).await };
     let seen: BTreeSet<RolloutName> = seen.into_iter().collect();
     let quiet = Quiet::Member { host: join.host, session: join.session };
-    let held = Held::new(domain, quiet, join.services.into_keys().collect());
+    let held = Held::member(domain, quiet, join.services.into_keys().collect());
     let mut over = Box::pin(tokio::time::sleep(hold));
     let mut is_over = false;
     loop {

@@ -3,7 +3,7 @@
 //! Owns the order of things: decided one after the other, on disk before anyone is answered or told. Knows no HTTP and no
 //! file; the committer ([`crate::commit`]) writes, the doors ask.
 
-use crate::calls::Calls;
+use crate::calls::{Calls, Turn};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::ring::{Ring, Told, tell};
@@ -22,6 +22,8 @@ use tokio::sync::{Notify, watch};
 const TICK_MIN: Duration = Duration::from_millis(10);
 /// How soon time is looked at again, at the latest: what becomes due meanwhile waits no longer, and the clock sees no gap.
 const TICK_MAX: Duration = Duration::from_secs(1);
+/// How many held asks are decided at most with the request that freed their slots. Whoever is in line behind them is woken.
+const HANDED_ON_MAX: usize = 64;
 
 /// Why a request was not answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -140,12 +142,33 @@ impl Domain {
 
     /// Decides a request, and says which number must be on disk before the answer is given.
     pub(crate) fn decide(&self, request: &Request) -> Result<(Reply, u64), Fault> {
-        let mut guard = self.lock()?;
-        let inner = &mut *guard;
+        let mut inner = self.lock()?;
+        self.carry_out(&mut inner, request)
+    }
+
+    /// Decides a held ask, unless its turn came before: then this is what came of it.
+    fn decide_held(&self, turn: &Turn) -> Result<(Reply, u64), Fault> {
+        let mut inner = self.lock()?;
+        match turn.handed() {
+            Some(handed) => Ok(handed.clone()),
+            None => self.carry_out(&mut inner, turn.request()),
+        }
+    }
+
+    /// Decides a request, and in the same breath the held asks of those whose turn it makes: so both are one write.
+    fn carry_out(&self, inner: &mut Inner, request: &Request) -> Result<(Reply, u64), Fault> {
         if let Some(fault) = &inner.closed {
             return Err(fault.clone());
         }
         let now = inner.clock.now();
+        let (reply, nudges) = self.apply(inner, request, now)?;
+        let number = inner.number;
+        self.hand_on(inner, nudges, now);
+        Ok((reply, number))
+    }
+
+    /// Decides one request, and takes in what it changes.
+    fn apply(&self, inner: &mut Inner, request: &Request, now: Now) -> Result<(Reply, Nudges), Fault> {
         // `apply` is pure: a panic in it has changed nothing, so that one odd request takes nobody else down.
         let decided = catch_unwind(AssertUnwindSafe(|| model::apply(&inner.state.view(), request, now)));
         let decision = decided.map_err(|_| {
@@ -170,8 +193,30 @@ impl Domain {
             inner.timer_idle = false;
             self.timer.notify_one();
         }
-        self.nudge(&inner.state, &decision.nudges, now);
-        Ok((decision.reply, inner.number))
+        Ok((decision.reply, decision.nudges))
+    }
+
+    /// Decides the held ask of whoever is next in line, per pool that has become freer, and wakes whoever else a decision may
+    /// help. Who is next and has no call here is between two of them, and the next will do. Each step ends a ticket, so
+    /// there is an end.
+    fn hand_on(&self, inner: &mut Inner, mut nudges: Nudges, now: Now) {
+        let mut count = 0;
+        while let Some(pool) = nudges.pools.pop_first() {
+            let Some(waiter) = inner.state.next_in_line(&[pool].into(), now) else { continue };
+            let Some(turn) = self.calls.turn(&waiter.holder, &waiter.claim) else { continue };
+            if count == HANDED_ON_MAX {
+                turn.wake();
+                continue;
+            }
+            count += 1;
+            let Ok((reply, more)) = self.apply(inner, turn.request(), now) else { continue };
+            nudges.merge(more);
+            turn.hand(reply, inner.number);
+        }
+        if nudges.everyone {
+            self.calls.wake_all();
+        }
+        self.calls.wake_members(&nudges.hosts, &nudges.services);
     }
 
     /// Decides a request and waits until everything that the decision saw is on disk.
@@ -179,6 +224,13 @@ impl Domain {
     /// Dropped, the request may have been decided or not; asked again it is the same.
     pub(crate) async fn submit(&self, request: &Request) -> Result<Reply, Fault> {
         let (reply, number) = self.decide(request)?;
+        self.kept(number).await?;
+        Ok(reply)
+    }
+
+    /// The same for a held ask.
+    pub(crate) async fn submit_held(&self, turn: &Turn) -> Result<Reply, Fault> {
+        let (reply, number) = self.decide_held(turn)?;
         self.kept(number).await?;
         Ok(reply)
     }
@@ -210,21 +262,6 @@ impl Domain {
             return Ok(());
         }
         Err(Fault::Unknown(reached.broken.clone().unwrap_or_else(|| "it ended".into())))
-    }
-
-    /// Wakes the held calls that a decision may help. Per pool that is the one who is next in line; when it has no call
-    /// here it is between two of them, and the next will do.
-    fn nudge(&self, state: &State, nudges: &Nudges, now: Now) {
-        if nudges.everyone {
-            self.calls.wake_all();
-            return;
-        }
-        for pool in &nudges.pools {
-            if let Some(holder) = state.next_in_line(&[pool.clone()].into(), now) {
-                self.calls.wake_waiter(&holder);
-            }
-        }
-        self.calls.wake_members(&nudges.hosts, &nudges.services);
     }
 
     /// Lets time go by, for ever: the caller drops it.

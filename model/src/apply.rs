@@ -18,6 +18,7 @@ pub(crate) use grant::{HOLDERS_NAMED_MAX, hindrance, listens, older_in_set};
 
 use crate::change::Change;
 use crate::history::{Entry, EntryKind};
+use crate::lease::Ticket;
 use crate::member::Pause;
 use crate::names::{Holder, Host, Pool, Scope, Service};
 use crate::request::{Reply, Request};
@@ -171,8 +172,8 @@ pub(crate) fn pause_of<'a>(
 }
 
 impl State {
-    /// The waiter whose turn it is in these pools: its own `ask` would be granted. `None` when nobody's would.
-    pub fn next_in_line(&self, pools: &BTreeSet<Pool>, now: Now) -> Option<Holder> {
+    /// The ticket of the waiter whose turn it is in these pools: its own `ask` would be granted. `None` when nobody's would.
+    pub fn next_in_line(&self, pools: &BTreeSet<Pool>, now: Now) -> Option<&Ticket> {
         grant::next_in_line(&self.view(), pools, now)
     }
 

@@ -19,6 +19,8 @@ pub enum EntryKind {
     Superseded,
     /// Failures halted a rollout.
     Halted,
+    /// A rollout's time is over, and hosts are left.
+    Expired,
     /// A person paused something.
     Paused,
     /// A pause ended, or a halted rollout goes on.
@@ -35,6 +37,8 @@ pub enum EntryKind {
     Lost,
     /// A lost lease stopped counting.
     Freed,
+    /// A grant that its holder never answered was taken back.
+    Withdrawn,
     /// A new worker joined.
     Joined,
 }
@@ -47,6 +51,7 @@ impl EntryKind {
             EntryKind::Aborted => "aborted",
             EntryKind::Superseded => "superseded",
             EntryKind::Halted => "halted",
+            EntryKind::Expired => "expired",
             EntryKind::Paused => "paused",
             EntryKind::Resumed => "resumed",
             EntryKind::Set => "set",
@@ -55,6 +60,7 @@ impl EntryKind {
             EntryKind::Failed => "failed",
             EntryKind::Lost => "lost",
             EntryKind::Freed => "freed",
+            EntryKind::Withdrawn => "withdrawn",
             EntryKind::Joined => "joined",
         }
     }

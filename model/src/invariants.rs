@@ -50,14 +50,16 @@ pub const OF_STATE: [OfState; 7] = [
 ];
 
 /// The rules of a decision.
-pub const OF_DECISION: [OfDecision; 8] = [
+pub const OF_DECISION: [OfDecision; 10] = [
     ("nothing is granted beyond the slots", nothing_is_granted_beyond_the_slots),
     ("tokens grow", tokens_grow),
     ("grants happen only inside the waiter's own ask", grants_happen_only_inside_the_own_ask),
     ("a pause stops grants and begins", a_pause_stops_grants_and_begins),
     ("only the newest generation authorises", only_the_newest_generation_authorises),
+    ("what is over stays over", what_is_over_stays_over),
     ("no host restarts twice for a rollout", no_host_restarts_twice_for_a_rollout),
     ("time frees nothing that began or failed", time_frees_nothing_that_began_or_failed),
+    ("only what nobody confirmed is taken back", only_what_nobody_confirmed_is_taken_back),
     ("failures stay within the budget", failures_stay_within_the_budget),
 ];
 
@@ -129,9 +131,7 @@ pub fn only_the_newest_rollout_moves(state: &State) -> Verdict {
     state.rollouts.values().try_for_each(|rollout| {
         let newest = state.generations.get(&rollout.name.service).copied().unwrap_or(0);
         let left = rollout.tally.owes + rollout.tally.begun;
-        let name = RolloutName { service: rollout.name.service.clone(), generation: newest };
-        let is_expired = state.rollouts.get(&name).is_none_or(|newest| newest.announced.time >= rollout.expires);
-        let is_over = rollout.ended.is_some() || left == 0 || rollout.name.generation == newest || is_expired;
+        let is_over = rollout.ended.is_some() || left == 0 || rollout.name.generation == newest || rollout.expired;
         hold(is_over, || format!("{} still moves under {newest}", rollout.name))?;
         hold(rollout.name.generation <= newest, || format!("{} is newer than the newest, {newest}", rollout.name))
     })
@@ -241,8 +241,20 @@ pub fn only_the_newest_generation_authorises(taken: &Taken<'_>) -> Verdict {
             format!("{} began for {name}, and the newest is {newest:?}", lease.holder)
         })?;
         let rollout = taken.after.rollouts.get(name).ok_or("no such rollout")?;
-        let is_open = rollout.ended.is_none() && rollout.halted.is_none() && taken.now.time < rollout.expires;
+        let is_open = rollout.ended.is_none() && rollout.halted.is_none() && !rollout.expired;
         hold(is_open, || format!("{} began for {name}, which is over", lease.holder))
+    })
+}
+
+/// A rollout whose time has come is expired, or had ended before, and never comes back.
+pub fn what_is_over_stays_over(taken: &Taken<'_>) -> Verdict {
+    taken.after.rollouts.values().try_for_each(|rollout| {
+        let name = &rollout.name;
+        let is_over = rollout.expired || rollout.ended.is_some();
+        hold(is_over || taken.now.time < rollout.expires, || format!("{name} is owed after its time"))?;
+        let before = taken.before.rollouts.get(name);
+        let was_over = before.is_some_and(|before| before.expired || before.ended.is_some());
+        hold(is_over || !was_over, || format!("{name} came back"))
     })
 }
 
@@ -262,12 +274,23 @@ fn progress_of(state: &State, name: &RolloutName, lease: &Lease) -> Option<Progr
 
 /// A lease that began, or failed, ends by its own settle or a person's release, never by time.
 pub fn time_frees_nothing_that_began_or_failed(taken: &Taken<'_>) -> Verdict {
+    stays(taken, |lease| lease.has_begun || !lease.failed.is_empty())
+}
+
+/// A holder that was heard of since its grant may be at work: when it falls silent, its lease is lost before it is freed.
+pub fn only_what_nobody_confirmed_is_taken_back(taken: &Taken<'_>) -> Verdict {
+    let may_be_at_work = |lease: &&Lease| lease.state == LeaseState::Held && !lease.unconfirmed && !lease.has_begun;
+    stays(taken, |lease| may_be_at_work(lease) && lease.failed.is_empty() && lease.lost_after_ms != Some(0))
+}
+
+/// These leases end by their own settle or a person's release only.
+fn stays(taken: &Taken<'_>, which: impl Fn(&&Lease) -> bool) -> Verdict {
     let is_own = |lease: &Lease| match taken.request {
         Request::Settle(settle) => settle.holder == lease.holder,
         Request::Admin(_) => true,
         _ => false,
     };
-    taken.before.leases.values().filter(|lease| lease.has_begun || !lease.failed.is_empty()).try_for_each(|lease| {
+    taken.before.leases.values().filter(which).try_for_each(|lease| {
         let is_there = taken.after.leases.contains_key(&lease.holder);
         hold(is_there || is_own(lease), || format!("the lease of {} ended by itself", lease.holder))
     })

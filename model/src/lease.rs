@@ -123,6 +123,9 @@ pub struct Lease {
     pub since: Now,
     /// When it was last renewed.
     pub renewed: Time,
+    /// Its holder has not been heard of since the grant, and so does nothing yet: not renewed by it, begun, asked for again.
+    #[serde(default)]
+    pub unconfirmed: bool,
     /// How long it lives without being renewed, in milliseconds.
     pub ttl_ms: u64,
     /// How long it goes on counting when lost, in milliseconds; `None` is for ever.

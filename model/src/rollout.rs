@@ -40,6 +40,9 @@ pub struct Rollout {
     pub strict: bool,
     /// When it is no longer owed.
     pub expires: Time,
+    /// That moment has come. Recorded, so that no crash of the coordinator brings it back to life.
+    #[serde(default)]
+    pub expired: bool,
     /// Somebody ended it before it was done.
     pub ended: Option<Ended>,
     /// Failures, or a person, stopped it; `resume` lets it go on.
@@ -304,14 +307,14 @@ impl RolloutState {
 
 impl Rollout {
     /// Where it stands, when `down` of the targets that owe it are down.
-    pub fn state(&self, down: u32, now: Time) -> RolloutState {
+    pub fn state(&self, down: u32) -> RolloutState {
         let left = self.tally.owes + self.tally.begun;
         match (&self.ended, &self.halted) {
             (Some(ended), _) if ended.superseded => RolloutState::Superseded,
             (Some(_), _) => RolloutState::Aborted,
             (None, _) if left == 0 => RolloutState::Done,
             (None, Some(_)) => RolloutState::Halted,
-            (None, None) if now >= self.expires => RolloutState::Expired,
+            (None, None) if self.expired => RolloutState::Expired,
             (None, None) if self.tally.owes <= down && self.tally.begun == 0 => RolloutState::Done,
             (None, None) if left == self.tally.total() && self.tally.begun == 0 => RolloutState::Announced,
             (None, None) => RolloutState::Rolling,

@@ -36,6 +36,11 @@ impl Platter {
         Arc::new(Platter { sync_ms: AtomicU64::new(sync_ms), ..Platter::default() })
     }
 
+    /// From now on its syncs take so long.
+    pub(crate) fn slow(&self, sync_ms: u64) {
+        self.sync_ms.store(sync_ms, Ordering::SeqCst);
+    }
+
     /// From now on nothing more can be written.
     pub(crate) fn fill(&self) {
         self.full.store(true, Ordering::SeqCst);

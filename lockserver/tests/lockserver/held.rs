@@ -2,8 +2,9 @@
 
 use crate::common::*;
 use coordinator::Coordinator;
+use model::history::EntryKind;
 use model::read::Selection;
-use model::request::{Act, Answer, Ending, Join, Joined, RefusalKind};
+use model::request::{Act, Answer, Ending, Join, Joined, RefusalKind, Renew};
 use model::settings::Setting;
 use std::time::{Duration, Instant};
 
@@ -58,6 +59,56 @@ async fn a_freed_slot_is_taken_at_once_in_order_of_arrival() {
     server.stop().await.expect("a clean end");
 }
 
+/// A counter, nothing when it is not there yet.
+async fn counted(server: &Server, name: &str) -> u64 {
+    let text = server.request("GET", "/metrics", "").await.1;
+    let mut lines = text.as_str().expect("text").lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).unwrap_or("0");
+    value.parse().expect("a number")
+}
+
+async fn commits(server: &Server) -> u64 {
+    counted(server, "stagger_commits_total").await
+}
+
+#[tokio::test]
+async fn a_slot_is_given_back_and_handed_on_in_one_commit() {
+    let server = Server::on(&Platter::new(20)).await;
+    let client = server.client();
+    slots(&client, "app", 1).await;
+    granted(client.ask(&ask("a", &["app"]), NOW).await.expect("an answer"));
+    let (b, c) = (held(&server, "b").await, held(&server, "c").await);
+    for (from, to) in [("a", b), ("b", c)] {
+        let before = commits(&server).await;
+        client.settle(&settle(from, Ending::Released)).await.expect("an answer");
+        granted(soon("the grant", to).await.expect("no panic"));
+        assert_eq!(commits(&server).await - before, 1, "{from}'s end and the grant after it are written together");
+    }
+}
+
+#[tokio::test]
+async fn several_slots_that_are_freed_at_once_are_handed_on_at_once() {
+    let server = Server::on(&Platter::new(20)).await;
+    let client = server.client();
+    slots(&client, "app", 1).await;
+    slots(&client, "rack", 1).await;
+    granted(client.ask(&ask("a", &["app", "rack"]), NOW).await.expect("an answer"));
+    let b = held(&server, "b").await;
+    let c = {
+        let client = server.client();
+        tokio::spawn(async move { client.ask(&ask("c", &["rack"]), HOLD).await.expect("an answer") })
+    };
+    until("both to stand in the queue", || async {
+        client.leases(&Selection::default()).await.expect("leases").queue.len() == 2
+    })
+    .await;
+    let before = commits(&server).await;
+    client.settle(&settle("a", Ending::Released)).await.expect("an answer");
+    granted(soon("the one grant", b).await.expect("no panic"));
+    granted(soon("the other grant", c).await.expect("no panic"));
+    assert_eq!(commits(&server).await - before, 1);
+}
+
 #[tokio::test]
 async fn a_head_whose_client_goes_away_holds_nobody_up() {
     let server = Server::on(&Platter::new(0)).await;
@@ -78,6 +129,47 @@ async fn a_head_whose_client_goes_away_holds_nobody_up() {
     assert!(start.elapsed() < AT_ONCE, "c took over after {:?}", start.elapsed());
     let queue = client.leases(&Selection::default()).await.expect("leases").queue;
     assert_eq!(queue[0].holder, holder("b"), "the silent one keeps its ticket");
+}
+
+#[tokio::test]
+async fn a_call_that_ends_while_its_grant_is_written_blocks_nobody() {
+    let platter = Platter::new(0);
+    let server = Server::on(&platter).await;
+    let client = server.client();
+    slots(&client, "app", 1).await;
+    granted(client.ask(&ask("a", &["app"]), NOW).await.expect("an answer"));
+    let (b, c) = (held(&server, "b").await, held(&server, "c").await);
+    platter.slow(1_500);
+    let settled = {
+        let client = server.client();
+        tokio::spawn(async move { client.settle(&settle("a", Ending::Released)).await.expect("an answer") })
+    };
+    until("b to be granted", || async { counted(&server, r#"stagger_lease_grants_total{pool="app"}"#).await == 2 })
+        .await;
+    b.abort();
+    let lease = granted(soon("the grant", c).await.expect("no panic")).lease;
+    assert_eq!(lease.holder, holder("c"));
+    soon("the first end", settled).await.expect("no panic");
+    let leases = client.leases(&Selection::default()).await.expect("leases");
+    assert_eq!((leases.leases.len(), leases.queue[0].holder.as_str()), (1, "b"), "b keeps its place");
+    let history = client.history(&Selection::default()).await.expect("history").rows;
+    assert!(history.iter().any(|entry| entry.kind == EntryKind::Withdrawn), "{history:?}");
+}
+
+#[tokio::test]
+async fn a_waiter_that_froze_is_granted_for_no_longer_than_a_time_to_live() {
+    let server = Server::on(&Platter::new(0)).await;
+    let client = server.client();
+    slots(&client, "app", 1).await;
+    let scope = "pool/app".parse().expect("a scope");
+    do_it(&client, Act::Set { scope, setting: Setting::Ttl(500), reason: "test".into(), for_ms: None }).await;
+    granted(client.ask(&ask("a", &["app"]), NOW).await.expect("an answer"));
+    // It gets its answer, as far as anyone can tell, and is never heard of.
+    let (frozen, c) = (held(&server, "frozen").await, held(&server, "c").await);
+    client.settle(&settle("a", Ending::Released)).await.expect("an answer");
+    granted(soon("the grant", frozen).await.expect("no panic"));
+    let lease = granted(soon("the next grant", c).await.expect("no panic")).lease;
+    assert_eq!(lease.holder, holder("c"));
 }
 
 #[tokio::test]
@@ -151,6 +243,8 @@ async fn time_alone_hands_a_slot_on() {
         do_it(&client, Act::Set { scope, setting, reason: "test".into(), for_ms: None }).await;
     }
     granted(client.ask(&ask("a", &["app"]), NOW).await.expect("an answer"));
+    let renew = Renew { holder: holder("a"), claim: id("c-a"), step: None, note: String::new() };
+    client.renew(&renew).await.expect("an answer");
     let start = Instant::now();
     let b = held(&server, "b").await;
     let lease = granted(soon("the grant", b).await.expect("no panic")).lease;

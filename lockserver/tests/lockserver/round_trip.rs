@@ -122,6 +122,8 @@ async fn what_people_change_holds_at_once() {
     assert!(matches!(first, Done::Did { .. }));
     assert_eq!(client.admin(&operation).await, Ok(first), "the same operation again");
     granted(client.ask(&ask("b", &["app"]), NOW).await.expect("an answer"));
+    let renew = Renew { holder: holder("b"), claim: id("c-b"), step: None, note: String::new() };
+    assert!(matches!(client.renew(&renew).await, Ok(Own::Held { .. })));
     let quiet = Quiet::Waiter { holder: holder("b"), claim: id("c-b") };
     assert_eq!(client.quiet(&quiet).await, Ok(()));
     let mut impatient = ask("c", &["app"]);

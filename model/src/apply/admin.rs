@@ -117,6 +117,9 @@ fn resume(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope) -> Done {
     if let Scope::Rollout(name) = scope
         && let Some(rollout) = draft.view.rollout(name).filter(|rollout| rollout.halted.is_some())
     {
+        if rollout.expired {
+            return refused(format!("{name} has expired"), format!("stagger announce {} -m …", name.service));
+        }
         let forgiven = rollout.tally.failed;
         what.push(format!(
             "{name} goes on; {forgiven} failed hosts are forgiven, {} more halt it again",

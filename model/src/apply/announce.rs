@@ -23,7 +23,7 @@ pub(crate) fn announce(draft: &mut Draft<'_>, admin: &Admin, announce: &Announce
     let generation = view.generation(&announce.service) + 1;
     let name = RolloutName { service: announce.service.clone(), generation };
     if let Some(newest) = view.newest(&announce.service) {
-        let state = newest.state(down_owing(view, &newest.name, now.time), now.time);
+        let state = newest.state(down_owing(view, &newest.name, now.time));
         if state.is_under_way() && !announce.supersede {
             return Done::UnderWay {
                 rollout: newest.name.clone(),
@@ -64,6 +64,7 @@ pub(crate) fn announce(draft: &mut Draft<'_>, admin: &Admin, announce: &Announce
         forgiven: 0,
         strict: announce.strict.unwrap_or(rules.strict),
         expires: now.time.plus(Duration::from_millis(expires_ms)),
+        expired: false,
         ended: None,
         halted: None,
         tally: Tally { owes: targets, ..Tally::default() },

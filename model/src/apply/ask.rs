@@ -28,7 +28,7 @@ pub(crate) fn ask(draft: &mut Draft<'_>, ask: &Ask) -> Answer {
             return Answer::Refused(busy(ask, lease, draft));
         }
     }
-    let purpose = match authority(draft.view, &ask.holder, &ask.purpose, draft.now.time) {
+    let purpose = match authority(draft.view, &ask.holder, &ask.purpose) {
         Authority::Restart(purpose) => purpose,
         Authority::No(refusal) => {
             if draft.view.ticket(&ask.holder).is_some_and(|ticket| !is_anothers(draft, ticket, ask)) {
@@ -93,6 +93,7 @@ fn busy(ask: &Ask, lease: &Lease, draft: &Draft<'_>) -> Refusal {
 fn returned(draft: &mut Draft<'_>, lease: &Lease) -> Lease {
     let mut lease = lease.clone();
     lease.renewed = draft.now.time;
+    lease.unconfirmed = false;
     if lease.state == LeaseState::Held {
         draft.push(Change::LeaseRenewed(lease.clone()));
     } else {
@@ -224,6 +225,7 @@ fn grant(draft: &mut Draft<'_>, ticket: &Ticket, kept: Option<&Lease>) -> Lease 
         granted: kept.map_or(now, |lease| lease.granted),
         since: now,
         renewed: now.time,
+        unconfirmed: true,
         ttl_ms: rules.iter().map(|rules| rules.ttl_ms).min().unwrap_or(0),
         lost_after_ms: if lost_after_ms.clone().any(|ms| ms.is_none()) { None } else { lost_after_ms.flatten().max() },
     };

@@ -8,7 +8,6 @@ use crate::names::{Generation, Holder, Host, RolloutName};
 use crate::request::{Begin, BeginAsk, Refusal, RefusalKind};
 use crate::rollout::{Progress, Rollout, Target};
 use crate::sequence::Step;
-use crate::time::Time;
 use crate::view::View;
 
 /// Whether a purpose still authorises a restart, and under which name: a newer generation takes an older one's place.
@@ -21,7 +20,7 @@ pub(crate) enum Authority {
 }
 
 /// Whether this holder may restart for this purpose. Only the newest generation authorises.
-pub(crate) fn authority(view: &View<'_>, holder: &Holder, purpose: &Purpose, now: Time) -> Authority {
+pub(crate) fn authority(view: &View<'_>, holder: &Holder, purpose: &Purpose) -> Authority {
     let Purpose::Rollout(asked) = purpose else {
         return Authority::Restart(purpose.clone());
     };
@@ -44,7 +43,7 @@ pub(crate) fn authority(view: &View<'_>, holder: &Holder, purpose: &Purpose, now
     if let Some(halted) = &newest.halted {
         return no(RefusalKind::Halted, format!("{name} is halted: {}", halted.cause));
     }
-    if now >= newest.expires {
+    if newest.expired {
         return no(RefusalKind::Ended, format!("{name} has expired"));
     }
     Authority::Restart(Purpose::Rollout(name.clone()))
@@ -58,7 +57,7 @@ pub(crate) fn begin(draft: &mut Draft<'_>, ask: &BeginAsk) -> Begin {
     if lease.state == LeaseState::Failed && !lease.has_begun {
         return Begin::Gone;
     }
-    let purpose = match authority(view, &lease.holder, &lease.purpose, now.time) {
+    let purpose = match authority(view, &lease.holder, &lease.purpose) {
         Authority::Restart(purpose) => purpose,
         Authority::No(refusal) if refusal.kind == RefusalKind::Halted => return Begin::Halted(refusal.value),
         Authority::No(refusal) => return Begin::Superseded(refusal.value),
@@ -80,6 +79,7 @@ pub(crate) fn begin(draft: &mut Draft<'_>, ask: &BeginAsk) -> Begin {
     lease.begun = generation;
     lease.step = Some(Step::Begin);
     lease.renewed = now.time;
+    lease.unconfirmed = false;
     if lease.state != LeaseState::Held {
         lease.state = LeaseState::Held;
         lease.since = now;

@@ -1,14 +1,15 @@
-//! What time alone changes: leases are lost, lost ones stop counting, pauses and settings end, what is old is forgotten.
+//! What time alone changes: leases are lost, lost ones stop counting, rollouts expire, pauses and settings end, what is old is
+//! forgotten.
 
 use crate::apply::begin::move_target;
-use crate::apply::settle::{filled_by_failures, halt_if_spent};
+use crate::apply::settle::{filled_by_failures, free, halt_if_spent, place_again};
 use crate::apply::{Draft, Nudges};
 use crate::change::Change;
 use crate::history::{ENTRIES_MAX, EntryKind};
 use crate::lease::{Failure, Lease, LeaseState, Purpose, Ticket};
 use crate::member::Member;
 use crate::names::{RolloutName, Scope};
-use crate::rollout::{Outcome, Progress, Report};
+use crate::rollout::{Outcome, Progress, Report, Rollout};
 use crate::time::{Now, Time};
 use crate::view::View;
 use std::time::Duration;
@@ -31,7 +32,8 @@ pub(crate) struct Due {
 /// The next thing in the view that has become due, decided; to be replayed before the one after it is looked for.
 pub(crate) fn next(view: &View<'_>, now: Now) -> Option<Due> {
     let mut draft = Draft::new(view, now);
-    let is_due = pause(&mut draft) || setting(&mut draft) || lease(&mut draft) || ticket(&mut draft);
+    let is_due =
+        pause(&mut draft) || setting(&mut draft) || rollout(&mut draft) || lease(&mut draft) || ticket(&mut draft);
     is_due.then_some(Due { changes: draft.changes, nudges: draft.nudges })
 }
 
@@ -42,7 +44,8 @@ pub(crate) fn next_moment(view: &View<'_>, now: Time) -> Option<Time> {
     let tickets = view.tickets().flat_map(|ticket| silent(ticket).into_iter().chain([ticket_moment(ticket)]));
     let pauses = view.pauses().map(|pause| pause.until);
     let settings = view.settings().filter_map(|from| from.until);
-    leases.chain(tickets).chain(pauses).chain(settings).min()
+    let rollouts = view.rollouts().filter_map(rollout_moment);
+    leases.chain(tickets).chain(pauses).chain(settings).chain(rollouts).min()
 }
 
 fn pause(draft: &mut Draft<'_>) -> bool {
@@ -72,6 +75,25 @@ fn setting(draft: &mut Draft<'_>) -> bool {
     true
 }
 
+/// When a rollout expires, unless it ended otherwise.
+fn rollout_moment(rollout: &Rollout) -> Option<Time> {
+    (!rollout.expired && rollout.ended.is_none()).then_some(rollout.expires)
+}
+
+fn rollout(draft: &mut Draft<'_>) -> bool {
+    let now = draft.now.time;
+    let is_due = |rollout: &&Rollout| rollout_moment(rollout).is_some_and(|moment| moment <= now);
+    let Some(rollout) = draft.view.rollouts().find(is_due) else { return false };
+    let (name, left) = (&rollout.name, rollout.tally.owes + rollout.tally.begun);
+    if left > 0 {
+        let scopes = vec![Scope::Rollout(name.clone()), Scope::Service(name.service.clone())];
+        draft.note("stagger", EntryKind::Expired, scopes, format!("{name}: its time is over, and {left} hosts owe it"));
+        draft.nudges.everyone = true;
+    }
+    draft.push(Change::RolloutMoved(Rollout { expired: true, ..rollout.clone() }));
+    true
+}
+
 /// When a lease is next due, if ever.
 fn lease_moment(lease: &Lease) -> Option<Time> {
     match lease.state {
@@ -91,6 +113,7 @@ fn lease(draft: &mut Draft<'_>) -> bool {
     let Some(lease) = view.leases().find(is_due).cloned() else { return false };
     match lease.state {
         LeaseState::Held if lease.has_begun => lost_after_begin(draft, lease),
+        LeaseState::Held if lease.unconfirmed => withdraw(draft, lease),
         LeaseState::Held => lost(draft, lease),
         _ => freed(draft, lease),
     }
@@ -139,17 +162,21 @@ fn lost_after_begin(draft: &mut Draft<'_>, mut lease: Lease) {
 }
 
 /// A lost one's time is over: it no longer counts, but for the failures that it still holds the slot for.
-fn freed(draft: &mut Draft<'_>, mut lease: Lease) {
+fn freed(draft: &mut Draft<'_>, lease: Lease) {
     let text = format!("{} did not come back: its lease no longer counts", lease.holder);
     draft.note("stagger", EntryKind::Freed, scopes_of(&lease), text);
-    draft.nudges.pools.extend(lease.pools.keys().cloned());
-    if lease.failed.is_empty() {
-        draft.push(Change::LeaseEnded(lease.holder));
-    } else {
-        lease.state = LeaseState::Failed;
-        lease.since = draft.now;
-        draft.push(Change::LeaseFailed(lease));
-    }
+    free(draft, lease);
+}
+
+/// Its holder was never heard of after the grant: it has done nothing, and may never have learned of it. Its slot is free,
+/// and it is where it was in the queue.
+pub(crate) fn withdraw(draft: &mut Draft<'_>, mut lease: Lease) {
+    let text = format!("{} never answered its grant, for {}: it is taken back", lease.holder, lease.purpose);
+    draft.note("stagger", EntryKind::Withdrawn, scopes_of(&lease), text);
+    lease.unconfirmed = false;
+    let ticket = place_again(draft, &lease, Duration::ZERO);
+    free(draft, lease);
+    draft.push(Change::TicketTaken(ticket));
 }
 
 /// A ticket is dropped when its waiter has been silent for as long as it would have waited.
@@ -165,12 +192,13 @@ fn ticket(draft: &mut Draft<'_>) -> bool {
     true
 }
 
-/// The coordinator started again: its downtime makes nobody lost.
+/// The coordinator started again: its downtime makes nobody lost. What its holders confirmed is not on disk, so any of them may
+/// be at work.
 pub(crate) fn grace(draft: &mut Draft<'_>) {
     let now = draft.now.time;
     let until = now.plus(Duration::from_millis(GRACE_MS));
     for lease in draft.view.leases().filter(|lease| lease.state == LeaseState::Held) {
-        draft.push(Change::LeaseRenewed(Lease { renewed: now, ..lease.clone() }));
+        draft.push(Change::LeaseRenewed(Lease { renewed: now, unconfirmed: false, ..lease.clone() }));
     }
     for ticket in draft.view.tickets() {
         draft.push(Change::TicketHeard(Ticket { live_until: until, counted: now, ..ticket.clone() }));

@@ -166,7 +166,6 @@ pub(crate) fn passed_by<'a>(view: &View<'a>, ticket: &Ticket, now: Now) -> Vec<&
 }
 
 /// The waiter whose own ask would be granted now.
-pub(crate) fn next_in_line(view: &View<'_>, pools: &BTreeSet<Pool>, now: Now) -> Option<Holder> {
-    let heads = heads(view, pools, now);
-    heads.into_values().find(|head| hindrance(view, head, now).is_none()).map(|head| head.holder.clone())
+pub(crate) fn next_in_line<'a>(view: &View<'a>, pools: &BTreeSet<Pool>, now: Now) -> Option<&'a Ticket> {
+    heads(view, pools, now).into_values().find(|head| hindrance(view, head, now).is_none())
 }

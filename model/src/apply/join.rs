@@ -2,6 +2,7 @@
 
 use crate::apply::Draft;
 use crate::apply::begin::{Authority, authority};
+use crate::apply::due::withdraw;
 use crate::change::Change;
 use crate::history::EntryKind;
 use crate::lease::{Purpose, TEXT_BYTES_MAX};
@@ -77,20 +78,20 @@ fn services(member: &Member) -> String {
 
 /// What the host owes for one of its services. A host that joins after the announcement owes it too.
 fn owes(draft: &mut Draft<'_>, member: &Member, service: &Service) -> Option<Owed> {
-    let (view, now) = (draft.view, draft.now.time);
+    let view = draft.view;
     let newest = view.newest(service)?;
     let holder: Holder = member.host.clone().into();
     let failed_before = view.lease(&holder).is_some_and(|lease| lease.failed.contains_key(service));
     let owed = || Owed { rollout: newest.name.clone(), always: newest.always, failed_before };
     if view.target(&newest.name, &member.host).is_none() {
-        let is_owed = newest.ended.is_none() && now < newest.expires && is_for(newest, member);
+        let is_owed = newest.ended.is_none() && !newest.expired && is_for(newest, member);
         if !is_owed {
             return None;
         }
         add_target(draft, newest.clone(), &member.host);
         return newest.halted.is_none().then(owed);
     }
-    match authority(view, &holder, &Purpose::Rollout(newest.name.clone()), now) {
+    match authority(view, &holder, &Purpose::Rollout(newest.name.clone())) {
         Authority::Restart(_) => Some(owed()),
         Authority::No(_) => None,
     }
@@ -134,6 +135,10 @@ pub(crate) fn quiet(draft: &mut Draft<'_>, quiet: &Quiet) {
                 ticket.live_until = now;
                 draft.nudges.pools.extend(ticket.pools.clone());
                 draft.push(Change::TicketHeard(ticket));
+            }
+            let lease = draft.view.lease(holder).filter(|lease| lease.claim == *claim && lease.unconfirmed);
+            if let Some(lease) = lease.cloned() {
+                withdraw(draft, lease);
             }
         }
         Quiet::Member { host, session } => {

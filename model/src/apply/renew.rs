@@ -16,6 +16,7 @@ pub(crate) fn renew(draft: &mut Draft<'_>, renew: &Renew) -> Own {
     }
     let mut lease = lease.clone();
     lease.renewed = now.time;
+    lease.unconfirmed = false;
     lease.step = renew.step.or(lease.step);
     lease.note = head(&renew.note, TEXT_BYTES_MAX).to_owned();
     let ttl_ms = lease.ttl_ms;

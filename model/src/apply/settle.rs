@@ -58,34 +58,43 @@ fn end(draft: &mut Draft<'_>, settle: &Settle, mut lease: Lease) {
             Ending::FailedReleased | Ending::Cancelled | Ending::GaveWay => {}
         }
     }
-    let (pools, ticket) = (lease.pools.keys().cloned().collect(), lease.ticket);
-    let purpose = lease.purpose.clone();
+    lease.has_begun = false;
+    lease.begun = None;
+    lease.unconfirmed = false;
+    let patience = Duration::from_millis(GIVE_WAY_PATIENCE_MS);
+    let ticket = (settle.ending == Ending::GaveWay).then(|| place_again(draft, &lease, patience));
+    free(draft, lease);
+    draft.changes.extend(ticket.map(Change::TicketTaken));
+}
+
+/// Ends a lease, but for the failures that it still holds the slot for.
+pub(crate) fn free(draft: &mut Draft<'_>, mut lease: Lease) {
+    draft.nudges.pools.extend(lease.pools.keys().cloned());
     if lease.failed.is_empty() {
-        draft.push(Change::LeaseEnded(lease.holder.clone()));
+        draft.push(Change::LeaseEnded(lease.holder));
     } else {
         lease.state = LeaseState::Failed;
-        lease.since = now;
-        lease.has_begun = false;
-        lease.begun = None;
-        draft.push(Change::LeaseFailed(lease.clone()));
+        lease.since = draft.now;
+        draft.push(Change::LeaseFailed(lease));
     }
-    if settle.ending == Ending::GaveWay {
-        let wait_ms = lease.pools.keys().map(|pool| draft.view.pool_rules(pool).wait_ms).min().unwrap_or(0);
-        draft.push(Change::TicketTaken(Ticket {
-            number: ticket,
-            holder: lease.holder,
-            claim: lease.claim,
-            pools,
-            purpose,
-            taken: now,
-            live_until: now.time.plus(Duration::from_millis(GIVE_WAY_PATIENCE_MS)),
-            waited_ms: 0,
-            counted: now.time,
-            wait_ms,
-            passed: 0,
-        }));
+}
+
+/// The place that a holder had in the queue before its grant; it counts as listening for so long.
+pub(crate) fn place_again(draft: &Draft<'_>, lease: &Lease, patience: Duration) -> Ticket {
+    let now = draft.now;
+    Ticket {
+        number: lease.ticket,
+        holder: lease.holder.clone(),
+        claim: lease.claim.clone(),
+        pools: lease.pools.keys().cloned().collect(),
+        purpose: lease.purpose.clone(),
+        taken: now,
+        live_until: now.time.plus(patience),
+        waited_ms: 0,
+        counted: now.time,
+        wait_ms: lease.pools.keys().map(|pool| draft.view.pool_rules(pool).wait_ms).min().unwrap_or(0),
+        passed: 0,
     }
-    draft.nudges.pools.extend(lease.pools.into_keys());
 }
 
 fn failure(report: Option<&Report>, now: Now) -> Failure {

@@ -44,7 +44,7 @@ impl State {
         let is_down = |host: &Host| self.members.get(host).is_none_or(|member| member.is_down(now.time));
         let owing = targets.into_iter().flat_map(BTreeMap::values).filter(|target| target.progress == Progress::Owes);
         let down: Vec<Host> = owing.filter(|target| is_down(&target.host)).map(|target| target.host.clone()).collect();
-        let state = rollout.state(u32::try_from(down.len()).unwrap_or(u32::MAX), now.time);
+        let state = rollout.state(u32::try_from(down.len()).unwrap_or(u32::MAX));
         let reports = targets.into_iter().flat_map(BTreeMap::values).filter_map(|target| target.report.as_ref());
         let last_report = reports.map(|report| report.at).max();
         let purpose = Purpose::Rollout(rollout.name.clone());

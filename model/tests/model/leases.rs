@@ -460,6 +460,7 @@ fn a_lost_attempt_on_a_kept_slot_falls_back_to_failed() {
     world.ask(&restart("c1"));
     world.settle_with("a", "c1", Ending::Kept, None, Some(failed("exit 78")));
     world.ask(&restart("c2"));
+    world.renew("a", "c2");
     world.later(2_000);
     world.tick();
     assert_eq!(world.lease("a").map(|lease| lease.state), Some(LeaseState::Lost));

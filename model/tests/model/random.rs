@@ -136,9 +136,7 @@ fn happen(world: &mut World, hosts: &mut Hosts, happening: &Happening) {
                 wait_ms: None,
                 patience_ms: 1_000,
             };
-            if let Answer::Granted(granted) = world.ask(&ask) {
-                hosts.believes_until.insert(claim, world.now.time.0 + granted.lease.ttl_ms);
-            }
+            world.ask(&ask);
         }
         Happening::WaiterSilent { host } => {
             let claim = hosts.claim(*host);
@@ -157,7 +155,10 @@ fn happen(world: &mut World, hosts: &mut Hosts, happening: &Happening) {
             let renew =
                 Renew { holder: name(&host_name(*host)), claim: claim.clone(), step: None, note: String::new() };
             match world.decide(&Request::Renew(renew)).reply {
+                // Only what is confirmed is believed in.
                 Reply::Owned(Own::Held { ttl_ms }) => {
+                    let lease = world.lease(&host_name(*host)).expect("what is renewed");
+                    world.believers.insert(claim.clone(), (lease.holder, lease.pools.into_keys().collect()));
                     hosts.believes_until.insert(claim, world.now.time.0 + ttl_ms);
                 }
                 _ => {

@@ -346,6 +346,7 @@ fn why_a_rollout_is_halted_expired_or_waits_for_hosts_that_are_down() {
     world.announce_with("php", |announce| announce.expires_ms = Some(1_000));
     assert!(why(&world, "all").contains(&"+ php@1: announced".to_owned()));
     world.later(1_000);
+    world.tick();
     let said = why(&world, "host/a");
     assert!(said.contains(&"- rollout: php@1 is expired".to_owned()), "{said:?}");
     assert!(said.contains(&"    its time is over | stagger announce php -m …".to_owned()), "{said:?}");

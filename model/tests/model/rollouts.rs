@@ -1,12 +1,15 @@
 //! Rollouts: announced, owed, begun, reported, halted, ended.
 
-use crate::world::{World, failed, name, rollout_of};
+use crate::world::{World, ask, failed, name, rollout_of};
+use model::history::EntryKind;
 use model::lease::{LeaseState, Purpose};
 use model::member::DOWN_AFTER_MS;
 use model::names::RolloutName;
-use model::request::{Act, Answer, Begin, Done, Ending, Joined, Quiet, RefusalKind, Request, Settled, Welcome};
+use model::request::{Act, Answer, Ask, Begin, Done, Ending, Joined, Quiet, RefusalKind, Request, Settled, Welcome};
 use model::rollout::{Outcome, Report, RolloutState, Tally};
 use model::settings::{Setting, Slots};
+use model::time::Time;
+use std::time::Duration;
 
 fn fleet(hosts: u32, slots: u32) -> World {
     let mut world = World::with_slots(slots);
@@ -80,11 +83,62 @@ fn the_states_are_a_function_of_record_reports_and_time() {
     world.later(49_999);
     assert_eq!(world.state_of(&rollout), RolloutState::Rolling);
     world.later(1);
+    world.tick();
     assert_eq!(world.state_of(&rollout), RolloutState::Expired);
     assert_eq!(world.state.read_rollout(&rollout, world.now).expect("a rollout").row.exit_code, 5);
     assert_eq!(owed(&world.join("h2", "php", &["p"])), [] as [&str; 0]);
     let (kind, value) = refusal(world.ask_for("h2", "c2", &["p"], &rollout));
     assert_eq!((kind, value.as_str()), (RefusalKind::Ended, "php@1 has expired"));
+}
+
+#[test]
+fn what_has_expired_stays_so_through_a_crash_that_loses_the_clock() {
+    let mut world = fleet(2, 2);
+    let (rollout, _) = announced(world.announce_with("php", |announce| announce.expires_ms = Some(50_000)));
+    let waiter = Ask { patience_ms: 120_000, purpose: Purpose::Rollout(rollout.clone()), ..ask("h1", "c1", &["q"]) };
+    world.pause("pool/q", 3_600_000);
+    world.ask(&waiter);
+    assert_eq!(world.state.next_due(world.now.time), Some(world.now.time.plus(Duration::from_millis(50_000))));
+    world.later(50_000);
+    let tick = world.tick();
+    assert!(tick.nudges.everyone, "whoever waits under it is told");
+    let entry = world.state.read_history(&Default::default()).rows.pop().expect("an entry");
+    assert_eq!((entry.kind, entry.text.as_str()), (EntryKind::Expired, "php@1: its time is over, and 2 hosts owe it"));
+    // It is killed, and its clock goes on from long ago.
+    world.restart();
+    world.now.time = Time(world.now.time.0 - 40_000);
+    assert_eq!(world.state_of(&rollout), RolloutState::Expired);
+    assert_eq!(owed(&world.join("h2", "php", &["p"])), [] as [&str; 0]);
+    assert_eq!(owed(&world.join("h9", "php", &["p"])), [] as [&str; 0], "nor does a host owe it that comes later");
+    let (kind, value) = refusal(world.ask(&waiter));
+    assert_eq!((kind, value.as_str()), (RefusalKind::Ended, "php@1 has expired"));
+    assert_eq!(announced(world.announce("php")).0, rollout_of("php", 2), "it is in nobody's way");
+}
+
+#[test]
+fn a_done_rollout_expires_without_a_word_and_a_halted_one_is_not_gone_on_with() {
+    let mut world = fleet(1, 3);
+    let (done, _) = announced(world.announce_with("php", |announce| announce.expires_ms = Some(50_000)));
+    well(&mut world, "h1", &done);
+    let entries = world.state.read_history(&Default::default()).rows.len();
+    world.later(50_000);
+    world.tick();
+    assert_eq!(world.state_of(&done), RolloutState::Done);
+    assert_eq!(world.state.read_history(&Default::default()).rows.len(), entries);
+    assert_eq!(owed(&world.join("h2", "php", &["p"])), [] as [&str; 0]);
+
+    let (halted, _) = announced(world.announce_with("php", |announce| {
+        announce.expires_ms = Some(50_000);
+        announce.max_failures = Some(1);
+    }));
+    world.ask_for("h1", "c2", &["p"], &halted);
+    world.begin("h1", "c2");
+    world.settle_with("h1", "c2", Ending::Kept, Some(halted.clone()), Some(failed("exit 78")));
+    world.later(50_000);
+    world.tick();
+    assert_eq!(world.state_of(&halted), RolloutState::Halted);
+    let no = Done::Refused { why: "php@2 has expired".into(), hint: "stagger announce php -m …".into() };
+    assert_eq!(world.resume("rollout/php@2"), no);
 }
 
 #[test]
@@ -375,6 +429,7 @@ fn a_lease_that_is_gone_begins_nothing_and_its_report_still_counts() {
     let (rollout, _) = announced(world.announce("php"));
     world.ask_for("h1", "c1", &["p"], &rollout);
     assert_eq!(world.begin("h1", "other"), Begin::Gone);
+    world.renew("h1", "c1");
     world.later(30_000);
     world.tick();
     assert_eq!(world.begin("h1", "c1"), Begin::Gone);
@@ -488,6 +543,7 @@ fn a_forgotten_host_is_waited_for_no_more() {
     let mut world = fleet(2, 1);
     let (rollout, _) = announced(world.announce("php"));
     world.ask_for("h1", "c1", &["p"], &rollout);
+    world.renew("h1", "c1");
     world.later(70_000);
     world.tick();
     world.join("h2", "php", &["p"]);
@@ -708,6 +764,7 @@ fn a_lost_lease_is_told_under_its_host_and_its_rollout() {
     let mut world = fleet(1, 1);
     let (rollout, _) = announced(world.announce("php"));
     world.ask_for("h1", "c1", &["p"], &rollout);
+    world.renew("h1", "c1");
     world.later(30_000);
     world.tick();
     for scope in ["host/h1", "rollout/php@1"] {

@@ -9,7 +9,6 @@ use model::request::{Answer, Begin, BeginAsk, Ending, Granted, Reply, Request};
 use model::rollout::{Progress, Rollout};
 use model::settings::{Setting, Slots};
 use model::state::{State, Stored};
-use model::time::Time;
 
 /// The rules that a state breaks.
 fn broken(state: &State) -> Vec<&'static str> {
@@ -115,7 +114,7 @@ fn the_rule_of_the_newest_bites() {
     open.ended = None;
     assert_eq!(broken(&with(&world, Stored::Rollout(Box::new(open.clone())))), [rule]);
     // Expired before the newer one was announced, or with nothing left, it moves no more.
-    open.expires = Time(0);
+    open.expired = true;
     assert_eq!(broken(&with(&world, Stored::Rollout(Box::new(open.clone())))), [] as [&str; 0]);
 }
 
@@ -181,7 +180,7 @@ fn each_rule_of_a_begin_bites() {
     let begun = |world: &World| Lease { has_begun: true, begun: Some(1), ..lease_of(world, "b") };
     let world = busy();
     assert_eq!(begin(&world, &begun(&world), go()), [] as [&str; 0]);
-    let newest = "only the newest generation authorises";
+    let (newest, over) = ("only the newest generation authorises", "what is over stays over");
     assert_eq!(begin(&world, &begun(&world), Begin::Gone), [newest], "it was not told");
     for scope in ["all", "pool/p", "host/b", "service/php", "rollout/php@1"] {
         let mut world = busy();
@@ -201,7 +200,15 @@ fn each_rule_of_a_begin_bites() {
     assert_eq!(begin(&aborted, &begun(&aborted), go()), [newest]);
     let mut expired = busy();
     expired.later(25 * 3_600_000);
+    assert_eq!(begin(&expired, &begun(&expired), go()), [over], "nobody has said that it is");
+    let mut record = rollout(&expired);
+    record.expired = true;
+    expired.state.put(Stored::Rollout(Box::new(record.clone())));
     assert_eq!(begin(&expired, &begun(&expired), go()), [newest]);
+    record.expired = false;
+    let moved = vec![Change::RolloutMoved(record)];
+    expired.now.time = world.now.time;
+    assert_eq!(rules_broken(&expired, &Request::Tick, Reply::Noted, moved), [over], "it came back");
     let mut halted = world.state.clone();
     let mut record = rollout(&world);
     record.halted = Some(model::rollout::Halted { cause: "x".into(), host: None, at: world.now.wall });
@@ -258,7 +265,15 @@ fn the_rule_of_what_time_may_free_bites() {
     let rule = "time frees nothing that began or failed";
     let ended = |holder: &str| vec![Change::LeaseEnded(name(holder))];
     assert_eq!(rules_broken(&world, &Request::Tick, Reply::Noted, ended("a")), [rule], "it failed");
-    assert_eq!(rules_broken(&world, &Request::Tick, Reply::Noted, ended("b")), [] as [&str; 0], "it was only held");
+    assert_eq!(
+        rules_broken(&world, &Request::Tick, Reply::Noted, ended("b")),
+        [] as [&str; 0],
+        "nobody has heard of it"
+    );
+    let mut confirmed = busy();
+    confirmed.renew("b", "cb");
+    let taken_back = "only what nobody confirmed is taken back";
+    assert_eq!(rules_broken(&confirmed, &Request::Tick, Reply::Noted, ended("b")), [taken_back], "it may be at work");
     let mut begun = busy();
     begun.begin("b", "cb");
     assert_eq!(rules_broken(&begun, &Request::Tick, Reply::Noted, ended("b")), [rule], "it began");

@@ -23,8 +23,9 @@ use std::time::Duration;
 pub(crate) struct World {
     pub(crate) state: State,
     pub(crate) now: Now,
-    /// What a disk would hold: the state after durable changes only.
+    /// What a disk would hold: the state after durable changes only, and the clock when the last of them was written.
     pub(crate) disk: State,
+    pub(crate) written: Time,
     pub(crate) operations: u32,
     /// Who was told that it holds, and what: by claim.
     pub(crate) believers: BTreeMap<Id, (Holder, BTreeSet<Pool>)>,
@@ -100,6 +101,7 @@ impl World {
         }
         for change in decision.changes.iter().filter(|change| change.is_durable()) {
             self.disk.replay(std::slice::from_ref(change));
+            self.written = self.now.time;
         }
         for change in &decision.changes {
             let mut alone = State::default();
@@ -115,31 +117,30 @@ impl World {
         self.decide(&Request::Tick)
     }
 
-    /// Killed and started again: only what is durable is left, and everyone gets a fresh time to live.
+    /// Killed and started again: only what is durable is left, the clock goes on from where it was written, and everyone gets
+    /// a fresh time to live.
     pub(crate) fn restart(&mut self) {
         let mut loaded = State::default();
         self.disk.records().into_iter().for_each(|record| loaded.put(record));
         self.state = loaded;
+        self.now.time = self.written;
         self.decide(&Request::Restarted);
     }
 
     pub(crate) fn ask(&mut self, ask: &Ask) -> Answer {
         match self.decide(&Request::Ask(ask.clone())).reply {
-            Reply::Asked(answer) => {
-                if let Answer::Granted(granted) = &answer {
-                    let pools = granted.lease.pools.keys().cloned().collect();
-                    self.believers.insert(ask.claim.clone(), (ask.holder.clone(), pools));
-                }
-                answer
-            }
+            Reply::Asked(answer) => answer,
             other => panic!("{other:?}"),
         }
     }
 
-    /// Asks for a lease and gets it.
+    /// Asks for a lease, gets it, and confirms it.
     pub(crate) fn granted(&mut self, holder: &str, claim: &str, names: &[&str]) -> Lease {
         match self.ask(&ask(holder, claim, names)) {
-            Answer::Granted(granted) => granted.lease,
+            Answer::Granted(granted) => {
+                self.renew(holder, claim);
+                granted.lease
+            }
             other => panic!("{holder} was not granted: {other:?}"),
         }
     }
@@ -293,7 +294,7 @@ impl World {
     }
 
     pub(crate) fn next_in_line(&self) -> Option<String> {
-        self.state.next_in_line(&pools(&["p"]), self.now).map(|holder| holder.to_string())
+        self.state.next_in_line(&pools(&["p"]), self.now).map(|ticket| ticket.holder.to_string())
     }
 
     /// How many believe, at most, to hold a slot of this pool.

@@ -36,6 +36,7 @@ pub(crate) fn lease(holder: &str) -> Lease {
         since: Now::default(),
         renewed: Time(0),
         ttl_ms: 30_000,
+        unconfirmed: false,
         lost_after_ms: Some(3_600_000),
     }
 }

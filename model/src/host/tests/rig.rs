@@ -316,6 +316,7 @@ pub(super) fn lease(claim: &str, purpose: Purpose) -> Lease {
         granted: Now::default(),
         since: Now::default(),
         renewed: Time(0),
+        unconfirmed: false,
         ttl_ms: 30_000,
         lost_after_ms: None,
     }
