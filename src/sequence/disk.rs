@@ -91,7 +91,7 @@ impl Disk for RealDisk {
             self.make_folder(above)?;
         }
         match std::fs::create_dir(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            Err(error) if !folder.is_dir() => Err(error),
             _ => self.sync_folder(above),
         }
     }

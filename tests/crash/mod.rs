@@ -4,9 +4,11 @@
 //! The points are enumerated from the code: a whole sequence is run once, and the journal that it left has one line per
 //! record; the worker is killed just before each is written, and just after each is on disk.
 
+mod lock_server;
 mod power;
 
 use crate::support::{Balancer, Host, LockServer, SOON, Tuning, Worker, lines, wait_for};
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -27,8 +29,21 @@ struct Scene {
 
 impl Scene {
     fn new(slots: usize) -> Scene {
+        Scene::with(slots, LockServer::start)
+    }
+
+    /// With a lock server that loses what it did not sync whenever it is killed.
+    fn with_fragile_server(slots: usize) -> Scene {
+        Scene::with(slots, |folder| {
+            let server = LockServer::start_until_power_cut(folder, "never");
+            server.wait_until_ready();
+            server
+        })
+    }
+
+    fn with(slots: usize, start: impl FnOnce(&Path) -> LockServer) -> Scene {
         let folder = tempfile::tempdir().expect("a folder");
-        let server = LockServer::start(folder.path());
+        let server = start(folder.path());
         server.set("pool/p", &format!("slots={slots}"));
         server.set("pool/p", "ttl=10s");
         server.set("service/web", "max_failures=1000");
@@ -56,10 +71,11 @@ impl Scene {
         });
     }
 
+    /// Its service has started, and its lease is given back. A rollout is done before that when the host counts as down.
     fn wait_until_settled(&self, host: &Host, what: &str) {
-        wait_for(&format!("{} at {what} has settled", host.name), SOON, || {
+        wait_for(&format!("{} at {what} has restarted and settled", host.name), SOON, || {
             let shown = self.server.json(&["leases", &format!("host/{}", host.name)]);
-            (shown["leases"].as_array().is_some_and(Vec::is_empty)).then_some(())
+            (host.starts() > 0 && shown["leases"].as_array().is_some_and(Vec::is_empty)).then_some(())
         });
     }
 
@@ -97,20 +113,28 @@ fn every_point() -> Vec<String> {
     (1..=records).flat_map(|number| [format!("before:{number}"), format!("after:{number}")]).collect()
 }
 
-/// A host per point, whose worker dies there as the variable says, and is started again.
-fn dies_at_every_point(variable: &str) {
+/// A host per point, whose worker dies there as the variable says, and is started again; `also` is done at each death.
+fn dies_at_every_point(scene: &Scene, variable: &str, also: impl Fn()) {
     let points = every_point();
-    let scene = Scene::new(points.len());
     let hosts: Vec<Host> =
         (0..points.len()).map(|place| scene.host(&format!("h{place:02}"), &Tuning::default())).collect();
     let mut workers: Vec<Worker> =
         hosts.iter().zip(&points).map(|(host, point)| host.work_with(&[(variable, point)])).collect();
     scene.wait_for_members(hosts.len());
     scene.announce();
-    for ((host, point), worker) in hosts.iter().zip(&points).zip(&mut workers) {
-        wait_until_dead(host, point, worker);
-        *worker = host.work();
-    }
+    let mut alive: Vec<usize> = (0..hosts.len()).collect();
+    wait_for("all die at their points", Duration::from_secs(90), || {
+        alive.retain(|place| {
+            let (host, point) = (&hosts[*place], &points[*place]);
+            let Some(status) = workers[*place].ended() else { return true };
+            also();
+            assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{point}: {}", host.log());
+            workers[*place] = host.work();
+            false
+        });
+        alive.is_empty().then_some(())
+    });
+    scene.server.wait_until_ready();
     scene.wait_until_done("web@1");
     for (host, point) in hosts.iter().zip(&points) {
         scene.wait_until_settled(host, point);
@@ -118,15 +142,9 @@ fn dies_at_every_point(variable: &str) {
     }
 }
 
-/// Waits until a worker has killed itself at its point.
-fn wait_until_dead(host: &Host, point: &str, worker: &mut Worker) {
-    let status = wait_for(&format!("{} dies at {point}", host.name), Duration::from_secs(90), || worker.ended());
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{point}: {}", host.log());
-}
-
 #[test]
 fn killed_at_every_point_of_the_journal() {
-    dies_at_every_point(CRASH_AT);
+    dies_at_every_point(&Scene::new(every_point().len()), CRASH_AT, || {});
 }
 
 /// A host whose restart can be caught in the act, and that may or may not be able to tell what became of it.

@@ -1,7 +1,7 @@
 //! The power of a host is cut at every point of its worker's journal: what was not synced is gone, as is the process. It is as safe
 //! as kill -9.
 
-use super::{Scene, dies_at_every_point, records_of_a_sequence, wait_until_dead};
+use super::{Scene, dies_at_every_point, every_point, records_of_a_sequence};
 use crate::support::{Host, SOON, Tuning, Worker, wait_for};
 
 /// The variable that has a worker of a debug build lose its power at a point of its journal.
@@ -9,7 +9,14 @@ const POWER_CUT_AT: &str = "STAGGER_POWER_CUT_AT";
 
 #[test]
 fn the_power_is_cut_at_every_point_of_the_journal() {
-    dies_at_every_point(POWER_CUT_AT);
+    dies_at_every_point(&Scene::new(every_point().len()), POWER_CUT_AT, || {});
+}
+
+#[test]
+fn the_power_of_the_lock_server_is_cut_together_with_that_of_each_host() {
+    let scene = Scene::with_fragile_server(every_point().len());
+    dies_at_every_point(&scene, POWER_CUT_AT, || scene.server.restart(Some("never")));
+    assert!(scene.server.starts() > every_point().len());
 }
 
 #[test]
@@ -29,7 +36,7 @@ fn cut_inside_a_restart_that_nobody_can_look_into_it_is_stuck_out_and_restarted_
     scene.wait_for_members(hosts.len());
     scene.announce();
     for ((host, point), worker) in hosts.iter().zip(&points).zip(&mut workers) {
-        wait_until_dead(host, point, worker);
+        wait_for(&format!("{} dies at {point}", host.name), SOON, || worker.ended());
         *worker = host.work();
     }
     for (host, (point, starts)) in hosts.iter().zip(&inside) {
@@ -41,8 +48,6 @@ fn cut_inside_a_restart_that_nobody_can_look_into_it_is_stuck_out_and_restarted_
         assert_eq!(host.starts(), *starts, "{point}: nothing is restarted that nobody understands");
     }
     for (host, point) in hosts[inside.len()..].iter().zip(&around) {
-        scene.wait_until_settled(host, point);
-        wait_for(&format!("{} at {point} is in", host.name), SOON, || (host.starts() == 1).then_some(()));
         scene.wait_until_settled(host, point);
         scene.check(host, 1, point);
     }
