@@ -48,6 +48,8 @@ pub struct Options {
     pub exe: Option<PathBuf>,
     /// The process kills itself at this point of its journal, in builds with debug assertions: for tests of crashes.
     pub crash_at: Option<CrashPoint>,
+    /// The same, and what was not synced in the state folder is lost: as when the host loses its power.
+    pub power_cut_at: Option<CrashPoint>,
 }
 
 /// What a one-shot restart is asked for.
@@ -239,7 +241,10 @@ fn setup(config: &Config, errand: Option<Errand>) -> Setup {
 }
 
 fn shop<C: Coordinator>(config: &Config, coordinator: C, options: Options, what: &str) -> Result<Shop<C>, WorkerError> {
-    let journals = Journals::in_folder(Arc::new(RealDisk), &config.state, Crash::at(options.crash_at))?;
+    let journals = match options.power_cut_at {
+        Some(point) => Journals::until_power_cut(&config.state, point)?,
+        None => Journals::in_folder(Arc::new(RealDisk::default()), &config.state, Crash::at(options.crash_at))?,
+    };
     Ok(Shop {
         config: Arc::new(config.clone()),
         coordinator: Arc::new(coordinator),

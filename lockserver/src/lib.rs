@@ -1,6 +1,6 @@
 //! The lock server: a coordinator that keeps its state in memory, writes it to disk before it answers, and opens doors.
 //!
-//! Reading order: [`run`]; `clock`; `store` (redb) and `commit` (group commit); `domain`, the one place where requests are
+//! Reading order: [`run`]; `clock`; `store` (redb) over `power` (the disk) and `commit` (group commit); `domain`, the one place where requests are
 //! decided; `calls` (held open) and `ring` (what is told); `metrics`; `serve` (connections) and `doors` (HTTP).
 //! No rule about leases or rollouts lives here: those are the model's.
 
@@ -10,10 +10,12 @@ mod commit;
 mod domain;
 mod doors;
 mod metrics;
+mod power;
 mod ring;
 mod serve;
 mod store;
 
+pub use power::{NoPowerCut, PowerCut};
 pub use store::StoreError;
 
 use domain::Domain;
@@ -34,6 +36,13 @@ pub const CLIENT_WAIT: Duration = Duration::from_secs(60);
 pub enum Place {
     /// In a folder, which is made when it is missing.
     Folder(PathBuf),
+    /// In a folder, on a disk that loses what was not synced when the process dies: for tests of power cuts.
+    Fragile {
+        /// Which.
+        folder: PathBuf,
+        /// When the process kills itself.
+        cut: PowerCut,
+    },
     /// In something that behaves as a file: for tests of what disks do.
     Backend(Box<dyn redb::StorageBackend>),
 }

@@ -4,13 +4,14 @@
 //! never taken for an empty one. Decides nothing, and keeps no state of its own.
 
 use crate::Place;
+use crate::power::Disk;
 use model::change::Key;
 use model::state::{State, Stored};
 use model::time::Time;
 use redb::{
     Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition,
 };
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The version of the file's form.
@@ -21,6 +22,8 @@ const FILE: &str = "state.redb";
 const FILE_NEW: &str = "state.redb.new";
 /// The mark that there is a state: its absence, with the mark there, is a loss.
 const MARK: &str = "FORMAT";
+/// The mark before it is whole.
+const MARK_NEW: &str = "FORMAT.new";
 /// Memory for pages read before: the state itself is in memory, so little is gained from more.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
@@ -107,7 +110,8 @@ struct Rows {
 /// Opens a store, or makes a new one where there was none.
 pub(crate) fn open(place: Place) -> Result<(Store, Loaded), StoreError> {
     let database = match place {
-        Place::Folder(folder) => open_folder(&folder)?,
+        Place::Folder(folder) => open_folder(&folder, &Disk::default())?,
+        Place::Fragile { folder, cut } => open_folder(&folder, &Disk::fragile(cut))?,
         Place::Backend(backend) => open_backend(backend)?,
     };
     let store = Store { database };
@@ -121,13 +125,13 @@ fn builder() -> Builder {
     builder
 }
 
-fn open_folder(folder: &Path) -> Result<Database, StoreError> {
+fn open_folder(folder: &Path, disk: &Disk) -> Result<Database, StoreError> {
     let (file, mark) = (folder.join(FILE), folder.join(MARK));
     let io = |path: &Path| {
         let path = path.to_owned();
         move |cause| StoreError::Io { path, cause }
     };
-    fs::create_dir_all(folder).map_err(io(folder))?;
+    disk.make_folder(folder).map_err(io(folder))?;
     let marked = match fs::read_to_string(&mark) {
         Ok(text) if text.trim() != FORMAT.to_string() => {
             return Err(StoreError::Format { found: text.trim().to_owned() });
@@ -145,36 +149,33 @@ fn open_folder(folder: &Path) -> Result<Database, StoreError> {
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound && marked => {
             return Err(StoreError::Missing { path: file, mark });
         }
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => create(folder, &file)?,
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => create(folder, &file, disk)?,
         Err(cause) => return Err(io(&file)(cause)),
     }
-    let database = builder().open(&file).map_err(|cause| opened(cause, &file))?;
+    let database = disk.open(&builder(), &file).map_err(|cause| opened(cause, &file))?;
     if !marked {
-        fs::write(&mark, format!("{FORMAT}\n")).map_err(io(&mark))?;
-        File::open(&mark).and_then(|mark| mark.sync_all()).map_err(io(&mark))?;
-        sync_folder(folder)?;
+        // Whole under another name first: half a mark would be taken for another version's.
+        let new = folder.join(MARK_NEW);
+        disk.write(&new, &format!("{FORMAT}\n")).map_err(io(&new))?;
+        disk.rename(&new, &mark).map_err(io(&mark))?;
+        disk.sync_folder(folder).map_err(io(folder))?;
     }
     Ok(database)
 }
 
 /// Makes a new file whole under another name first: what bears the name is never half made.
-fn create(folder: &Path, file: &Path) -> Result<(), StoreError> {
+fn create(folder: &Path, file: &Path, disk: &Disk) -> Result<(), StoreError> {
     let new = folder.join(FILE_NEW);
     let io = |cause| StoreError::Io { path: new.clone(), cause };
     match fs::remove_file(&new) {
         Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => return Err(io(cause)),
         _ => {}
     }
-    let database = builder().create(&new).map_err(|cause| opened(cause, &new))?;
+    let database = disk.create(&builder(), &new).map_err(|cause| opened(cause, &new))?;
     initialise(&database)?;
     drop(database);
-    fs::rename(&new, file).map_err(io)?;
-    sync_folder(folder)
-}
-
-fn sync_folder(folder: &Path) -> Result<(), StoreError> {
-    let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(|cause| StoreError::Io { path: folder.to_owned(), cause })
+    disk.rename(&new, file).map_err(io)?;
+    disk.sync_folder(folder).map_err(|cause| StoreError::Io { path: folder.to_owned(), cause })
 }
 
 fn open_backend(backend: Box<dyn StorageBackend>) -> Result<Database, StoreError> {

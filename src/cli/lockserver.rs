@@ -5,12 +5,16 @@
 use super::context::{Context, state_directory};
 use super::failure::Failure;
 use super::{exit, logging, out};
-use ::lockserver::{Error, Options};
+use ::lockserver::{Error, Options, Place};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// The variable by which tests of power cuts have the server lose what it did not sync: whenever it is killed, or by itself at
+/// a sync of its disk. Only builds with debug assertions obey.
+const POWER_CUT_VARIABLE: &str = "STAGGER_POWER_CUT_AT";
 
 /// Keep the leases, the queue and the rollouts of a fleet
 ///
@@ -66,8 +70,17 @@ pub(crate) async fn run(args: LockserverArgs, context: &Context) -> Result<u8, F
         }
         tracing::info!("stopping");
     };
-    ::lockserver::run(listener, Options::folder(data), shutdown).await.map_err(failure)?;
+    ::lockserver::run(listener, options(data), shutdown).await.map_err(failure)?;
     Ok(exit::OK)
+}
+
+fn options(folder: PathBuf) -> Options {
+    let cut = std::env::var(POWER_CUT_VARIABLE).ok().filter(|_| cfg!(debug_assertions));
+    let mut options = Options::folder(&folder);
+    if let Some(cut) = cut.and_then(|cut| cut.parse().ok()) {
+        options.place = Place::Fragile { folder, cut };
+    }
+    options
 }
 
 fn failure(error: Error) -> Failure {

@@ -9,8 +9,10 @@ use crate::worker::{self, Options, WorkerError};
 use coordinator::http::HttpCoordinator;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The variable by which tests of crashes kill the worker at a moment of its journal; only builds with debug assertions obey.
+/// The variables by which tests of crashes kill the worker at a moment of its journal, the second as a power cut would: what was
+/// not synced is lost. Only builds with debug assertions obey.
 const CRASH_VARIABLE: &str = "STAGGER_CRASH_AT";
+const POWER_CUT_VARIABLE: &str = "STAGGER_POWER_CUT_AT";
 
 /// Restart this host's services when a deploy is announced
 ///
@@ -44,8 +46,12 @@ pub(crate) async fn run(_: WorkerArgs, context: &Context) -> Result<u8, Failure>
 
 /// What a worker is given beside its configuration.
 pub(super) fn options() -> Options {
-    let crash_at = std::env::var(CRASH_VARIABLE).ok().filter(|_| cfg!(debug_assertions));
-    Options { exe: std::env::current_exe().ok(), crash_at: crash_at.and_then(|moment| moment.parse().ok()) }
+    let moment = |variable| std::env::var(variable).ok().filter(|_| cfg!(debug_assertions))?.parse().ok();
+    Options {
+        exe: std::env::current_exe().ok(),
+        crash_at: moment(CRASH_VARIABLE),
+        power_cut_at: moment(POWER_CUT_VARIABLE),
+    }
 }
 
 /// Why it cannot run, as it is told.

@@ -1,15 +1,18 @@
 //! The few things that a journal asks of a disk.
 //!
-//! Owns the order of write and sync. The trait is there for tests, which let the power fail between the two.
+//! Owns the order of write and sync. The trait is there for tests, which let the power fail between the two; and tests of whole
+//! processes have every sync told to a [`Platter`].
 
+use crate::sequence::power::Platter;
 use std::fmt::Debug;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 
 /// What a journal asks of a disk. Every call blocks until it is done.
 pub trait Disk: Debug + Send + Sync {
-    /// Makes a folder and those above it, where they are missing.
+    /// Makes a folder and those above it, where they are missing, and syncs their places: after a power cut they are still there.
     ///
     /// # Errors
     /// It cannot be made.
@@ -53,12 +56,44 @@ pub trait Disk: Debug + Send + Sync {
 }
 
 /// The file system.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RealDisk;
+#[derive(Debug, Clone, Default)]
+pub struct RealDisk {
+    /// What learns of every sync, in tests of power cuts.
+    platter: Option<Arc<Platter>>,
+}
+
+impl RealDisk {
+    /// One that tells of every sync.
+    pub fn watched(platter: Arc<Platter>) -> RealDisk {
+        RealDisk { platter: Some(platter) }
+    }
+
+    fn sync_file(&self, file: &File, path: &Path) -> io::Result<()> {
+        file.sync_data()?;
+        self.platter.as_ref().map_or(Ok(()), |platter| platter.file_synced(path))
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()?;
+        self.platter.as_ref().map_or(Ok(()), |platter| platter.folder_synced(folder))
+    }
+}
 
 impl Disk for RealDisk {
     fn make_folder(&self, folder: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(folder)
+        let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if folder.is_dir() {
+            // A run that was killed may have made it and not come to the sync. What was there before any may not be ours to sync.
+            let _not_ours = self.sync_folder(above);
+            return Ok(());
+        }
+        if above != Path::new(".") {
+            self.make_folder(above)?;
+        }
+        match std::fs::create_dir(folder) {
+            Err(error) if !folder.is_dir() => Err(error),
+            _ => self.sync_folder(above),
+        }
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
@@ -74,19 +109,16 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, file: &Path) -> io::Result<()> {
-        OpenOptions::new().write(true).create_new(true).open(file)?.sync_all()?;
-        match file.parent() {
-            Some(folder) => File::open(folder)?.sync_all(),
-            None => Ok(()),
-        }
+        self.sync_file(&OpenOptions::new().write(true).create_new(true).open(file)?, file)?;
+        file.parent().map_or(Ok(()), |folder| self.sync_folder(folder))
     }
 
-    fn append(&self, file: &Path, length: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).open(file)?;
+    fn append(&self, path: &Path, length: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).open(path)?;
         file.set_len(length)?;
         file.seek(SeekFrom::Start(length))?;
         file.write_all(bytes)?;
-        file.sync_data()
+        self.sync_file(&file, path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -4,6 +4,7 @@
 //! A torn last line is ignored, since no act followed it; any other damage is an error, and a person must look.
 
 use crate::sequence::disk::Disk;
+use crate::sequence::power::Platter;
 use model::sequence::Record;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -73,6 +74,8 @@ impl FromStr for CrashPoint {
 #[derive(Debug, Clone, Default)]
 pub struct Crash {
     at: Option<CrashPoint>,
+    /// What loses its power then.
+    platter: Option<Arc<Platter>>,
     written: Arc<AtomicU64>,
 }
 
@@ -91,7 +94,12 @@ pub struct Damage {
 impl Crash {
     /// The process kills itself at this point; only a build with debug assertions does.
     pub fn at(point: Option<CrashPoint>) -> Crash {
-        Crash { at: point, written: Arc::default() }
+        Crash { at: point, ..Crash::default() }
+    }
+
+    /// The process kills itself at this point, and what was not synced is lost; only in a build with debug assertions.
+    pub fn with_power(point: CrashPoint, platter: Arc<Platter>) -> Crash {
+        Crash { at: Some(point), platter: Some(platter), ..Crash::default() }
     }
 
     /// How many of so many records are still written; all of them, but for tests.
@@ -111,6 +119,10 @@ impl Crash {
     }
 
     fn die(&self) {
+        if let Some(Err(error)) = self.platter.as_ref().map(|platter| platter.cut()) {
+            tracing::error!(%error, "the power cannot be cut");
+            return;
+        }
         // As a power cut would: nothing is cleaned up. When it cannot be done, the test notices that nothing died.
         let _alive = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     }

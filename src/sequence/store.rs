@@ -4,8 +4,9 @@
 //! kept. Everything here is done under the host's lock, but for looks. Only an unfinished journal that is damaged stops the host;
 //! of a closed one nothing more depends than what is known of the past. Called by the worker.
 
-use crate::sequence::disk::Disk;
-use crate::sequence::journal::{Crash, Damage, Journal, parse};
+use crate::sequence::disk::{Disk, RealDisk};
+use crate::sequence::journal::{Crash, CrashPoint, Damage, Journal, parse};
+use crate::sequence::power::Platter;
 use model::names::{Id, Pool, Service, Token};
 use model::sequence::record::Balancers;
 use model::sequence::{Illegal, Record, Sequence};
@@ -75,6 +76,16 @@ impl Journals {
         let folder = state.join(FOLDER);
         disk.make_folder(&folder).map_err(|source| io_error(&folder, source))?;
         Ok(Journals { disk, folder, crash, told: Arc::default() })
+    }
+
+    /// The same on the real disk, until its power is cut at this point: for tests.
+    ///
+    /// # Errors
+    /// The folder cannot be made, or what is in it cannot be read.
+    pub fn until_power_cut(state: &Path, point: CrashPoint) -> Result<Journals, StoreError> {
+        let platter = Arc::new(Platter::found(state).map_err(|source| io_error(state, source))?);
+        let disk = RealDisk::watched(Arc::clone(&platter));
+        Journals::in_folder(Arc::new(disk), state, Crash::with_power(point, platter))
     }
 
     /// A journal for a new sequence.

@@ -378,10 +378,11 @@ fn a_closed_journal_that_is_damaged_stops_nothing() {
 #[test]
 fn the_real_disk_keeps_what_it_is_given() {
     let folder = tempfile::tempdir().expect("a folder");
-    let journals = Journals::in_folder(Arc::new(RealDisk), folder.path(), Crash::default()).expect("journals");
+    let journals =
+        Journals::in_folder(Arc::new(RealDisk::default()), folder.path(), Crash::default()).expect("journals");
     let id = "q1".parse().expect("an id");
     let mut journal = journals.create(&id, Wall(7)).expect("a journal");
-    assert!(RealDisk.create(journal.path()).is_err(), "one is never written over");
+    assert!(RealDisk::default().create(journal.path()).is_err(), "one is never written over");
     for record in &failed("q1", "php")[..5] {
         journal.append(std::slice::from_ref(record)).expect("a receipt");
     }
@@ -394,7 +395,7 @@ fn the_real_disk_keeps_what_it_is_given() {
     assert_eq!(read, failed("q1", "php")[..5]);
     again.append(&[failed("q1", "php")[5].clone()]).expect("a receipt");
     assert_eq!(journals.unfinished().expect("readable").expect("unfinished").1, failed("q1", "php")[..6]);
-    let again = Journals::in_folder(Arc::new(RealDisk), folder.path(), Crash::default()).expect("journals");
+    let again = Journals::in_folder(Arc::new(RealDisk::default()), folder.path(), Crash::default()).expect("journals");
     assert!(again.has_open().expect("readable"));
     std::fs::remove_file(journal.path()).expect("removed");
     assert!(journal.append(&[Record::Resumed]).is_err());

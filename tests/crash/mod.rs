@@ -4,15 +4,21 @@
 //! The points are enumerated from the code: a whole sequence is run once, and the journal that it left has one line per
 //! record; the worker is killed just before each is written, and just after each is on disk.
 
+mod lock_server;
+mod power;
+
 use crate::support::{Balancer, Host, LockServer, SOON, Tuning, Worker, lines, wait_for};
+use std::path::Path;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// The variable that makes a worker of a debug build kill itself at a point of its journal.
 const CRASH_AT: &str = "STAGGER_CRASH_AT";
 
-fn journal_lines(host: &Host) -> usize {
+/// The records in a host's journals, one a line.
+fn journal_lines(host: &Host) -> Vec<String> {
     let entries = std::fs::read_dir(host.folder.join("state/sequences")).into_iter().flatten().flatten();
-    entries.map(|entry| lines(&entry.path()).len()).sum()
+    entries.flat_map(|entry| lines(&entry.path())).collect()
 }
 
 struct Scene {
@@ -23,8 +29,21 @@ struct Scene {
 
 impl Scene {
     fn new(slots: usize) -> Scene {
+        Scene::with(slots, LockServer::start)
+    }
+
+    /// With a lock server that loses what it did not sync whenever it is killed.
+    fn with_fragile_server(slots: usize) -> Scene {
+        Scene::with(slots, |folder| {
+            let server = LockServer::start_until_power_cut(folder, "never");
+            server.wait_until_ready();
+            server
+        })
+    }
+
+    fn with(slots: usize, start: impl FnOnce(&Path) -> LockServer) -> Scene {
         let folder = tempfile::tempdir().expect("a folder");
-        let server = LockServer::start(folder.path());
+        let server = start(folder.path());
         server.set("pool/p", &format!("slots={slots}"));
         server.set("pool/p", "ttl=10s");
         server.set("service/web", "max_failures=1000");
@@ -52,6 +71,14 @@ impl Scene {
         });
     }
 
+    /// Its service has started, and its lease is given back. A rollout is done before that when the host counts as down.
+    fn wait_until_settled(&self, host: &Host, what: &str) {
+        wait_for(&format!("{} at {what} has restarted and settled", host.name), SOON, || {
+            let shown = self.server.json(&["leases", &format!("host/{}", host.name)]);
+            (host.starts() > 0 && shown["leases"].as_array().is_some_and(Vec::is_empty)).then_some(())
+        });
+    }
+
     /// The host is in, restarted so often, and neither holds nor waits.
     fn check(&self, host: &Host, starts: usize, what: &str) {
         assert_eq!(host.starts(), starts, "{what}: starts of {}\n{}", host.name, host.log());
@@ -62,45 +89,62 @@ impl Scene {
     }
 }
 
-/// How many records a whole sequence writes.
-fn records_of_a_sequence() -> usize {
-    let scene = Scene::new(1);
-    let host = scene.host("whole", &Tuning::default());
-    let _worker = host.work();
-    scene.wait_for_members(1);
+/// The records that a whole sequence writes, undisturbed.
+fn records_of_a_sequence() -> &'static [String] {
+    static RECORDS: OnceLock<Vec<String>> = OnceLock::new();
+    RECORDS.get_or_init(|| {
+        let scene = Scene::new(1);
+        let host = scene.host("whole", &Tuning::default());
+        let _worker = host.work();
+        scene.wait_for_members(1);
+        scene.announce();
+        scene.wait_until_done("web@1");
+        scene.check(&host, 1, "undisturbed");
+        let is_closed = |records: &Vec<String>| records.last().is_some_and(|last| last.ends_with("\"settled\""));
+        let records = wait_for("the journal is closed", SOON, || Some(journal_lines(&host)).filter(is_closed));
+        assert!((10..60).contains(&records.len()), "a sequence of {} records", records.len());
+        records
+    })
+}
+
+/// Just before each record is written, and just after it is on disk.
+fn every_point() -> Vec<String> {
+    let records = records_of_a_sequence().len();
+    (1..=records).flat_map(|number| [format!("before:{number}"), format!("after:{number}")]).collect()
+}
+
+/// A host per point, whose worker dies there as the variable says, and is started again; `also` is done at each death.
+fn dies_at_every_point(scene: &Scene, variable: &str, also: impl Fn()) {
+    let points = every_point();
+    let hosts: Vec<Host> =
+        (0..points.len()).map(|place| scene.host(&format!("h{place:02}"), &Tuning::default())).collect();
+    let mut workers: Vec<Worker> =
+        hosts.iter().zip(&points).map(|(host, point)| host.work_with(&[(variable, point)])).collect();
+    scene.wait_for_members(hosts.len());
     scene.announce();
+    let mut alive: Vec<usize> = (0..hosts.len()).collect();
+    wait_for("all die at their points", Duration::from_secs(90), || {
+        alive.retain(|place| {
+            let (host, point) = (&hosts[*place], &points[*place]);
+            let Some(status) = workers[*place].ended() else { return true };
+            also();
+            assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{point}: {}", host.log());
+            workers[*place] = host.work();
+            false
+        });
+        alive.is_empty().then_some(())
+    });
+    scene.server.wait_until_ready();
     scene.wait_until_done("web@1");
-    scene.check(&host, 1, "undisturbed");
-    let records = wait_for("the journal is closed", SOON, || Some(journal_lines(&host)).filter(|count| *count >= 10));
-    assert!(records < 60, "a sequence of {records} records");
-    records
+    for (host, point) in hosts.iter().zip(&points) {
+        scene.wait_until_settled(host, point);
+        scene.check(host, 1, point);
+    }
 }
 
 #[test]
 fn killed_at_every_point_of_the_journal() {
-    let records = records_of_a_sequence();
-    let points: Vec<String> =
-        (1..=records).flat_map(|number| [format!("before:{number}"), format!("after:{number}")]).collect();
-    let scene = Scene::new(points.len());
-    let hosts: Vec<Host> =
-        (0..points.len()).map(|place| scene.host(&format!("h{place:02}"), &Tuning::default())).collect();
-    let mut workers: Vec<Worker> =
-        hosts.iter().zip(&points).map(|(host, point)| host.work_with(&[(CRASH_AT, point)])).collect();
-    scene.wait_for_members(hosts.len());
-    scene.announce();
-    for ((host, point), worker) in hosts.iter().zip(&points).zip(&mut workers) {
-        let status = wait_for(&format!("{} dies at {point}", host.name), Duration::from_secs(90), || worker.ended());
-        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{point}: {}", host.log());
-        *worker = host.work();
-    }
-    scene.wait_until_done("web@1");
-    for (host, point) in hosts.iter().zip(&points) {
-        wait_for(&format!("{} at {point} has settled", host.name), SOON, || {
-            let shown = scene.server.json(&["leases", &format!("host/{}", host.name)]);
-            (shown["leases"].as_array().is_some_and(Vec::is_empty)).then_some(())
-        });
-        scene.check(host, 1, point);
-    }
+    dies_at_every_point(&Scene::new(every_point().len()), CRASH_AT, || {});
 }
 
 /// A host whose restart can be caught in the act, and that may or may not be able to tell what became of it.

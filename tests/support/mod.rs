@@ -12,6 +12,7 @@ pub(crate) use server::LockServer;
 
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a test waits for something that should come soon, on a busy machine.
@@ -87,10 +88,14 @@ pub(crate) fn lines(path: &Path) -> Vec<String> {
     std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
-/// A port that was free a moment ago, for a server that must come back at the same address.
-pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address").port()
+/// An address for a server that must come back at it. Its loopback address is this test's alone: nobody else listens there
+/// while the server is away, and no connection out of this machine is given its port.
+pub(crate) fn own_address() -> String {
+    static COUNT: AtomicU8 = AtomicU8::new(1);
+    let [high, low] = (std::process::id() as u16).to_be_bytes();
+    let host = std::net::Ipv4Addr::new(127, high.max(1), low, COUNT.fetch_add(1, Ordering::Relaxed));
+    let listener = std::net::TcpListener::bind((host, 0)).expect("a free port");
+    listener.local_addr().expect("its address").to_string()
 }
 
 /// A pseudo-random sequence: the seed reproduces it.
