@@ -1,6 +1,6 @@
 //! What can be looked at, computed from the state: for people and programs. Changes nothing.
 //!
-//! Owns the pages and what selects them; [`rows`] has what they are made of, the files beside it one list each.
+//! Owns the pages and what selects them; `rows` has what they are made of, the files beside it one list each.
 //! Ages are durations before now, so that nobody compares clocks. Lists are paged: at most [`ROWS_MAX`] rows each.
 
 mod history;
