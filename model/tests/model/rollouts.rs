@@ -541,9 +541,9 @@ fn reports_are_cut_to_their_bounds() {
     restart(&mut world, "h1", &rollout, Ending::Kept, report);
     let detail = world.state.read_rollout(&rollout, world.now).expect("a rollout");
     let report = detail.targets[0].report.clone().expect("a report");
-    assert_eq!((report.cause.len(), report.output.len()), (1024, 8192));
+    assert_eq!((report.cause.len(), report.output.len()), (1023, 8192));
     assert!(report.output.ends_with("the end"));
-    assert_eq!((report.out_of.len(), report.timings.len(), report.timings[0].note.len()), (32, 32, 1024));
+    assert_eq!((report.out_of.len(), report.timings.len(), report.timings[0].note.len()), (32, 32, 1023));
 }
 
 #[test]
