@@ -1,8 +1,8 @@
 //! The sequences on disk: their journals, and the lock that lets one run at a time.
 //!
 //! Owns the files under the state folder: [`journal`] (one file per sequence, a line per record, synced before the act),
-//! [`store`] (which of them is unfinished, what they left behind), [`lock`] (who is at work on this host), over [`disk`] (and [`power`], which
-//! cuts it off in tests). Never decides what a sequence does next: that is the model's. Called by the worker.
+//! [`store`] (which of them is unfinished, what they left behind), [`lock`] (who is at work on this host), over [`disk`], whose
+//! [`power`] tests can cut. Never decides what a sequence does next: that is the model's. Called by the worker.
 
 pub mod disk;
 pub mod journal;

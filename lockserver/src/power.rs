@@ -130,7 +130,12 @@ impl Disk {
 
     fn synced(&self, sync: impl FnOnce() -> io::Result<()>, is_left: impl Fn(&Unsynced) -> bool) -> io::Result<()> {
         let Some(fragile) = &self.fragile else { return sync() };
-        fragile.sync(|| Ok(()), sync, || fragile.unsynced().retain(is_left))
+        // Names may be there before what they name.
+        let part = || {
+            fragile.unsynced().retain(|unsynced| matches!(unsynced, Unsynced::Written(_)));
+            Ok(())
+        };
+        fragile.sync(part, sync, || fragile.unsynced().retain(is_left))
     }
 }
 
@@ -271,5 +276,43 @@ impl StorageBackend for Cached {
         memory.bytes.get_mut(start..end).ok_or(io::ErrorKind::UnexpectedEof)?.copy_from_slice(data);
         memory.written.push((start, end));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_read_as_they_are_written() {
+        assert_eq!("never".parse(), Ok(PowerCut::Never));
+        assert_eq!("before:1".parse(), Ok(PowerCut::Before(1)));
+        assert_eq!("amid:2".parse(), Ok(PowerCut::Amid(2)));
+        assert_eq!("after:30".parse(), Ok(PowerCut::After(30)));
+        for wrong in ["", "amid", "amid:", "amid:-1", "never:1", "during:1", "1"] {
+            assert!(wrong.parse::<PowerCut>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_was_written_and_not_synced_is_in_memory_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        fs::write(&path, b"0123").expect("written");
+        let fragile = Fragile { cut: PowerCut::Never, syncs: AtomicU64::new(0), unsynced: Mutex::default() };
+        let cached = Cached::on(&path, &Arc::new(fragile)).expect("opened");
+        cached.set_len(6).expect("longer");
+        cached.write(1, b"abc").expect("written");
+        let mut read = [9; 6];
+        cached.read(0, &mut read).expect("read");
+        assert_eq!(&read, b"0abc\0\0");
+        assert_eq!(fs::read(&path).expect("the file"), b"0123");
+        assert!(cached.write(5, b"xy").is_err() && cached.read(1, &mut read).is_err(), "beyond its end");
+        cached.sync_data().expect("synced");
+        assert_eq!(fs::read(&path).expect("the file"), b"0abc\0\0");
+        cached.write(0, b"x").expect("written");
+        cached.write(5, b"y").expect("written");
+        cached.flush(&cached.memory(), 2).expect("a part");
+        assert_eq!(fs::read(&path).expect("the file"), b"xabc\0\0");
     }
 }

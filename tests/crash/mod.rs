@@ -54,12 +54,6 @@ impl Scene {
         Host::new(self.folder.path(), name, &self.server, &self.balancer, tuning)
     }
 
-    fn wait_for_members(&self, count: usize) {
-        wait_for("every worker has joined", SOON, || {
-            (self.server.json(&["members"])["members"].as_array().map_or(0, Vec::len) == count).then_some(())
-        });
-    }
-
     fn announce(&self) {
         self.server.must(&["announce", "web", "-m", "build"]);
     }
@@ -89,14 +83,20 @@ impl Scene {
     }
 }
 
+fn wait_until_joined<'w>(workers: impl IntoIterator<Item = &'w Worker>) {
+    for worker in workers {
+        wait_for("a worker has joined", SOON, || worker.has_joined().then_some(()));
+    }
+}
+
 /// The records that a whole sequence writes, undisturbed.
 fn records_of_a_sequence() -> &'static [String] {
     static RECORDS: OnceLock<Vec<String>> = OnceLock::new();
     RECORDS.get_or_init(|| {
         let scene = Scene::new(1);
         let host = scene.host("whole", &Tuning::default());
-        let _worker = host.work();
-        scene.wait_for_members(1);
+        let worker = host.work();
+        wait_until_joined([&worker]);
         scene.announce();
         scene.wait_until_done("web@1");
         scene.check(&host, 1, "undisturbed");
@@ -120,7 +120,7 @@ fn dies_at_every_point(scene: &Scene, variable: &str, also: impl Fn()) {
         (0..points.len()).map(|place| scene.host(&format!("h{place:02}"), &Tuning::default())).collect();
     let mut workers: Vec<Worker> =
         hosts.iter().zip(&points).map(|(host, point)| host.work_with(&[(variable, point)])).collect();
-    scene.wait_for_members(hosts.len());
+    wait_until_joined(&workers);
     scene.announce();
     let mut alive: Vec<usize> = (0..hosts.len()).collect();
     wait_for("all die at their points", Duration::from_secs(90), || {
@@ -153,10 +153,10 @@ fn killed_inside_the_restart(has_identity: bool) -> (Scene, Host, Worker) {
     let tuning = Tuning { restart: "sleep 300", timeout: "300s", has_identity, ..Tuning::default() };
     let host = scene.host("h", &tuning);
     let mut worker = host.work();
-    scene.wait_for_members(1);
+    wait_until_joined([&worker]);
     scene.announce();
     wait_for("the restart is under way", SOON, || (host.starts() == 1).then_some(()));
-    worker.0.kill();
+    worker.process.kill();
     let text = std::fs::read_to_string(&host.config).expect("a configuration").replace("sleep 300", "true");
     std::fs::write(&host.config, text).expect("a configuration");
     (scene, host, worker)
@@ -200,8 +200,8 @@ fn a_host_that_an_operator_took_out_is_restarted_in_place_and_left_out() {
     let scene = Scene::new(1);
     let host = scene.host("h", &Tuning::default());
     scene.balancer.set("h", true);
-    let _worker = host.work();
-    scene.wait_for_members(1);
+    let worker = host.work();
+    wait_until_joined([&worker]);
     scene.announce();
     scene.wait_until_done("web@1");
     assert_eq!(host.starts(), 1);
@@ -214,8 +214,8 @@ fn a_host_that_an_operator_took_out_is_restarted_in_place_and_left_out() {
 fn a_balancer_that_does_not_answer_stops_the_restart() {
     let scene = Scene::new(1);
     let host = scene.host("h", &Tuning::default());
-    let _worker = host.work();
-    scene.wait_for_members(1);
+    let worker = host.work();
+    wait_until_joined([&worker]);
     scene.balancer.fail(true);
     scene.announce();
     wait_for("the failure is reported", SOON, || {
@@ -237,8 +237,8 @@ fn a_failing_restart_keeps_the_slot_and_tells_what_the_unit_printed() {
     let tuning =
         Tuning { restart: "echo \\\"[pool www] unknown entry 'pm.max_chldren'\\\" >&2; exit 78", ..Tuning::default() };
     let host = scene.host("h", &tuning);
-    let _worker = host.work();
-    scene.wait_for_members(1);
+    let worker = host.work();
+    wait_until_joined([&worker]);
     let (code, out, err) =
         crate::support::run(&mut scene.server.command(&["announce", "web", "-m", "bad build", "--follow"]));
     assert_eq!(code, 5, "{out}\n{err}");
@@ -251,9 +251,9 @@ fn a_failing_restart_keeps_the_slot_and_tells_what_the_unit_printed() {
     let fixed = text.replace("exit 78", "exit 0");
     assert_ne!(text, fixed);
     std::fs::write(&host.config, fixed).expect("a configuration");
-    drop(_worker);
-    let _worker = host.work();
-    scene.wait_for_members(1);
+    drop(worker);
+    let worker = host.work();
+    wait_until_joined([&worker]);
     let (code, out, err) =
         crate::support::run(&mut scene.server.command(&["announce", "web", "-m", "good build", "--follow"]));
     assert_eq!(code, 0, "{out}\n{err}");
@@ -265,11 +265,11 @@ fn two_workers_with_one_name_and_two_on_one_host() {
     let scene = Scene::new(1);
     let host = scene.host("h", &Tuning::default());
     let worker = host.work();
-    scene.wait_for_members(1);
+    wait_until_joined([&worker]);
     // The same state folder: the host's lock says who has it.
     let (code, _, err) = crate::support::run(&mut host.command(&["worker"]));
     assert_ne!(code, 0);
-    let pid = format!("pid {}", worker.0.0.id());
+    let pid = format!("pid {}", worker.process.0.id());
     assert!(err.contains(&pid) && err.contains("a worker"), "{err}");
     // Another state folder, the same name: the lock server says so.
     let text = std::fs::read_to_string(&host.config).expect("a configuration");

@@ -1,7 +1,7 @@
 //! The power of a host is cut at every point of its worker's journal: what was not synced is gone, as is the process. It is as safe
 //! as kill -9.
 
-use super::{Scene, dies_at_every_point, every_point, records_of_a_sequence};
+use super::{Scene, dies_at_every_point, every_point, records_of_a_sequence, wait_until_joined};
 use crate::support::{Host, SOON, Tuning, Worker, wait_for};
 
 /// The variable that has a worker of a debug build lose its power at a point of its journal.
@@ -33,7 +33,7 @@ fn cut_inside_a_restart_that_nobody_can_look_into_it_is_stuck_out_and_restarted_
     let hosts: Vec<Host> = (0..points.len()).map(|place| scene.host(&format!("h{place}"), &tuning)).collect();
     let mut workers: Vec<Worker> =
         hosts.iter().zip(&points).map(|(host, point)| host.work_with(&[(POWER_CUT_AT, point)])).collect();
-    scene.wait_for_members(hosts.len());
+    wait_until_joined(&workers);
     scene.announce();
     for ((host, point), worker) in hosts.iter().zip(&points).zip(&mut workers) {
         wait_for(&format!("{} dies at {point}", host.name), SOON, || worker.ended());

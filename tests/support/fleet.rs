@@ -99,7 +99,9 @@ max = "5s"
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("log")).expect("a log");
         let mut command = self.command(&["worker"]);
         command.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(log);
-        Worker(Running(command.spawn().expect("the program starts")))
+        let session_file = self.folder.join("state/session");
+        let replaces = lines(&session_file);
+        Worker { process: Running(command.spawn().expect("the program starts")), session_file, replaces }
     }
 
     /// What its worker said.
@@ -110,15 +112,27 @@ max = "5s"
 
 /// A worker's process; killed when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Worker(pub(crate) Running);
+pub(crate) struct Worker {
+    pub(crate) process: Running,
+    /// Where it writes its session down once it is welcome.
+    session_file: PathBuf,
+    /// The session that was written there before.
+    replaces: Vec<String>,
+}
 
 impl Worker {
     pub(crate) fn signal(&self, which: rustix::process::Signal) {
-        signal(&self.0.0, which);
+        signal(&self.process.0, which);
     }
 
     /// The exit code, once it has ended by itself.
     pub(crate) fn ended(&mut self) -> Option<std::process::ExitStatus> {
-        self.0.0.try_wait().expect("our own child")
+        self.process.0.try_wait().expect("our own child")
+    }
+
+    /// Whether this very worker was welcome: not the one before it on its host.
+    pub(crate) fn has_joined(&self) -> bool {
+        let session = lines(&self.session_file);
+        !session.is_empty() && session != self.replaces
     }
 }
