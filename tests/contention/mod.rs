@@ -1,6 +1,7 @@
 //! Many processes of `stagger run` want the same few slots, and some are killed: an observer that never asks the lock
 //! server counts what really runs, by the kernel's own locks on marker files.
 
+mod confirming;
 mod family;
 mod observer;
 
