@@ -80,9 +80,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<u8, Failure>
         }
         Waited::Interrupted(signal) => return Ok(exit::of_signal(signal)),
     };
-    let code = keep::keep(&client, &held, &args.command, &mut signals).await;
-    keep::give_back(&client, &held.lease).await;
-    code
+    keep::keep(&client, &held, &args.command, &mut signals).await
 }
 
 /// Says why a command cannot be run, and returns the code to end with; nothing when it can.

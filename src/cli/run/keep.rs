@@ -31,11 +31,11 @@ const GIVE_BACK_PAUSE: Duration = Duration::from_millis(100);
 
 type Renewal<'f> = Pin<Box<dyn Future<Output = (Duration, Result<Own, Error>)> + 'f>>;
 
-/// Runs the command, and stays until nothing is left of it. Returns its exit code, or 2 when it was ended because the lease
-/// could not be confirmed.
+/// Runs the command, stays until nothing is left of it, and gives the lease back. Returns its exit code, or 2 when it was
+/// ended because the lease could not be confirmed.
 ///
 /// # Errors
-/// The command cannot be started, or its end cannot be learned.
+/// The command cannot be started; or its end cannot be learned, and then the lease is left to be lost by time.
 pub(super) async fn keep(
     client: &Client,
     held: &Held,
@@ -47,7 +47,13 @@ pub(super) async fn keep(
     let mut left = Leftover::default();
     let mut renewal: Option<Renewal<'_>> = None;
     let started = Child::start(command, &environment(&lease.pools, &lease.holder), own.leash());
-    let mut child = started.map_err(|error| Failure::system("start the command", error))?;
+    let mut child = match started {
+        Ok(child) => child,
+        Err(error) => {
+            give_back(client, lease).await;
+            return Err(Failure::system("start the command", error));
+        }
+    };
     let code = loop {
         let now = boottime::now();
         while let Some(due) = own.due(now) {
@@ -83,7 +89,9 @@ pub(super) async fn keep(
         }
     };
     // This one may have been stopped, and the guard have done what was due.
-    if own.is_ending() || own.due(boottime::now()) == Some(Due::Terminate) {
+    let was_ended = own.is_ending() || own.due(boottime::now()) == Some(Due::Terminate);
+    give_back(client, lease).await;
+    if was_ended {
         out::note("error: the command was ended, because the lease could not be confirmed");
         return Ok(exit::NO_LEASE);
     }
@@ -141,7 +149,7 @@ async fn finish(renewal: &mut Option<Renewal<'_>>) -> (Duration, Result<Own, Err
 }
 
 /// Gives the lease back; tried for a bounded time, since what is not given back is lost and shows.
-pub(super) async fn give_back(client: &Client, lease: &Lease) {
+async fn give_back(client: &Client, lease: &Lease) {
     let settle = Settle {
         holder: lease.holder.clone(),
         claim: lease.claim.clone(),
