@@ -11,7 +11,6 @@ mod completions;
 mod context;
 mod demo;
 mod depool;
-mod die_with_parent;
 mod exit;
 mod failure;
 mod follow;
@@ -35,6 +34,7 @@ mod run;
 mod scope;
 mod screen;
 mod set;
+mod shim;
 mod why;
 mod worker;
 
@@ -86,8 +86,6 @@ enum Command {
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
-    #[command(name = "__die-with-parent", hide = true)]
-    DieWithParent(die_with_parent::DieWithParentArgs),
     #[command(hide = true)]
     DemoService(demo::service::DemoServiceArgs),
     #[command(hide = true)]
@@ -104,6 +102,9 @@ pub fn command() -> clap::Command {
 /// Runs the command that the program was called with, and returns the code to exit with. Call it once, on the main thread:
 /// commands under `run` end with the thread that started them.
 pub fn main() -> u8 {
+    if let Some(code) = shim::main(std::env::args_os()) {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return told(&error),
@@ -128,7 +129,6 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
     match command {
         Command::Completions(args) => completions::run(&args, context),
         Command::Man(args) => man::run(&args, context),
-        Command::DieWithParent(args) => Ok(die_with_parent::run(&args)),
         Command::Announce(args) => wait_for(announce::run(args, context)),
         Command::Rollouts(args) => wait_for(rollouts::run(args, context)),
         Command::Abort(args) => wait_for(abort::run(args, context)),

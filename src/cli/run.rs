@@ -1,11 +1,18 @@
 //! `stagger run`: runs a command under a lease, and ends it when the lease can no longer be confirmed.
 //!
-//! Owns the order: a lease first ([`wait`]), then the command ([`child`]) while the lease is kept ([`keep`]), then the lease
-//! is given back. Never runs a command without a lease that was confirmed, and never leaves one running that has none.
+//! Owns the order: a command that is there ([`program`]), a lease ([`wait`]), then the command ([`child`], behind its
+//! [`mod@guard`]) while the lease is kept ([`keep`]), and when nothing is left of it the lease is given back. Never runs a command
+//! without a lease that was confirmed, and never leaves anything running that has none.
 
 mod boottime;
 mod child;
+mod guard;
 mod keep;
+mod leash;
+mod leftover;
+mod ownership;
+mod processes;
+mod program;
 mod signals;
 mod wait;
 
@@ -14,26 +21,28 @@ use super::failure::Failure;
 use super::render::text::clean;
 use super::{exit, known, out};
 use crate::config::duration;
-use crate::worker::environment;
-use child::Child;
 use model::lease::{POOLS_PER_LEASE_MAX, Purpose, TEXT_BYTES_MAX};
 use model::names::{Holder, Pool};
 use model::request::Ask;
 use model::time::millis;
 use signals::Signals;
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 use wait::Waited;
+
+pub(crate) use guard::{GUARD, guard};
 
 /// Run a command while holding a lease of one or several pools
 ///
 /// It waits in the queue, runs the command, and gives the lease back. The command sees STAGGER_TOKEN, the fencing token of
 /// its grant (pool:token,pool:token when there are several pools), STAGGER_TOKENS, always in that form, and STAGGER_HOLDER.
-/// When the lease cannot be confirmed in time, the command is ended: TERM, then KILL. When this one is killed,
-/// the command is killed too, but not what it started itself: begin a script's last line with exec.
+/// When the lease cannot be confirmed in time, the command is ended with everything that it started: TERM, then KILL. When this
+/// one is killed, they are killed too. What is still running when the command has ended is waited for; TERM or Ctrl-C
+/// ends it.
 ///
-/// The exit code is the command's own; 2, or the one of -E, when there was no lease; 2 when the lease was lost.
+/// The exit code is the command's own; 126 or 127 when it cannot be run or is not there, before any lease; 2, or the one of -E,
+/// when there was no lease; 2 when the lease was lost.
 ///
 /// Example: stagger run -p app-eqiad --wait 10m -- apt-get -y upgrade
 #[derive(Debug, Clone, clap::Args)]
@@ -58,6 +67,9 @@ pub(crate) struct RunArgs {
 /// Runs it.
 pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<u8, Failure> {
     let client = context.client()?;
+    if let Some(code) = args.command.first().and_then(|program| absent(program)) {
+        return Ok(code);
+    }
     let mut signals = Signals::listen().map_err(|error| Failure::system("listen for signals", error))?;
     let ask = ask(&args, &client)?;
     let held = match wait::wait(&client, &ask, &mut signals).await {
@@ -69,13 +81,14 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<u8, Failure>
         Waited::Interrupted(signal) => return Ok(exit::of_signal(signal)),
     };
     known::warn_of_new_pools(&client, &held.lease).await;
-    let started = Child::start(&args.command, &environment(&held.lease.pools, &held.lease.holder));
-    let code = match started {
-        Ok(child) => keep::keep(&client, &held, child, &mut signals).await,
-        Err(error) => Err(Failure::system("start the command", error)),
-    };
-    keep::give_back(&client, &held.lease).await;
-    code
+    keep::keep(&client, &held, &args.command, &mut signals).await
+}
+
+/// Says why a command cannot be run, and returns the code to end with; nothing when it can.
+fn absent(program: &OsStr) -> Option<u8> {
+    let absent = program::find(program, std::env::var_os("PATH")).err()?;
+    out::note(&clean(&format!("error: cannot run {}: {absent}", program.to_string_lossy())));
+    Some(absent.exit_code())
 }
 
 /// What is asked for.

@@ -1,137 +1,144 @@
 //! Many processes of `stagger run` want the same few slots, and some are killed: an observer that never asks the lock
 //! server counts what really runs, by the kernel's own locks on marker files.
 
-use crate::support::{Dice, LockServer, Running, SOON, lines, pause, stagger, wait_for};
+mod confirming;
+mod family;
+mod observer;
+
+use crate::support::{Dice, LockServer, Running, SOON, lines, pause, run, stagger, wait_for};
+use observer::{Observer, running};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-const PROCESSES: usize = 50;
 const SLOTS: usize = 3;
 
-/// Counts, until it is stopped, how many marker files are locked at once. The kernel unlocks them when their process is gone.
-struct Observer {
-    stop: Arc<AtomicBool>,
-    peak: Arc<AtomicUsize>,
-    looks: Arc<AtomicUsize>,
-    thread: Option<std::thread::JoinHandle<()>>,
+/// What a command under `run` has for standard input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Input {
+    Nothing,
+    Terminal,
 }
 
-fn is_locked(path: &Path) -> bool {
-    let Ok(file) = std::fs::File::open(path) else { return false };
-    // Shared, so that a look never stands in the way of anything but a look.
-    matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock))
+const INPUTS: [Input; 2] = [Input::Nothing, Input::Terminal];
+
+/// A folder with a lock server of one pool, and what runs under its leases.
+struct Scene {
+    folder: tempfile::TempDir,
+    server: LockServer,
 }
 
-fn running(markers: &Path) -> usize {
-    let entries = std::fs::read_dir(markers).into_iter().flatten().flatten();
-    entries.filter(|entry| is_locked(&entry.path())).count()
-}
-
-impl Observer {
-    fn start(markers: PathBuf) -> Observer {
-        let (stop, peak, looks) =
-            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let (stopped, highest, looked) = (stop.clone(), peak.clone(), looks.clone());
-        let thread = std::thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                highest.fetch_max(running(&markers), Ordering::Relaxed);
-                looked.fetch_add(1, Ordering::Relaxed);
-                std::thread::yield_now();
-            }
-        });
-        Observer { stop, peak, looks, thread: Some(thread) }
+impl Scene {
+    /// With so many slots, and leases that are soon someone else's.
+    fn new(slots: usize) -> Scene {
+        let folder = tempfile::tempdir().expect("a folder");
+        let server = LockServer::start(folder.path());
+        for setting in [format!("slots={slots}").as_str(), "ttl=2s", "lost_after=1s"] {
+            server.set("pool/p", setting);
+        }
+        std::fs::create_dir(folder.path().join("markers")).expect("a folder");
+        Scene { folder, server }
     }
 
-    fn finish(mut self) -> (usize, usize) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().expect("a thread").join().expect("the observer");
-        (self.peak.load(Ordering::Relaxed), self.looks.load(Ordering::Relaxed))
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn markers(&self) -> PathBuf {
+        self.path("markers")
+    }
+
+    /// What a holder of this name says to people.
+    fn said(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default()
+    }
+
+    fn queued(&self) -> usize {
+        self.server.json(&["leases"])["queue"].as_array().map_or(0, Vec::len)
+    }
+
+    /// Starts a shell script under a lease. At a terminal the process returned is `script`, whose child is `run`.
+    fn run(&self, input: Input, name: &str, script: &str) -> Running {
+        let words = ["run", "-p", "p", "--name", name, "--wait", "5m", "--", "sh", "-c", script];
+        let mut command = match input {
+            Input::Nothing => self.server.command(&words),
+            Input::Terminal => terminal(&self.server, &words),
+        };
+        let log = std::fs::File::create(self.path(&format!("{name}.log"))).expect("a log");
+        command.stdout(log.try_clone().expect("a log")).stderr(log);
+        Running(command.spawn().expect("the program starts"))
     }
 }
 
-/// What each process runs: lock a marker, write down whose turn it is, with its token, and hold for a moment.
-fn script(folder: &Path, name: &str) -> String {
-    format!(
-        "exec 9>{0}/markers/{name}; flock -n 9 || exit 9; echo \"{name} $STAGGER_TOKEN\" >> {0}/turns; sleep 0.2 9>&-",
-        folder.display()
-    )
+/// The program at a terminal of its own, by script(1) of util-linux (Debian: bsdutils).
+fn terminal(server: &LockServer, words: &[&str]) -> Command {
+    let quoted = |word: &str| format!("'{}'", word.replace('\'', "'\\''"));
+    let program = stagger().get_program().to_string_lossy().into_owned();
+    let line: Vec<_> = std::iter::once(program.as_str()).chain(words.iter().copied()).map(quoted).collect();
+    let mut command = Command::new("script");
+    command.args(["-qec", &format!("exec {}", line.join(" ")), "/dev/null"]).env_clear();
+    command.envs(server.command(&[]).get_envs().filter_map(|(name, value)| Some((name, value?))));
+    // Held open: a terminal at which nobody types.
+    command.stdin(Stdio::piped());
+    command
 }
 
-#[test]
-fn fifty_processes_contend_for_three_slots_while_some_are_killed() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let server = LockServer::start(folder.path());
-    server.set("pool/p", "slots=3");
-    server.set("pool/p", "ttl=2s");
-    server.set("pool/p", "lost_after=1s");
-    std::fs::create_dir(folder.path().join("markers")).expect("a folder");
-    let observer = Observer::start(folder.path().join("markers"));
+/// What each process runs: lock a marker, write down whose turn it is, with its token, and work for a moment, once it was
+/// seen that all slots can be in use. With `family` the command ends before what it started does.
+fn turn(scene: &Scene, name: &str, family: bool) -> String {
+    let folder = scene.folder.path().display();
+    let work = format!("while [ -d {folder} -a ! -e {folder}/full ]; do sleep 0.05; done; sleep 0.2");
+    let work = if family { format!("setsid sh -c '{work}' & (({work}) &)") } else { work };
+    format!("exec 9>{folder}/markers/{name}; flock 9; echo \"{name} $STAGGER_TOKEN\" >> {folder}/turns; {work}")
+}
 
+/// Lets the processes contend, kills `kills` of them, whatever they are at, and looks at what ran.
+fn contend(inputs: &[Input], count: usize, kills: usize, family: bool) {
+    let scene = Scene::new(SLOTS);
+    let observer = Observer::start(scene.markers(), scene.path("full"), SLOTS);
     // Nothing is granted until all wait, so that their order is known.
-    server.must(&["pause", "pool/p", "--reason", "everyone lines up", "--for", "1h"]);
+    scene.server.must(&["pause", "pool/p", "--reason", "everyone lines up", "--for", "1h"]);
     let mut processes: Vec<Option<Running>> = Vec::new();
-    for place in 0..PROCESSES {
+    for place in 0..count {
         let name = format!("w{place:02}");
-        let mut command = stagger();
-        command.args([
-            "run",
-            "-p",
-            "p",
-            "--name",
-            &name,
-            "--coordinator",
-            &server.url,
-            "--",
-            "sh",
-            "-c",
-            &script(folder.path(), &name),
-        ]);
-        command.stderr(std::process::Stdio::null());
-        processes.push(Some(Running(command.spawn().expect("the program starts"))));
-        wait_for("the process waits", SOON, || {
-            let queue = server.json(&["leases"])["queue"].as_array().map_or(0, Vec::len);
-            (queue == place + 1).then_some(())
-        });
+        let process = scene.run(inputs[place % inputs.len()], &name, &turn(&scene, &name, family));
+        processes.push(Some(process));
+        wait_for("the process waits", SOON, || (scene.queued() == place + 1).then_some(()));
     }
-    server.must(&["resume", "pool/p"]);
+    scene.server.must(&["resume", "pool/p"]);
 
-    // Some are killed, whatever they are at: waiting, holding, or done.
     let mut dice = Dice(0x5EED);
-    let mut killed = Vec::new();
-    while killed.len() < 12 {
+    let mut killed = 0;
+    while killed < kills && !processes.iter_mut().flatten().all(Running::is_over) {
         for _ in 0..1 + dice.roll(12) {
             pause();
         }
-        let victim = usize::try_from(dice.roll(PROCESSES as u64)).expect("a place");
-        if let Some(mut process) = processes[victim].take() {
-            if process.is_over() {
-                processes[victim] = Some(process);
-                if processes.iter().flatten().count() == 0 {
-                    break;
-                }
-            } else {
-                process.kill();
-                killed.push(victim);
-            }
-        }
-        let all_over = processes.iter_mut().flatten().all(Running::is_over);
-        if all_over {
-            break;
+        let victim = usize::try_from(dice.roll(count as u64)).expect("a place");
+        if processes[victim].as_mut().is_some_and(|process| !process.is_over()) {
+            // At a terminal this takes the terminal away.
+            drop(processes[victim].take());
+            killed += 1;
         }
     }
     wait_for("every survivor had its turn", Duration::from_secs(90), || {
         processes.iter_mut().flatten().all(Running::is_over).then_some(())
     });
+    wait_for("nothing is left", SOON, || (running(&scene.markers()) == 0).then_some(()));
     let (peak, looks) = observer.finish();
     assert!(looks > 1000, "the observer hardly looked: {looks}");
-    assert!(peak <= SLOTS, "{peak} ran at once, and there are {SLOTS} slots");
-    assert!(peak == SLOTS, "only {peak} of {SLOTS} slots were ever used at once");
-    assert!(!killed.is_empty(), "nobody was killed");
+    assert_eq!(peak, SLOTS, "so many ran at once, and there are {SLOTS} slots");
+    assert!(killed > 0, "nobody was killed");
+    let survivors: Vec<String> = processes
+        .iter()
+        .enumerate()
+        .filter_map(|(place, process)| process.as_ref().map(|_| format!("w{place:02}")))
+        .collect();
+    check_turns(&scene.path("turns"), &survivors);
+}
 
-    let turns: Vec<(String, u64)> = lines(&folder.path().join("turns"))
+fn check_turns(file: &Path, survivors: &[String]) {
+    let turns: Vec<(String, u64)> = lines(file)
         .iter()
         .map(|line| {
             let (name, token) = line.split_once(' ').expect("a name and a token");
@@ -140,53 +147,39 @@ fn fifty_processes_contend_for_three_slots_while_some_are_killed() {
         .collect();
     let by_token: BTreeMap<u64, &String> = turns.iter().map(|(name, token)| (*token, name)).collect();
     assert_eq!(by_token.len(), turns.len(), "a token was granted twice: {turns:?}");
-    for (place, process) in processes.iter().enumerate() {
-        let name = format!("w{place:02}");
-        let times = turns.iter().filter(|(other, _)| *other == name).count();
-        assert!(process.is_none() || times == 1, "{name} had {times} turns");
+    for name in survivors {
+        let times = turns.iter().filter(|(other, _)| other == name).count();
+        assert_eq!(times, 1, "{name} had so many turns");
     }
-    // Tokens are given in the order of grants: among the survivors that is the order in which they lined up.
+    // Tokens are given in the order of grants: that is the order in which they lined up.
     let order: Vec<&String> = by_token.into_values().collect();
     assert!(order.is_sorted(), "out of order: {order:?}");
 }
 
 #[test]
-fn a_child_does_not_outlive_a_killed_run() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let server = LockServer::start(folder.path());
-    std::fs::create_dir(folder.path().join("markers")).expect("a folder");
-    let script = format!("exec 9>{0}/markers/x; flock -n 9 || exit 9; exec sleep 300", folder.path().display());
-    let mut command = server.command(&["run", "-p", "p"]);
-    let mut process = Running(command.args(["--", "sh", "-c", &script]).spawn().expect("the program starts"));
-    let markers = folder.path().join("markers");
-    wait_for("the child runs", SOON, || (running(&markers) == 1).then_some(()));
-    process.kill();
-    wait_for("the child is gone too", SOON, || (running(&markers) == 0).then_some(()));
+fn fifty_processes_contend_for_three_slots_while_some_are_killed() {
+    contend(&[Input::Nothing], 50, 12, false);
 }
 
 #[test]
-fn a_child_is_ended_before_its_lease_could_be_anyone_elses() {
+fn families_contend_at_terminals_and_without_while_some_are_killed() {
+    contend(&INPUTS, 24, 6, true);
+}
+
+#[test]
+fn a_command_that_cannot_be_run_asks_for_no_lease() {
     let folder = tempfile::tempdir().expect("a folder");
-    let server = LockServer::start(folder.path());
-    server.set("pool/p", "slots=1");
-    server.set("pool/p", "ttl=2s");
-    server.set("pool/p", "lost_after=1s");
-    std::fs::create_dir(folder.path().join("markers")).expect("a folder");
-    let script = format!(
-        "exec 9>{0}/markers/x; flock -n 9 || exit 9; trap '' TERM; while :; do sleep 0.1; done",
-        folder.path().display()
-    );
-    let mut command = server.command(&["run", "-p", "p"]);
-    command.args(["--", "sh", "-c", &script]).stderr(std::process::Stdio::null());
-    let mut process = Running(command.spawn().expect("the program starts"));
-    let markers = folder.path().join("markers");
-    wait_for("the child runs", SOON, || (running(&markers) == 1).then_some(()));
-    // The lock server stands still: nobody confirms the lease any more, and the child ignores TERM.
-    server.signal(rustix::process::Signal::STOP);
-    wait_for("the child is ended", SOON, || (running(&markers) == 0).then_some(()));
-    server.signal(rustix::process::Signal::CONT);
-    let status = wait_for("the command ends", SOON, || process.0.try_wait().expect("our own child"));
-    assert_eq!(status.code(), Some(2));
-    // Afterwards the slot can be had again.
-    server.must(&["run", "-p", "p", "--wait", "30s", "--", "true"]);
+    let plain = folder.path().join("plain");
+    std::fs::write(&plain, "").expect("written");
+    let plain = plain.display().to_string();
+    for (program, code, why) in
+        [("no-such-program", 127, "it is in no folder of PATH"), (plain.as_str(), 126, "is no executable file")]
+    {
+        // Nobody is there to be asked.
+        let url = "http://127.0.0.1:1";
+        let (exit, _, err) =
+            run(stagger().args(["run", "-p", "p", "-E", "9", "--coordinator", url, "--", program, "x"]));
+        assert_eq!(exit, code, "{err}");
+        assert!(err.starts_with(&format!("error: cannot run {program}: ")) && err.contains(why), "{err}");
+    }
 }

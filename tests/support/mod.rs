@@ -60,6 +60,24 @@ pub(crate) fn signal(child: &Child, signal: rustix::process::Signal) {
     rustix::process::kill_process(pid, signal).expect("a process of our own");
 }
 
+/// The processes whose parent this one is, by `/proc`.
+pub(crate) fn children(parent: rustix::process::Pid) -> Vec<rustix::process::Pid> {
+    let pids = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let is_child = |pid: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // Behind the name in brackets: the state, the parent.
+        let (_, fields) = stat.rsplit_once(')')?;
+        (fields.split_whitespace().nth(1)? == parent.to_string()).then_some(())
+    };
+    pids.filter(|pid| is_child(pid).is_some()).filter_map(rustix::process::Pid::from_raw).collect()
+}
+
+/// What a process is called; empty when it is gone.
+pub(crate) fn name_of(pid: rustix::process::Pid) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
+}
+
 /// A process that is killed, by its handle, when the test is done with it.
 #[derive(Debug)]
 pub(crate) struct Running(pub(crate) Child);

@@ -1,49 +1,112 @@
-//! The command under `run`: its start, the signals sent to it, and its end with everything that it started.
+//! The command under `run`: its start behind a guard, the signals sent to it, and its end with everything that it started.
 //!
-//! It is started through `__die-with-parent`, so that it is killed when `run` is. When standard input is a terminal it stays
-//! in `run`'s own process group, since only the foreground group may read from one; otherwise it leads a group of its own.
+//! When standard input is a terminal, the command stays in `run`'s own process group, since only the foreground group may
+//! read from one; otherwise it leads a group of its own. The guard is in neither, so that no signal from a terminal reaches
+//! it. Should it be killed, `run` itself has adopted all that is left, and kills it.
 
-use crate::probe::exec::DIE_WITH_PARENT;
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use super::guard::{GUARD, THIS_PROGRAM};
+use super::leash::Leash;
+use super::processes::{self, Descendants, Reaped};
+use crate::cli::out;
+use rustix::process::{Pid, Signal, getpgrp, getpid, kill_process, kill_process_group};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::ExitStatus;
+use std::time::Duration;
 
-/// Most processes that are looked through for descendants: a bound on a machine gone wild.
-const PROCESSES_MAX: usize = 1_000_000;
+/// The pause before those that were killed are looked for again.
+const KILL_PAUSE: Duration = Duration::from_millis(20);
 
 /// A running command.
 #[derive(Debug)]
 pub(super) struct Child {
-    inner: tokio::process::Child,
+    guard: tokio::process::Child,
+    guard_pid: Option<Pid>,
+    leash: Leash,
+    /// Whether the other end of the leash is still there.
+    is_leashed: bool,
     pid: Option<Pid>,
     /// Whether it leads a process group of its own.
     leads: bool,
+    /// Whether it was said that something may not be signalled.
+    said_refused: bool,
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    /// It has ended, and something that it started has not.
+    Ended,
+    /// Nothing is left of it. Its exit code, as shells say it; none when its guard was killed, and it with that.
+    Over(Option<u8>),
 }
 
 impl Child {
-    /// Starts it. Call it on the thread that lives as long as the program: the command is killed when that thread ends.
+    /// Starts it. It is killed, with everything that it started, when this program ends, and at `until` (of
+    /// `CLOCK_BOOTTIME`) unless [`Child::keep_until`] says otherwise before.
     ///
     /// # Errors
-    /// The system does not start this program once more. That the command itself is not there shows in its exit code.
-    pub(super) fn start(command: &[OsString], environment: &BTreeMap<&'static str, String>) -> io::Result<Child> {
+    /// The system does not start this program once more. That the command itself cannot be run shows in its exit code.
+    pub(super) fn start(
+        command: &[OsString],
+        environment: &BTreeMap<&'static str, String>,
+        until: Duration,
+    ) -> io::Result<Child> {
+        processes::adopt_orphans()?;
         let leads = !io::stdin().is_terminal();
-        let mut shim = tokio::process::Command::new(std::env::current_exe()?);
-        shim.arg(DIE_WITH_PARENT).arg(std::process::id().to_string()).arg("--").args(command);
-        shim.envs(environment).kill_on_drop(true);
-        if leads {
-            shim.process_group(0);
-        }
-        let inner = shim.spawn()?;
-        let pid = inner.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-        Ok(Child { inner, pid, leads })
+        let group = if leads { 0 } else { getpgrp().as_raw_nonzero().get() };
+        let (ours, theirs) = Leash::pair()?;
+        let guard = {
+            let mut guard = tokio::process::Command::new(THIS_PROGRAM);
+            guard.arg0(env!("CARGO_PKG_NAME")).arg(GUARD).arg(group.to_string()).args(command).envs(environment);
+            guard.stdin(theirs).process_group(0).spawn()?
+        };
+        // When the guard is gone already, its end tells.
+        let leash = Leash::hold(ours, &io::stdin(), until)?;
+        let guard_pid = guard.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        Ok(Child { guard, guard_pid, leash, is_leashed: true, pid: None, leads, said_refused: false })
     }
 
-    /// Waits for its end. Dropping the future loses nothing.
-    pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.inner.wait().await
+    /// Lets it live until then, of `CLOCK_BOOTTIME`.
+    pub(super) fn keep_until(&self, until: Duration) {
+        self.leash.until(until);
+    }
+
+    /// Waits for what becomes of it. Dropping the future loses nothing. After [`News::Over`] it says the same again.
+    ///
+    /// # Errors
+    /// The system does not tell about this program's children.
+    pub(super) async fn news(&mut self) -> io::Result<News> {
+        loop {
+            tokio::select! {
+                told = self.leash.next(), if self.is_leashed => match (told, self.pid) {
+                    (Some(pid), None) => self.pid = i32::try_from(pid).ok().and_then(Pid::from_raw),
+                    (Some(_code), Some(_)) => return Ok(News::Ended),
+                    (None, _) => self.is_leashed = false,
+                },
+                status = self.guard.wait() => {
+                    let code = status?.code().and_then(|code| u8::try_from(code).ok());
+                    if code.is_none() {
+                        self.kill_orphans().await?;
+                    }
+                    return Ok(News::Over(code));
+                }
+            }
+        }
+    }
+
+    /// Kills all that the guard left when it was killed itself.
+    async fn kill_orphans(&mut self) -> io::Result<()> {
+        loop {
+            match processes::reap()? {
+                Reaped::One(..) => {}
+                Reaped::NobodyLeft => return Ok(()),
+                Reaped::None => {
+                    self.end_all(Signal::KILL);
+                    tokio::time::sleep(KILL_PAUSE).await;
+                }
+            }
+        }
     }
 
     /// Hands on a signal that `run` got.
@@ -59,79 +122,18 @@ impl Child {
         }
     }
 
-    /// Sends a signal to it and to everything that it started.
-    pub(super) fn end_all(&self, signal: Signal) {
-        let Some(pid) = self.pid else { return };
-        if self.leads {
-            let _gone = kill_process_group(pid, signal);
-            return;
-        }
-        for descendant in descendants(pid) {
-            let _gone = kill_process(descendant, signal);
-        }
-        if self.inner.id().is_some() {
-            let _gone = kill_process(pid, signal);
+    /// Sends a signal to it and to everything that it started, wherever that moved to.
+    pub(super) fn end_all(&mut self, signal: Signal) {
+        let refused = self.left().signal(signal);
+        if !refused.is_empty() && !self.said_refused {
+            self.said_refused = true;
+            let them = refused.named();
+            out::note(&format!("warning: cannot end {them}: it runs as another user; it is waited for"));
         }
     }
-}
 
-/// The exit code that tells how a command ended, as shells say it.
-pub(super) fn code(status: ExitStatus) -> u8 {
-    match status.code() {
-        Some(code) => u8::try_from(code).unwrap_or(u8::MAX),
-        None => super::exit::of_signal(status.signal().unwrap_or(0)),
-    }
-}
-
-/// Every process that this one started, and what those started, as far as their parents still live.
-fn descendants(ancestor: Pid) -> Vec<Pid> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.take(PROCESSES_MAX).filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
-    let parents: BTreeMap<i32, i32> = pids.filter_map(|pid| Some((pid, parent_of(pid)?))).collect();
-    let ancestor = ancestor.as_raw_nonzero().get();
-    let descends = |pid: i32| {
-        let mut chain = std::iter::successors(Some(pid), |pid| parents.get(pid).copied()).skip(1).take(parents.len());
-        chain.any(|pid| pid == ancestor)
-    };
-    parents.keys().copied().filter(|pid| descends(*pid)).filter_map(Pid::from_raw).collect()
-}
-
-/// The parent, from `/proc/PID/stat`: the second field behind the name, which is in brackets and may hold anything.
-fn parent_of(pid: i32) -> Option<i32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_whitespace().nth(1)?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::{Duration, Instant};
-
-    #[test]
-    fn the_exit_code_is_the_commands_own() {
-        assert_eq!(code(ExitStatus::from_raw(7 << 8)), 7);
-        assert_eq!(code(ExitStatus::from_raw(255 << 8)), 255);
-        assert_eq!(code(ExitStatus::from_raw(15)), 143);
-    }
-
-    #[test]
-    fn descendants_are_found_however_deep() {
-        let mut shell = std::process::Command::new("sh")
-            .args(["-c", "(sleep 60 & sleep 60; :); :"])
-            .stderr(std::process::Stdio::null())
-            .spawn()
-            .expect("a shell");
-        let pid = Pid::from_child(&shell);
-        let deadline = Instant::now() + Duration::from_secs(10);
-        // The shell, a subshell, and two that sleep.
-        while descendants(pid).len() < 3 {
-            assert!(Instant::now() < deadline, "found {:?}", descendants(pid));
-            std::thread::yield_now();
-        }
-        for descendant in descendants(pid) {
-            kill_process(descendant, Signal::KILL).expect("killed");
-        }
-        shell.wait().expect("ended");
+    /// It and everything that it started, as far as it has not ended.
+    pub(super) fn left(&self) -> Descendants {
+        Descendants::of(getpid(), self.guard_pid)
     }
 }

@@ -81,9 +81,8 @@ async fn obtain(client: &Client, ask: &Ask, screen: &mut Option<Screen>) -> Wait
             (true, false) => HOLD,
         };
         let ask = Ask { patience_ms: millis(hold + MARGIN), ..ask.clone() };
-        let sent = boottime::now();
         let failure = match client.coordinator().ask(&ask, hold).await {
-            Ok(Answer::Granted(granted)) => return confirmed(client, granted.lease, sent).await,
+            Ok(Answer::Granted(granted)) => return confirmed(client, granted.lease).await,
             Ok(Answer::Refused(refusal)) => return Waited::No(refusal_text(&refusal, &ask)),
             Ok(Answer::Queued(place)) => {
                 show(screen, &place, &ask, !queued);
@@ -108,12 +107,10 @@ async fn obtain(client: &Client, ask: &Ask, screen: &mut Option<Screen>) -> Wait
     }
 }
 
-/// A grant may be as old as the ask that brought it: then it is renewed before anything begins.
-async fn confirmed(client: &Client, lease: Lease, sent: Duration) -> Waited {
+/// Renews the lease before anything begins: a grant may be as old as the ask that brought it, and the coordinator takes one
+/// back that its holder never answers.
+async fn confirmed(client: &Client, lease: Lease) -> Waited {
     let ttl = Duration::from_millis(lease.ttl_ms);
-    if boottime::now().saturating_sub(sent) < ttl / 10 {
-        return Waited::Held(Box::new(Held { lease, confirmed: sent }));
-    }
     let renew = Renew { holder: lease.holder.clone(), claim: lease.claim.clone(), step: None, note: String::new() };
     let sent = boottime::now();
     let answer = tokio::time::timeout(ttl / 2, client.coordinator().renew(&renew)).await;
