@@ -160,3 +160,39 @@ fn the_steps_are_told_in_their_order_with_and_without_force() {
     assert_eq!(steps(&[]), ["check", "ask", "depool", "drain", "begin", "restart", "verify", "repool"]);
     assert_eq!(steps(&["--force"]), ["check", "ask", "begin", "restart", "verify"]);
 }
+
+#[test]
+fn a_host_that_died_in_its_drain_is_shown_as_out_also_after_its_lease_was_released() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = LockServer::start(folder.path());
+    server.set("pool/p", "slots=1");
+    server.set("pool/p", "ttl=1s");
+    let balancer = Balancer::start();
+    let tuning = Tuning { drain: "4s", ..Tuning::default() };
+    let host = Host::new(folder.path(), "h2", &server, &balancer, &tuning);
+    let worker = host.work();
+    wait_for("the worker has joined", SOON, || {
+        (server.json(&["members"])["members"].as_array().map_or(0, Vec::len) == 1).then_some(())
+    });
+    assert!(server.must(&["members", "--out"]).contains("no member is out"));
+    server.must(&["announce", "web", "-m", "build"]);
+    wait_for("it drains, and that is shown", SOON, || {
+        server.must(&["members", "--out"]).contains("by Stagger, at drain, for web@1").then_some(())
+    });
+    drop(worker);
+    wait_for("it is lost, and nobody can tell", SOON, || {
+        server.must(&["members", "--out"]).contains("nobody can tell: its worker is down; lost at drain").then_some(())
+    });
+    assert!(balancer.is_out("h2"));
+    let why = server.must(&["why", "all"]);
+    assert!(why.contains("h2 lost"), "{why}");
+    server.must(&["release", "h2", "--reason", "it was looked at"]);
+    let out = server.must(&["members", "--out"]);
+    assert!(out.contains("h2") && out.contains("nobody can tell: its worker is down"), "{out}");
+    assert_eq!(server.json(&["members", "--out"])["members"][0]["presence"], "unknown");
+    let _worker = host.work();
+    wait_for("a new worker looked, and put it back", SOON, || {
+        server.must(&["members", "--out"]).contains("no member is out").then_some(())
+    });
+    assert!(!balancer.is_out("h2"));
+}

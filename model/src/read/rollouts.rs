@@ -55,7 +55,6 @@ impl State {
             note: lease.note.clone(),
             ms: millis(now.wall.since(lease.since.wall)),
         });
-        let scopes = [Scope::All, Scope::Service(rollout.name.service.clone()), Scope::Rollout(rollout.name.clone())];
         RolloutRow {
             name: rollout.name.clone(),
             state,
@@ -74,13 +73,34 @@ impl State {
             tally: rollout.tally,
             in_flight: in_flight.collect(),
             down,
-            pauses: scopes
-                .iter()
-                .filter_map(|scope| self.pauses.get(scope))
+            pauses: (self.pauses.values())
+                .filter(|pause| self.stops(&pause.scope, rollout))
                 .map(|pause| pause_row(pause, now))
                 .collect(),
             blocked: self.blocked(&purpose),
             exit_code: rollout.exit_code(state),
+        }
+    }
+
+    /// Whether a pause of this scope stops a rollout, or a host that is still to restart for it.
+    fn stops(&self, scope: &Scope, rollout: &Rollout) -> bool {
+        let is_left = |host: &Host| {
+            let target = self.targets.get(&rollout.name).and_then(|hosts| hosts.get(host));
+            target.is_some_and(|target| matches!(target.progress, Progress::Owes | Progress::Begun))
+        };
+        let restarts_under = |host: &Host, pool: &Pool| {
+            let pools = self.members.get(host).and_then(|member| member.services.get(&rollout.name.service));
+            pools.is_some_and(|pools| pools.contains(pool))
+        };
+        match scope {
+            Scope::All => true,
+            Scope::Service(service) => *service == rollout.name.service,
+            Scope::Rollout(name) => *name == rollout.name,
+            Scope::Host(host) => is_left(host),
+            Scope::Pool(pool) => {
+                let hosts = self.index.members.get(pool).into_iter().flatten();
+                hosts.into_iter().any(|host| restarts_under(host, pool) && is_left(host))
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use super::{Finding, ago, bad, cause, fine, lease_cause};
 use crate::apply::{hindrance, pause_of};
 use crate::lease::{Lease, LeaseState, Purpose, Ticket};
+use crate::member::{Member, Presence, Sighting};
 use crate::names::{Host, RolloutName, Scope, Service};
 use crate::request::RefusalKind;
 use crate::rollout::Progress;
@@ -55,14 +56,7 @@ impl State {
             for service in member.services.keys() {
                 findings.extend(self.why_owed(host, service, now));
             }
-            findings.extend(member.sightings.iter().filter(|seen| seen.presence != crate::member::Presence::In).map(
-                |seen| {
-                    let by = if seen.by_stagger { "taken out by Stagger" } else { "not by Stagger" };
-                    let how = format!("{} {} {}: {by}", seen.service, seen.presence, seen.balancer);
-                    let next = (!seen.by_stagger).then(|| format!("{host}$ stagger repool {}", seen.service));
-                    bad("balancer", how, vec![cause(seen.detail.clone(), next)])
-                },
-            ));
+            findings.extend(self.why_out(member, now));
         }
         if !self.members.contains_key(host) && ticket.is_none() && !self.leases.contains_key(&holder) {
             return (format!("{host} is not known here"), findings);
@@ -120,6 +114,31 @@ impl State {
             }
             Some(member) => fine("worker", format!("alive, version {}", member.version)),
         }
+    }
+
+    /// Which balancers a host is out of, by its last look, and whether something has happened since.
+    fn why_out(&self, member: &Member, now: Now) -> Vec<Finding> {
+        let host = &member.host;
+        let row = self.member_row(member, now);
+        let looked = row.looked_ms.map(|ms| format!(", looked {} ago", span(ms / 1000 * 1000))).unwrap_or_default();
+        let mut findings = Vec::new();
+        // A host at work is out by its lease, which is told above.
+        let is_at_work = row.lease == Some(LeaseState::Held) && !row.down && !row.because.is_empty();
+        if !row.because.is_empty() && !is_at_work {
+            let how = match row.presence {
+                Presence::Unknown => format!("nobody can tell: {}{looked}", row.because),
+                out => format!("{out}: {}{looked}", row.because),
+            };
+            findings.push(bad("balancer", how, Vec::new()));
+        }
+        let told = |seen: &&Sighting| seen.presence != Presence::In && !(is_at_work && seen.by_stagger);
+        findings.extend(member.sightings.iter().filter(told).map(|seen| {
+            let by = if seen.by_stagger { "taken out by Stagger" } else { "not by Stagger" };
+            let how = format!("{} {} {}: {by}{looked}", seen.service, seen.presence, seen.balancer);
+            let next = (!seen.by_stagger).then(|| format!("{host}$ stagger repool {}", seen.service));
+            bad("balancer", how, vec![cause(seen.detail.clone(), next)])
+        }));
+        findings
     }
 
     /// Whether a host owes the newest generation of a service.
