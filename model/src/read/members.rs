@@ -59,9 +59,9 @@ fn presence(member: &Member, lease: Option<&Lease>, now: Now) -> (Presence, Stri
         Some((lease, at)) if member.looked.is_none_or(|looked| looked.time < lease.since.time) => {
             (unless_out, format!("{} {at}, and it has not looked since", lease.state))
         }
-        Some(_) => (seen, String::new()),
         None if is_down => (unless_out, "its worker is down".to_owned()),
-        None => (seen, String::new()),
+        _ if member.looked.is_none() && seen == Presence::In => (Presence::Unknown, "it has not looked yet".to_owned()),
+        _ => (seen, String::new()),
     }
 }
 

@@ -254,9 +254,9 @@ fn why_a_host_is_out_of_a_balancer() {
         why(&world, "host/a"),
         [
             "a neither holds nor waits",
-            "- balancer: php out lb2: not by Stagger",
+            "- balancer: php out lb2: not by Stagger, looked 0s ago",
             "    DRAIN | a$ stagger repool php",
-            "- balancer: php out lb3: taken out by Stagger",
+            "- balancer: php out lb3: taken out by Stagger, looked 0s ago",
             "    DRAIN | ",
             "+ worker: alive, version 0.1.0",
         ]
@@ -558,7 +558,8 @@ fn a_host_without_a_balancer_is_out_of_none() {
     world.granted("a", "c1", &["p"]);
     at(&mut world, "a", "c1", Step::Restart);
     assert_eq!(presence(&world, "a").0, Presence::In);
-    world.joined(&World::join_request("b", "php", &["p"]));
+    world.joined(&model::request::Join { looked_ms: None, ..World::join_request("b", "php", &["p"]) });
+    assert_eq!(presence(&world, "b"), (Presence::Unknown, "it has not looked yet".into()));
     world.settle("a", "c1", Ending::Released);
     world.granted("b", "c2", &["p"]);
     at(&mut world, "b", "c2", Step::Restart);
@@ -576,7 +577,7 @@ fn the_age_of_a_look_grows_until_the_next() {
     assert_eq!(looked(&world), Some(1_500), "the same again, and no new look");
     world.joined(&seen_in("a", Some(0)));
     assert_eq!(looked(&world), Some(0));
-    world.joined(&World::join_request("a", "php", &["p"]));
+    world.joined(&model::request::Join { looked_ms: None, ..World::join_request("a", "php", &["p"]) });
     assert_eq!(looked(&world), None, "it says nothing any more");
 }
 
