@@ -196,3 +196,47 @@ fn a_host_that_died_in_its_drain_is_shown_as_out_also_after_its_lease_was_releas
     });
     assert!(!balancer.is_out("h2"));
 }
+
+#[test]
+fn a_name_is_taken_in_each_spelling_that_can_mean_one_thing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = LockServer::start(folder.path());
+    let balancer = Balancer::start();
+    let host = Host::new(folder.path(), "h1", &server, &balancer, &Tuning::default());
+    let none = said(&server, &["announce", "web", "-m", "too early"]);
+    assert!(none.0 == 1 && none.1.contains("no host has web"), "{none:?}");
+    let _worker = host.work();
+    wait_for("the worker has joined", SOON, || {
+        (server.json(&["members"])["members"].as_array().map_or(0, Vec::len) == 1).then_some(())
+    });
+    server.set("pool/web", "slots=1");
+    for (asked, code, expected) in [
+        (&["announce", "webb", "-m", "x"][..], 1, "error: no host has webb\nhint: did you mean service/web?"),
+        (&["announce", "web", "-m", "x", "--only", "host/nix"], 1, "no host or holder nix is known"),
+        (&["announce", "web", "-m", "x", "--only", "pool/web"], 1, "no host of pool/web has web"),
+        (&["announce", "web", "-m", " "], 1, "a message is missing"),
+        (&["pause", "web", "--reason", "r", "--for", "1h"], 1, "web can be pool/web or service/web"),
+        (&["pause", "h2", "--reason", "r", "--for", "1h"], 1, "did you mean host/h1?"),
+        (&["pause", "h1", "--reason", "until Bob calls", "--for", "1h"], 0, "host/h1 is paused for 1h"),
+        (&["pause", "h1", "--reason", "r", "--for", "1h"], 0, "by"),
+        (&["announce", "service/web", "-m", "x", "--only", "h1"], 0, "web@1"),
+        (&["why", "rollout/web@1"], 0, "host/h1 is paused"),
+        (&["resume", "web@1"], 1, "rollout/web@1 is neither paused nor halted"),
+        (&["abort", "rollout/web@1", "--reason", "r"], 0, "web@1 aborted"),
+        (&["abort", "web@9", "--reason", "r"], 1, "there is no web@9"),
+        (&["resume", "h2"], 1, "no h2 is paused"),
+        (&["resume", "h1"], 0, "host/h1 is no longer paused"),
+        (&["release", "host/h1", "--reason", "r"], 1, "h1 has no lease"),
+        (&["set", "web", "slots=2", "--reason", "r"], 1, "web can be pool/web or service/web"),
+        (&["set", "p", "slots=2", "--reason", "r"], 0, "pool/p slots"),
+        (&["why", "web@99"], 1, "there is no web@99"),
+        (&["leases", "nixhost"], 1, "no host or holder nixhost is known"),
+    ] {
+        let (ended, text) = said(&server, asked);
+        assert!(ended == code && text.contains(expected), "{asked:?} exits {ended}: {text}");
+    }
+    let replaced = said(&server, &["pause", "h1", "--reason", "until Bob calls", "--for", "1h"]);
+    assert_eq!(replaced.0, 0);
+    let (_, text) = said(&server, &["pause", "h1", "--reason", "r", "--for", "2h"]);
+    assert!(text.contains("it takes the place of") && text.contains("until Bob calls"), "{text}");
+}

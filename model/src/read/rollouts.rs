@@ -45,6 +45,13 @@ impl State {
         let owing = targets.into_iter().flat_map(BTreeMap::values).filter(|target| target.progress == Progress::Owes);
         let down: Vec<Host> = owing.filter(|target| is_down(&target.host)).map(|target| target.host.clone()).collect();
         let state = rollout.state(u32::try_from(down.len()).unwrap_or(u32::MAX));
+        let keeps = |host: &&Host| {
+            self.leases
+                .get(&(*host).clone().into())
+                .is_some_and(|lease| lease.failed.contains_key(&rollout.name.service))
+        };
+        let failed = targets.into_iter().flatten().filter(|(_, target)| target.progress == Progress::Failed);
+        let kept = failed.map(|(host, _)| host).filter(keeps);
         let reports = targets.into_iter().flat_map(BTreeMap::values).filter_map(|target| target.report.as_ref());
         let last_report = reports.map(|report| report.at).max();
         let purpose = Purpose::Rollout(rollout.name.clone());
@@ -73,6 +80,7 @@ impl State {
             tally: rollout.tally,
             in_flight: in_flight.collect(),
             down,
+            kept: kept.cloned().collect(),
             pauses: (self.pauses.values())
                 .filter(|pause| self.stops(&pause.scope, rollout))
                 .map(|pause| pause_row(pause, now))

@@ -169,7 +169,10 @@ pub struct RolloutRow {
     pub in_flight: Vec<FlightRow>,
     /// The targets that owe it and are down.
     pub down: Vec<Host>,
-    /// The pauses that stop it.
+    /// The targets that failed and keep their slot until they are well.
+    #[serde(default)]
+    pub kept: Vec<Host>,
+    /// The pauses that stop it: also of pools and hosts that it still has to restart.
     pub pauses: Vec<PauseRow>,
     /// The full pools that its hosts wait for.
     pub blocked: Vec<Blocked>,

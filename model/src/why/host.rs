@@ -26,12 +26,17 @@ impl State {
                 let (waited, left, place) =
                     row.queue.first().map_or((0, 0, 0), |row| (row.waited_ms, row.left_ms, row.place));
                 let pools: Vec<_> = ticket.pools.iter().map(ToString::to_string).collect();
+                let left = span(left / 1000 * 1000);
+                // A worker that gave up still owes it.
+                let then = match ticket.purpose {
+                    Purpose::Rollout(_) => format!("waits {left} more, then asks again"),
+                    Purpose::Restart(_) | Purpose::Run(_) => format!("gives up in {left}"),
+                };
                 format!(
-                    "{host} waits {} for {}, place {place} for {}; gives up in {}",
+                    "{host} waits {} for {}, place {place} for {}; {then}",
                     span(waited / 1000 * 1000),
                     ticket.purpose,
                     pools.join(" + "),
-                    span(left / 1000 * 1000)
                 )
             }
             (Some(lease), None) => {
@@ -77,12 +82,13 @@ impl State {
             findings.push(bad("order", why.value, Vec::new()));
         }
         if !crate::apply::listens(ticket, now.time) {
-            let next = format!("{}$ systemctl status stagger", ticket.holder);
-            findings.push(bad(
-                "listening",
-                "it has not asked lately; others go first",
-                vec![cause("its worker is silent", Some(next))],
-            ));
+            let holder = &ticket.holder;
+            let cause = match ticket.purpose {
+                Purpose::Run(_) => cause("its command is gone or stopped; its place is kept for a while", None),
+                Purpose::Rollout(_) => cause("its worker is silent", Some(format!("{holder}$ stagger worker"))),
+                Purpose::Restart(_) => cause("its restart by hand is gone or stopped", None),
+            };
+            findings.push(bad("listening", "it has not asked lately; others go first", vec![cause]));
         }
         findings
     }
@@ -103,14 +109,12 @@ impl State {
             ),
             Some(member) if member.is_down(now.time) => {
                 let how = format!("down, last heard of {} ago", ago(now, member.heard.wall));
-                let next = format!(
-                    "{host}$ systemctl start stagger; gone for good: stagger release {host} --forget --reason …"
-                );
+                let next = format!("{host}$ stagger worker; gone for good: stagger release {host} --forget --reason …");
                 bad("worker", how, vec![cause("its worker does not answer", Some(next))])
             }
             Some(member) if !member.trouble.is_empty() => {
-                let next = format!("{host}$ journalctl -u stagger -p warning");
-                bad("worker", "alive, and can restart nothing", vec![cause(member.trouble.clone(), Some(next))])
+                let what = format!("{}; its log says more", member.trouble);
+                bad("worker", "alive, and can restart nothing", vec![cause(what, None)])
             }
             Some(member) => fine("worker", format!("alive, version {}", member.version)),
         }
@@ -150,7 +154,20 @@ impl State {
             return Some(fine("rollout", format!("{name} is not for {host}")));
         };
         let row = self.rollout_row(self.rollouts.get(&name)?, now);
+        let holder = host.clone().into();
+        let lease = self.leases.get(&holder).filter(|lease| lease.purpose.service() == Some(service));
+        let idles = lease.is_none() && !self.tickets.contains_key(&holder);
         Some(match target.progress {
+            Progress::Owes if row.state.authorises() && idles && target.report.is_some() => {
+                let report = target.report.as_ref();
+                let gave_way = report.map(|report| format!("gave way {} ago: {}", ago(now, report.at), report.cause));
+                let again = cause(format!("{}; its worker asks again", gave_way.unwrap_or_default()), None);
+                bad("rollout", format!("{name} owes, {}", row.state), vec![again])
+            }
+            // What failed is being brought to its end, or tried again: nothing is to be typed.
+            Progress::Failed if lease.is_some_and(|lease| lease.state == LeaseState::Held) => {
+                fine("rollout", format!("{name} failed here, and {host} is at work on it"))
+            }
             Progress::Owes | Progress::Begun if row.state.authorises() => {
                 fine("rollout", format!("{name} {}, {}", target.progress, row.state))
             }

@@ -177,7 +177,7 @@ fn why_a_host_waits() {
     assert_eq!(
         why(&world, "host/late"),
         [
-            "late waits 1s for php@1, place 1 for p; gives up in 9m59s",
+            "late waits 1s for php@1, place 1 for p; waits 9m59s more, then asks again",
             "- p: 3 of 3 out   slots=3: set pool/p slots=3 by ann@ops1: test",
             "    run-7.ops1 lost 1s, counts 59m59s more, for run: test | stagger release run-7.ops1 --reason …",
             "    bad failed 3s at restart (exit 78), for php@1 | stagger release bad --reason …",
@@ -202,7 +202,10 @@ fn why_a_silent_or_younger_waiter_waits() {
     world.quiet("b", "cb");
     let said = why(&world, "host/b");
     assert!(said.contains(&"- listening: it has not asked lately; others go first".to_owned()), "{said:?}");
-    assert!(said.contains(&"    its worker is silent | b$ systemctl status stagger".to_owned()), "{said:?}");
+    assert!(
+        said.contains(&"    its command is gone or stopped; its place is kept for a while | ".to_owned()),
+        "{said:?}"
+    );
     world.pause("all", 60_000);
     let said = why(&world, "host/c");
     assert_eq!(
@@ -276,7 +279,7 @@ fn a_worker_in_trouble_says_why_and_says_when_it_is_over() {
         [
             "a neither holds nor waits",
             "- worker: alive, and can restart nothing",
-            "    a journal is damaged | a$ journalctl -u stagger -p warning",
+            "    a journal is damaged; its log says more | ",
         ]
     );
     let long = model::request::Join { trouble: "x".repeat(5_000), ..join.clone() };
@@ -294,7 +297,7 @@ fn a_worker_in_trouble_says_why_and_says_when_it_is_over() {
 #[test]
 fn why_a_pool_a_rollout_and_everything_stand_still() {
     let mut world = busy();
-    assert_eq!(why(&world, "pool/p")[0], "p: 3 of 3 out, 1 wait, 4 members");
+    assert_eq!(why(&world, "pool/p")[0], "p: 3 of 3 out, 1 waits, 4 members");
     assert_eq!(
         why(&world, "pool/idle"),
         ["idle: 0 of 1 out, 0 wait, 0 members", "+ idle: 0 of 1 out", "+ pauses: none"]
@@ -303,7 +306,7 @@ fn why_a_pool_a_rollout_and_everything_stand_still() {
         why(&world, "service/php"),
         [
             "php@1 is rolling: 0 ok, 1 failed, 3 left; by ann@ops1 3s ago: build 7",
-            "- p: 1 wait; 2 of 3 slots are kept",
+            "- p: 1 waits; 2 of 3 slots are kept",
             "    bad failed 3s at restart (exit 78), for php@1 | stagger release bad --reason …",
             "    run-7.ops1 lost 1s, counts 59m59s more, for run: test | stagger release run-7.ops1 --reason …",
             "+ rollout: rolling",
@@ -339,7 +342,7 @@ fn why_a_rollout_is_halted_expired_or_waits_for_hosts_that_are_down() {
     world.settle_with("a", "c1", Ending::Kept, Some(php), Some(failed("exit 78")));
     let said = why(&world, "all");
     assert!(said.contains(&"- php@1: halted".to_owned()), "{said:?}");
-    let cause = "    0s ago: failed hosts keep all 1 slots of p; last a failed: exit 78 | stagger resume rollout/php@1   or announce the fix";
+    let cause = "    0s ago: a failed host keeps the only slot of p; last a failed: exit 78 | stagger resume rollout/php@1   or announce the fix";
     assert!(said.contains(&cause.to_owned()), "{said:?}");
     let mut world = World::with_slots(1);
     world.join("a", "php", &["p"]);
@@ -419,7 +422,9 @@ fn everything_that_stands_in_the_way_is_named_and_nothing_else() {
     let mut world = World::with_slots(1);
     world.set("pool/q", Setting::Slots(Slots::Count(1)));
     world.granted("a", "ca", &["p"]);
-    assert_eq!(why(&world, "all"), ["nothing stands in the way of anything"], "a full pool that nobody waits for");
+    let said = why(&world, "all");
+    assert_eq!(said[0], "nothing stands in the way of anything; 1 is at work", "a full pool that nobody waits for");
+    assert_eq!(said[1..], ["+ at work: a held 0s, for run: test"]);
     world.queued("b", "cb", &["p"]);
     assert_eq!(why(&world, "all")[0], "one thing stands in the way");
     world.settle("b", "cb", Ending::Cancelled);
@@ -600,4 +605,81 @@ fn a_paused_pool_or_host_is_shown_at_the_rollout_that_it_stops() {
     let skipped = model::rollout::Report::plain(model::rollout::Outcome::Skipped);
     world.settle_with("a", "c1", Ending::Cancelled, Some(rollout_of("php", 1)), Some(skipped));
     assert_eq!(pauses(&world), [] as [&str; 0], "nobody is left whom they stop");
+}
+
+#[test]
+fn a_host_at_work_on_its_failure_is_shown_at_work_and_given_no_advice_that_cannot_work() {
+    let mut world = World::with_slots(1);
+    world.joined(&seen_in("a", Some(0)));
+    world.announce("php");
+    let php = rollout_of("php", 1);
+    world.ask_for("a", "c1", &["p"], &php);
+    world.begin("a", "c1");
+    world.later(30_000);
+    world.tick();
+    assert_eq!(world.lease("a").map(|lease| lease.state), Some(model::lease::LeaseState::Failed));
+    let note = "looks until 18:16:30 whether its restart happened";
+    let renew = Renew { holder: name("a"), claim: name("c1"), step: Some(Step::Restart), note: note.into() };
+    world.decide(&Request::Renew(renew));
+    let said = why(&world, "host/a");
+    let lease = format!("+ lease: a held 0s, restart, {note}, for php@1");
+    assert!(said.contains(&lease), "{said:?}");
+    assert!(said.contains(&"+ rollout: php@1 failed here, and a is at work on it".to_owned()), "{said:?}");
+    assert!(!said.iter().any(|line| line.contains("stagger restart")), "{said:?}");
+    let said = why(&world, "all");
+    assert!(said[0].ends_with("; 1 is at work"), "{said:?}");
+    assert!(said.contains(&format!("+ at work: a held 0s, restart, {note}, for php@1")), "{said:?}");
+    let row = world.state.read_rollouts(&about("rollout/php@1"), world.now).remove(0);
+    assert_eq!((row.state.to_string().as_str(), &row.kept[..]), ("done", &[name("a")][..]));
+    let said = why(&world, "rollout/php@1");
+    assert_eq!(said[1..3], ["- kept: 1 failed host keeps its slot".to_owned(), format!("    {} | ", &lease[9..])]);
+    world.settle("a", "c1", Ending::Released);
+    let row = world.state.read_rollouts(&about("rollout/php@1"), world.now).remove(0);
+    assert_eq!(row.kept, [], "it is well again");
+}
+
+#[test]
+fn a_host_that_gave_up_its_wait_says_so_and_that_it_asks_again() {
+    let mut world = World::with_slots(1);
+    world.joined(&seen_in("a", Some(0)));
+    world.announce("php");
+    let gave_way = model::rollout::Report {
+        cause: "waited 10m: 1 of 1 slots of p are taken".into(),
+        ..model::rollout::Report::plain(model::rollout::Outcome::Cancelled)
+    };
+    world.settle_with("a", "c1", Ending::Cancelled, Some(rollout_of("php", 1)), Some(gave_way));
+    world.later(4_000);
+    let said = why(&world, "host/a");
+    assert_eq!(
+        said[..3],
+        [
+            "a neither holds nor waits",
+            "- rollout: php@1 owes, announced",
+            "    gave way 4s ago: waited 10m: 1 of 1 slots of p are taken; its worker asks again | ",
+        ]
+    );
+    world.ask_for("a", "c2", &["p"], &rollout_of("php", 1));
+    assert!(why(&world, "host/a").contains(&"+ rollout: php@1 owes, announced".to_owned()));
+}
+
+#[test]
+fn what_is_stuck_or_lost_is_to_be_looked_at_before_it_is_released() {
+    let mut world = World::with_slots(1);
+    world.joined(&seen_in("a", Some(0)));
+    let restart = model::request::Ask { purpose: Purpose::Restart(name("php")), ..ask("a", "c1", &["p"]) };
+    world.ask(&restart);
+    at(&mut world, "a", "c1", Step::Drain);
+    world.later(30_000);
+    world.tick();
+    let lost = "look first: stagger members --out host/a; its worker brings it to its end: a$ stagger worker; else stagger release a --reason …";
+    let stuck = "look first: stagger members --out host/a; then a$ stagger restart php; else a$ stagger repool php; then stagger release a --reason …";
+    let advised = |world: &World| {
+        let findings = world.state.why(&name::<Scope>("host/a"), world.now).findings;
+        findings.into_iter().flat_map(|finding| finding.causes).find_map(|cause| cause.next)
+    };
+    assert_eq!(advised(&world).as_deref(), Some(lost), "lost");
+    world.renew("a", "c1");
+    let report = model::rollout::Report { stuck: true, ..failed("nobody can tell") };
+    world.settle_with("a", "c1", Ending::Kept, None, Some(report));
+    assert_eq!(advised(&world).as_deref(), Some(stuck), "stuck");
 }
