@@ -353,7 +353,7 @@ fn a_strict_budget_is_checked_at_begin_too() {
     }));
     assert_eq!(world.begin("h1", "ch1"), Begin::Go { generation: Some(2) });
     assert!(
-        matches!(world.begin("h2", "ch2"), Begin::Paused(why) if why == "php@2 is strict: 1 hosts in flight may still fail")
+        matches!(world.begin("h2", "ch2"), Begin::Paused(why) if why == "php@2 is strict: 1 host in flight may still fail")
     );
 }
 

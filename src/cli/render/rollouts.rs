@@ -72,7 +72,8 @@ fn terms(row: &RolloutRow) -> Option<String> {
     }
     if row.state.is_under_way() {
         let strict = if row.strict { ", those in flight counted" } else { "" };
-        terms.push(format!("halts at {} failures{strict}", row.max_failures));
+        let failures = super::text::count(row.max_failures as usize, "failure");
+        terms.push(format!("halts at {failures}{strict}"));
         terms.push(format!("expires in {}", span(row.expires_ms)));
     }
     (!terms.is_empty()).then(|| terms.join("; "))
