@@ -9,7 +9,7 @@ use super::out;
 use super::scope::Typed;
 use crate::config::nearest::distance;
 use model::lease::Lease;
-use model::names::{Pool, Scope, Service};
+use model::names::{Host, NameError, Pool, Scope, Service};
 use model::read::MemberRow;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -104,6 +104,35 @@ pub(crate) async fn the_one(client: &Client, typed: Typed) -> Result<Scope, Fail
             let known = names(client).await?;
             the_one_of(&name, &known)?.ok_or_else(|| nothing_named(&name, &known))
         }
+    }
+}
+
+/// What is to be looked at: a bare name is a host or a holder when there is one, else the only thing that has it. When nothing has it,
+/// a host, for whoever looks to refuse.
+///
+/// # Errors
+/// Several things have the name, and no host; they are then named. Or the coordinator cannot be asked.
+pub(crate) async fn looked_at(client: &Client, typed: Typed) -> Result<Scope, Failure> {
+    let name = match typed {
+        Typed::Scope(scope) => return Ok(scope),
+        Typed::Bare(name) => name,
+    };
+    let host: Host = name.parse().map_err(|error: NameError| Failure::usage(error.to_string(), "write host/NAME"))?;
+    let (host, known) = (Scope::Host(host), names(client).await?);
+    if known.contains(&host) {
+        return Ok(host);
+    }
+    Ok(the_one_of(&name, &known)?.unwrap_or(host))
+}
+
+/// As [`looked_at`], when something was typed.
+///
+/// # Errors
+/// As [`looked_at`].
+pub(crate) async fn looked_at_if(client: &Client, typed: Option<Typed>) -> Result<Option<Scope>, Failure> {
+    match typed {
+        Some(typed) => looked_at(client, typed).await.map(Some),
+        None => Ok(None),
     }
 }
 

@@ -1,9 +1,9 @@
 //! Scopes and names on the command line, in whichever spelling messages print them: `pool/app` or `app`, `rollout/web@3` or
-//! `web@3`, `host/mw1` or `mw1`. Owns how they are read; what a bare name means where something is changed, [`super::known`] says.
+//! `web@3`, `host/mw1` or `mw1`. Owns how they are read; what a bare name means, [`super::known`] says.
 
-use model::names::{Holder, NameError, RolloutName, Scope, Service};
+use model::names::{Holder, NameError, Pool, RolloutName, Scope, Service};
 
-/// A scope where something is changed: written whole, or a bare name, which may be that of a pool, a service or a host.
+/// A scope: written whole, or a bare name, which may be that of a pool, a service or a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Typed {
     /// Written whole; or `SERVICE@N`, which can only be a rollout.
@@ -24,25 +24,20 @@ pub(crate) fn typed(text: &str) -> Result<Typed, NameError> {
     }
 }
 
-/// A scope, or a bare name: `mw1331` is a host, `php-fpm@42` a rollout. Only for looking: a bare service would be read as a
-/// host, and what changes something must not guess.
-///
-/// # Errors
-/// It is neither.
-pub(crate) fn lenient(text: &str) -> Result<Scope, NameError> {
-    match text {
-        _ if text == "all" || text.contains('/') => text.parse(),
-        _ if text.contains('@') => text.parse().map(Scope::Rollout),
-        _ => text.parse().map(Scope::Host),
-    }
-}
-
 /// A rollout: `S@N` or `rollout/S@N`.
 ///
 /// # Errors
 /// It is neither.
 pub(crate) fn rollout(text: &str) -> Result<RolloutName, NameError> {
     text.strip_prefix("rollout/").unwrap_or(text).parse()
+}
+
+/// A pool: its name, or `pool/NAME`.
+///
+/// # Errors
+/// It is neither.
+pub(crate) fn pool(text: &str) -> Result<Pool, NameError> {
+    text.strip_prefix("pool/").unwrap_or(text).parse()
 }
 
 /// A holder: its name, or `host/NAME`.
@@ -66,18 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bare_name_is_a_host_and_one_with_an_at_a_rollout() {
-        for (text, scope) in
-            [("mw1331", "host/mw1331"), ("php-fpm@42", "rollout/php-fpm@42"), ("pool/a", "pool/a"), ("all", "all")]
-        {
-            assert_eq!(lenient(text).map(|scope| scope.to_string()), Ok(scope.to_owned()));
-        }
-        assert_eq!(lenient("pools/a"), Err(NameError::NoScope("pools/a".to_owned())));
-        assert!(lenient("a b").is_err() && lenient("").is_err() && lenient("a@b").is_err());
-    }
-
-    #[test]
-    fn where_something_is_changed_a_bare_name_stays_bare() {
+    fn a_bare_name_stays_bare() {
         let scope = |text: &str| Typed::Scope(text.parse().expect("a scope"));
         assert_eq!(typed("all"), Ok(scope("all")));
         assert_eq!(typed("pool/a"), Ok(scope("pool/a")));
@@ -93,6 +77,7 @@ mod tests {
         assert_eq!(rollout("web@3"), rollout("rollout/web@3"));
         assert_eq!(holder("host/mw1").map(|name| name.to_string()), Ok("mw1".to_owned()));
         assert_eq!(service("service/web"), service("web"));
+        assert_eq!(pool("pool/app"), pool("app"));
         assert!(rollout("pool/web@3").is_err() && holder("pool/mw1").is_err() && service("host/web").is_err());
     }
 }

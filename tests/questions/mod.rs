@@ -92,7 +92,7 @@ fn a_name_that_is_not_there_is_told_with_the_nearest_that_is() {
 
     for (asked, meant) in [
         (&["why", "host/mw1332"][..], "did you mean host/mw1331?"),
-        (&["why", "web"], "did you mean service/web?"),
+        (&["why", "wab"], "no host or holder wab is known"),
         (&["leases", "pool/app-eqiat"], "did you mean pool/app-eqiad?"),
         (&["pools", "app-eqiat"], "did you mean pool/app-eqiad?"),
         (&["members", "host/none"], "no host or holder none is known"),
@@ -230,6 +230,10 @@ fn a_name_is_taken_in_each_spelling_that_can_mean_one_thing() {
         (&["set", "web", "slots=2", "--reason", "r"], 1, "web can be pool/web or service/web"),
         (&["set", "p", "slots=2", "--reason", "r"], 0, "pool/p slots"),
         (&["why", "web@99"], 1, "there is no web@99"),
+        (&["why", "p"], 0, "p: 0 of 2 out"),
+        (&["why", "web"], 1, "web can be pool/web or service/web"),
+        (&["members", "h1"], 0, "h1"),
+        (&["pools", "pool/p"], 0, "slots"),
         (&["leases", "nixhost"], 1, "no host or holder nixhost is known"),
     ] {
         let (ended, text) = said(&server, asked);
