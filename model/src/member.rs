@@ -67,6 +67,9 @@ pub struct Member {
     pub metrics: Option<String>,
     /// What it last saw of itself at its balancers.
     pub sightings: Vec<Sighting>,
+    /// When it looked; nothing when that is not known.
+    #[serde(default)]
+    pub looked: Option<Now>,
     /// Why it can restart nothing until somebody helps; empty when it can.
     #[serde(default)]
     pub trouble: String,
@@ -123,6 +126,7 @@ mod tests {
             version: String::new(),
             metrics: None,
             sightings: Vec::new(),
+            looked: None,
             trouble: String::new(),
             joined: Now::default(),
             heard: Now::default(),

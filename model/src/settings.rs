@@ -206,6 +206,11 @@ impl fmt::Display for Setting {
     }
 }
 
+/// A number with what it counts, in one form for one and another for more: `1 host`, `2 hosts`.
+pub fn count(number: u32, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
+}
+
 /// A duration as people type it: `90s`, `1m30s`, `250ms`, `1h`; two units at most.
 pub fn span(ms: u64) -> String {
     const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];

@@ -25,6 +25,15 @@ pub struct Now {
     pub wall: Wall,
 }
 
+impl Now {
+    /// Both clocks so long ago. Saturates at their beginning.
+    #[must_use]
+    pub fn before(self, ago: Duration) -> Now {
+        let ms = millis(ago);
+        Now { time: Time(self.time.0.saturating_sub(ms)), wall: Wall(self.wall.0.saturating_sub(ms)) }
+    }
+}
+
 impl Time {
     /// This moment, `later` on. Saturates at the end of time.
     #[must_use]
@@ -59,6 +68,8 @@ mod tests {
         assert_eq!(Time(5).plus(Duration::from_millis(7)), Time(12));
         assert_eq!(Time(u64::MAX).plus(Duration::from_secs(1)), Time(u64::MAX));
         assert_eq!(Time(5).since(Time(9)), Duration::ZERO);
+        let now = Now { time: Time(5), wall: Wall(90) };
+        assert_eq!(now.before(Duration::from_millis(7)), Now { time: Time(0), wall: Wall(83) });
         assert_eq!(Time(9).since(Time(5)), Duration::from_millis(4));
         assert_eq!(Wall(9).since(Wall(5)), Duration::from_millis(4));
         assert_eq!(millis(Duration::MAX), u64::MAX);

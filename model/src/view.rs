@@ -59,10 +59,11 @@ impl Request {
                         Reads { services: [announce.service.clone()].into(), ..Reads::default() }
                     }
                     Act::Release { holder, .. } => of(holder),
-                    Act::Abort { .. } => Reads::default(),
-                    Act::Pause { .. } | Act::Resume { .. } | Act::Set { .. } | Act::Unset { .. } => {
-                        Reads { everything: true, ..Reads::default() }
-                    }
+                    Act::Abort { .. }
+                    | Act::Pause { .. }
+                    | Act::Resume { .. }
+                    | Act::Set { .. }
+                    | Act::Unset { .. } => Reads { everything: true, ..Reads::default() },
                 };
                 Reads { operation: Some(admin.operation.clone()), ..reads }
             }

@@ -97,8 +97,7 @@ fn lease_cause(lease: &Lease, now: Now) -> Cause {
             let stuck = if lease.is_stuck() { ", STUCK" } else { "" };
             let at = failure.and_then(|failure| failure.step).map(|step| format!(" at {step}")).unwrap_or_default();
             let text = failure.map(|failure| failure.cause.clone()).unwrap_or_default();
-            let next = format!("stagger release {holder} --reason …");
-            cause(format!("{holder} failed {since}{at}{stuck} ({text}), for {purpose}"), Some(next))
+            cause(format!("{holder} failed {since}{at}{stuck} ({text}), for {purpose}"), Some(release(lease)))
         }
         LeaseState::Lost => {
             let left = lease.lost_after_ms.map(|ms| {
@@ -106,8 +105,24 @@ fn lease_cause(lease: &Lease, now: Now) -> Cause {
                 format!("counts {} more", span(ms.saturating_sub(over) / 1000 * 1000))
             });
             let left = left.unwrap_or_else(|| "counts until released".to_owned());
-            let next = format!("stagger release {holder} --reason …");
-            cause(format!("{holder} lost {since}, {left}, for {purpose}"), Some(next))
+            cause(format!("{holder} lost {since}, {left}, for {purpose}"), Some(release(lease)))
         }
+    }
+}
+
+/// What frees the slot of a holder that does not free it by itself. Where nobody can tell what happened, or where the host is, a
+/// person looks first: a released host may still be out of its balancers, uncounted.
+fn release(lease: &Lease) -> String {
+    let holder = &lease.holder;
+    let release = format!("stagger release {holder} --reason …");
+    let look = format!("look first: stagger members --out host/{holder}");
+    match (lease.state, lease.failed.keys().next().or(lease.purpose.service())) {
+        (LeaseState::Lost, Some(_)) => {
+            format!("{look}; its worker brings it to its end: {holder}$ stagger worker; else {release}")
+        }
+        (_, Some(service)) if lease.is_stuck() => format!(
+            "{look}; then {holder}$ stagger restart {service}; else {holder}$ stagger repool {service}; then {release}"
+        ),
+        _ => release,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{changed, client};
+use super::{changed, client, scope};
 use model::names::RolloutName;
 use model::request::Act;
 
@@ -14,7 +14,7 @@ use model::request::Act;
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct AbortArgs {
     /// Which: SERVICE@N
-    #[arg(value_name = "S@N")]
+    #[arg(value_name = "S@N", value_parser = scope::rollout)]
     rollout: RolloutName,
     /// Why, for those who will wonder
     #[arg(long, value_name = "TEXT")]

@@ -2,9 +2,10 @@
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{client, exit, follow, known, out, render};
+use super::scope::Typed;
+use super::{client, exit, follow, known, out, render, scope};
 use crate::config::duration;
-use model::names::{Scope, Service};
+use model::names::Service;
 use model::request::{Act, Announce, Done};
 use model::time::millis;
 use serde_json::json;
@@ -13,12 +14,13 @@ use std::time::Duration;
 /// Announce a deploy
 ///
 /// Every host that has the service restarts it, as its lease allows. Hosts that are down, or join later, catch up until it
-/// expires. Prints the rollout's name. With --follow it stays to the end, and exits 5 when a host failed or is left.
+/// expires. A service that no host has is refused. Prints the rollout's name. With --follow it stays to the end, and exits 5 when a host failed or is left.
 ///
 /// Example: stagger announce php-fpm -m "wmf.12 to group1" --follow
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct AnnounceArgs {
     /// What restarts
+    #[arg(value_parser = scope::service)]
     service: Service,
     /// What is deployed, for people
     #[arg(short, long, value_name = "TEXT")]
@@ -27,8 +29,8 @@ pub(crate) struct AnnounceArgs {
     #[arg(long)]
     follow: bool,
     /// Only these parts of the fleet: pool/P, host/H, service/S
-    #[arg(long, value_name = "SCOPE", num_args = 1..)]
-    only: Vec<Scope>,
+    #[arg(long, value_name = "SCOPE", num_args = 1.., value_parser = scope::typed)]
+    only: Vec<Typed>,
     /// Restart whatever the hosts' checks say
     #[arg(long)]
     always: bool,
@@ -47,13 +49,15 @@ pub(crate) struct AnnounceArgs {
 pub(crate) async fn run(args: AnnounceArgs, context: &Context) -> Result<u8, Failure> {
     let client = context.client()?;
     let service = args.service.clone();
-    for scope in &args.only {
-        known::warn(&client, scope).await?;
+    let mut only = Vec::new();
+    for part in args.only {
+        only.push(known::the_one(&client, part).await?);
     }
+    known::must_be_for_somebody(&client, &service, &only).await?;
     let act = Act::Announce(Announce {
         service: args.service,
         message: args.message,
-        only: args.only,
+        only,
         always: args.always,
         supersede: args.supersede,
         max_failures: args.max_failures,
@@ -69,10 +73,7 @@ pub(crate) async fn run(args: AnnounceArgs, context: &Context) -> Result<u8, Fai
         false => out::result(&rollout.to_string())?,
     }
     if targets == 0 {
-        out::note(&format!(
-            "no live host that it could be for has {service}: nothing restarts now; hosts that join owe it"
-        ));
-        known::warn_of_service(&client, &service).await?;
+        out::note(&format!("no host has {service} any more: nothing restarts now; hosts that join owe it"));
         return Ok(exit::OK);
     }
     if args.follow {

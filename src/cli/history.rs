@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::context::Context;
 use super::failure::Failure;
+use super::scope::Typed;
 use super::{exit, known, out, render, scope};
 use crate::config::duration;
 use jiff::Timestamp;
@@ -23,9 +24,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Example: stagger history pool/app-eqiad --since 2h
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct HistoryArgs {
-    /// Only this: all, pool/P, service/S, host/H, rollout/S@N; a bare name is a host
-    #[arg(value_parser = scope::lenient)]
-    scope: Option<Scope>,
+    /// Only this: all, pool/P, service/S, host/H, rollout/S@N; a bare name is a host, else what alone has it
+    #[arg(value_parser = scope::typed)]
+    scope: Option<Typed>,
     /// As far back as this, such as 2h [default: the last 50 entries]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     since: Option<Duration>,
@@ -37,9 +38,10 @@ pub(crate) struct HistoryArgs {
 /// Shows it.
 pub(crate) async fn run(args: HistoryArgs, context: &Context) -> Result<u8, Failure> {
     let client = context.client()?;
+    let scope = known::looked_at_if(&client, args.scope).await?;
     let limit = if args.since.is_some() { ROWS_MAX } else { ENTRIES_SHOWN };
-    let mut entries = client.history(args.scope.clone(), None, limit).await?;
-    known::must_when_empty(&client, args.scope.as_ref(), entries.is_empty()).await?;
+    let mut entries = client.history(scope.clone(), None, limit).await?;
+    known::must_when_empty(&client, scope.as_ref(), entries.is_empty()).await?;
     let last = entries.last().map_or(0, |entry| entry.number);
     if let Some(since) = args.since {
         let since_ms =
@@ -48,7 +50,7 @@ pub(crate) async fn run(args: HistoryArgs, context: &Context) -> Result<u8, Fail
     }
     show(&entries, context)?;
     if args.follow {
-        return follow(&client, args.scope, last, context).await;
+        return follow(&client, scope, last, context).await;
     }
     Ok(exit::OK)
 }

@@ -6,9 +6,11 @@
 use super::client::Client;
 use super::failure::Failure;
 use super::out;
+use super::scope::Typed;
 use crate::config::nearest::distance;
 use model::lease::Lease;
-use model::names::{Pool, Scope, Service};
+use model::names::{Host, NameError, Pool, Scope, Service};
+use model::read::MemberRow;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -55,21 +57,104 @@ pub(crate) async fn warn(client: &Client, scope: &Scope) -> Result<(), Failure> 
     Ok(())
 }
 
-/// Offers the nearest services when one that was announced is on no host at all.
+/// Refuses a deploy that no host would restart for: its name is mistyped, or its workers have not joined yet.
 ///
 /// # Errors
-/// The coordinator cannot be asked.
-pub(crate) async fn warn_of_service(client: &Client, service: &Service) -> Result<(), Failure> {
+/// No member has the service, or none in these parts of the fleet; one of the parts is not there. Or the coordinator cannot be
+/// asked.
+pub(crate) async fn must_be_for_somebody(client: &Client, service: &Service, only: &[Scope]) -> Result<(), Failure> {
     let scope = Scope::Service(service.clone());
-    if !client.members(Some(scope.clone())).await?.is_empty() {
-        return Ok(());
+    let members = client.members(Some(scope.clone())).await?;
+    if members.is_empty() {
+        let near = nearest(client, &scope).await?;
+        return Err(Failure::Refused { why: format!("no host has {service}"), hint: meant(&near, &scope) });
     }
-    let mut near = nearest(client, &scope).await?;
-    near.retain(|near| matches!(near, Scope::Service(_)));
-    if !near.is_empty() {
-        out::note(&format!("hint: {}", meant(&near, &scope)));
+    for part in only {
+        must(client, part).await?;
+    }
+    if !only.is_empty() && !members.iter().any(|member| only.iter().any(|part| is_in(part, member, service))) {
+        let parts = only.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        return Err(Failure::Refused {
+            why: format!("no host of {parts} has {service}"),
+            hint: format!("those that have it: stagger members {scope}"),
+        });
     }
     Ok(())
+}
+
+/// Whether a member that has this service lies in a part of the fleet.
+fn is_in(part: &Scope, member: &MemberRow, service: &Service) -> bool {
+    match part {
+        Scope::All => true,
+        Scope::Pool(pool) => member.services.get(service).is_some_and(|pools| pools.contains(pool)),
+        Scope::Service(name) => name == service,
+        Scope::Host(host) => *host == member.host,
+        Scope::Rollout(_) => false,
+    }
+}
+
+/// What was typed, when only one thing of that name is there.
+///
+/// # Errors
+/// A bare name is that of nothing, or of several things, which are then named. Or the coordinator cannot be asked.
+pub(crate) async fn the_one(client: &Client, typed: Typed) -> Result<Scope, Failure> {
+    match typed {
+        Typed::Scope(scope) => Ok(scope),
+        Typed::Bare(name) => {
+            let known = names(client).await?;
+            the_one_of(&name, &known)?.ok_or_else(|| nothing_named(&name, &known))
+        }
+    }
+}
+
+/// What is to be looked at: a bare name is a host or a holder when there is one, else the only thing that has it. When nothing has it,
+/// a host, for whoever looks to refuse.
+///
+/// # Errors
+/// Several things have the name, and no host; they are then named. Or the coordinator cannot be asked.
+pub(crate) async fn looked_at(client: &Client, typed: Typed) -> Result<Scope, Failure> {
+    let name = match typed {
+        Typed::Scope(scope) => return Ok(scope),
+        Typed::Bare(name) => name,
+    };
+    let host: Host = name.parse().map_err(|error: NameError| Failure::usage(error.to_string(), "write host/NAME"))?;
+    let (host, known) = (Scope::Host(host), names(client).await?);
+    if known.contains(&host) {
+        return Ok(host);
+    }
+    Ok(the_one_of(&name, &known)?.unwrap_or(host))
+}
+
+/// As [`looked_at`], when something was typed.
+///
+/// # Errors
+/// As [`looked_at`].
+pub(crate) async fn looked_at_if(client: &Client, typed: Option<Typed>) -> Result<Option<Scope>, Failure> {
+    match typed {
+        Some(typed) => looked_at(client, typed).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// The only one of these that is named so; nothing when none is.
+///
+/// # Errors
+/// Several are, which are then named.
+pub(crate) fn the_one_of(name: &str, known: &[Scope]) -> Result<Option<Scope>, Failure> {
+    let named: Vec<&Scope> = known.iter().filter(|scope| scope.to_string().split('/').nth(1) == Some(name)).collect();
+    if let [] | [_] = named[..] {
+        return Ok(named.first().copied().cloned());
+    }
+    let named = named.iter().map(ToString::to_string).collect::<Vec<_>>().join(" or ");
+    Err(Failure::Refused { why: format!("{name} can be {named}"), hint: "write which of them".to_owned() })
+}
+
+fn nothing_named(name: &str, known: &[Scope]) -> Failure {
+    let kinds = ["pool", "service", "host"].iter().filter_map(|kind| format!("{kind}/{name}").parse().ok());
+    let near: BTreeSet<Scope> = kinds.flat_map(|wanted: Scope| offered(&wanted, known)).collect();
+    let near: Vec<Scope> = near.into_iter().take(OFFERED_MAX).collect();
+    let why = format!("no pool, service or host {name} is known");
+    Failure::Refused { why, hint: meant(&near, &Scope::All) }
 }
 
 /// Says so when a lease is the very first of a pool that no host belongs to: its name may be mistyped. Takes a moment at most,
@@ -214,6 +299,23 @@ mod tests {
         assert!(near("host/elsewhere", &known).is_empty());
         let many = ["host/a1", "host/a2", "host/a3", "host/a4"];
         assert_eq!(near("host/a5", &many).len(), OFFERED_MAX);
+    }
+
+    #[test]
+    fn a_bare_name_is_what_alone_has_it() {
+        let known = scopes(&["pool/web", "service/web", "service/api", "host/mw1"]);
+        let one = |name: &str| {
+            the_one_of(name, &known).map(|one| one.map(|one| one.to_string())).map_err(|failure| failure.render())
+        };
+        assert_eq!(one("api"), Ok(Some("service/api".to_owned())));
+        assert_eq!(one("mw1"), Ok(Some("host/mw1".to_owned())));
+        let several = "error: web can be pool/web or service/web\nhint: write which of them";
+        assert_eq!(one("web"), Err(several.to_owned()));
+        let none = nothing_named("mw2", &known).render();
+        assert!(
+            none.starts_with("error: no pool, service or host mw2 is known\nhint: did you mean host/mw1?"),
+            "{none}"
+        );
     }
 
     #[test]

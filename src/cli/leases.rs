@@ -2,9 +2,9 @@
 
 use super::context::Context;
 use super::failure::Failure;
+use super::scope::Typed;
 use super::{exit, known, out, render, scope};
 use model::lease::LeaseState;
-use model::names::Scope;
 use model::read::Leases;
 
 /// Show who holds a lease, and who waits for one
@@ -14,9 +14,9 @@ use model::read::Leases;
 /// Example: stagger leases pool/app-eqiad
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct LeasesArgs {
-    /// Only this: all, pool/P, service/S, host/H, rollout/S@N; a bare name is a host
-    #[arg(value_parser = scope::lenient)]
-    scope: Option<Scope>,
+    /// Only this: all, pool/P, service/S, host/H, rollout/S@N; a bare name is a host, else what alone has it
+    #[arg(value_parser = scope::typed)]
+    scope: Option<Typed>,
     /// Only holders in this state, or only waiters
     #[arg(long, value_enum, value_name = "STATE")]
     state: Option<State>,
@@ -35,9 +35,10 @@ enum State {
 /// Shows them.
 pub(crate) async fn run(args: LeasesArgs, context: &Context) -> Result<u8, Failure> {
     let client = context.client()?;
-    let mut leases = client.leases(args.scope.clone()).await?;
+    let scope = known::looked_at_if(&client, args.scope).await?;
+    let mut leases = client.leases(scope.clone()).await?;
     let is_empty = leases.leases.is_empty() && leases.queue.is_empty();
-    known::must_when_empty(&client, args.scope.as_ref(), is_empty).await?;
+    known::must_when_empty(&client, scope.as_ref(), is_empty).await?;
     if let Some(state) = args.state {
         keep(&mut leases, state);
     }

@@ -2,9 +2,9 @@
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{changed, client, known};
+use super::scope::Typed;
+use super::{changed, client, known, scope};
 use crate::config::duration;
-use model::names::Scope;
 use model::request::Act;
 use model::time::millis;
 use std::time::Duration;
@@ -17,8 +17,9 @@ use std::time::Duration;
 /// Example: stagger pause pool/app-eqiad --reason "switch is being replaced" --for 2h
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct PauseArgs {
-    /// What stands still: all, pool/P, service/S, host/H or rollout/S@N
-    scope: Scope,
+    /// What stands still: all, pool/P, service/S, host/H or rollout/S@N; a bare name when only one thing has it
+    #[arg(value_parser = scope::typed)]
+    scope: Typed,
     /// Why, for those who will wonder
     #[arg(long, value_name = "TEXT")]
     reason: String,
@@ -29,9 +30,10 @@ pub(crate) struct PauseArgs {
 
 /// Pauses it.
 pub(crate) async fn run(args: PauseArgs, context: &Context) -> Result<u8, Failure> {
-    let act = Act::Pause { scope: args.scope.clone(), reason: args.reason, for_ms: millis(args.lasting) };
     let client = context.client()?;
-    known::warn(&client, &args.scope).await?;
+    let scope = known::the_one(&client, args.scope).await?;
+    known::warn(&client, &scope).await?;
+    let act = Act::Pause { scope, reason: args.reason, for_ms: millis(args.lasting) };
     let done = client.admin("pause", act).await?;
     changed(&client::did(done)?, context)
 }

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{exit, known, out, render};
+use super::{exit, known, out, render, scope};
 use model::names::{Pool, Scope};
 use serde_json::json;
 
@@ -14,6 +14,7 @@ use serde_json::json;
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct PoolsArgs {
     /// Only this pool, in full
+    #[arg(value_parser = scope::pool)]
     pool: Option<Pool>,
 }
 

@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{changed, client};
+use super::{changed, client, scope};
 use model::names::Holder;
 use model::request::Act;
 
@@ -15,6 +15,7 @@ use model::request::Act;
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ReleaseArgs {
     /// Whose: a host, or a name given to `run`
+    #[arg(value_parser = scope::holder)]
     holder: Holder,
     /// Why, for those who will wonder
     #[arg(long, value_name = "TEXT")]

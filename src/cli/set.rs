@@ -4,7 +4,8 @@
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{changed, client, known};
+use super::scope::Typed;
+use super::{changed, client, known, scope};
 use crate::config::duration;
 use model::names::Scope;
 use model::request::Act;
@@ -22,8 +23,9 @@ use std::time::Duration;
 /// Example: stagger set pool/app-eqiad slots=5% --reason "peak hours" --for 2h
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct SetArgs {
-    /// Where: all, pool/P or service/S
-    scope: Scope,
+    /// Where: all, pool/P or service/S; a bare name when only one thing has it
+    #[arg(value_parser = scope::typed)]
+    scope: Typed,
     /// Which, and to what; `KEY=` takes it back
     #[arg(value_name = "KEY=VALUE")]
     setting: String,
@@ -40,9 +42,9 @@ pub(crate) struct SetArgs {
 
 /// Sets it.
 pub(crate) async fn run(args: SetArgs, context: &Context) -> Result<u8, Failure> {
-    let scope = args.scope.clone();
-    let act = act(args)?;
     let client = context.client()?;
+    let scope = known::the_one(&client, args.scope.clone()).await?;
+    let act = act(args, scope.clone())?;
     if matches!(act, Act::Set { .. }) {
         known::warn(&client, &scope).await?;
     }
@@ -50,8 +52,8 @@ pub(crate) async fn run(args: SetArgs, context: &Context) -> Result<u8, Failure>
     changed(&client::did(done)?, context)
 }
 
-fn act(args: SetArgs) -> Result<Act, Failure> {
-    let SetArgs { scope, setting, reason, lasting, unset } = args;
+fn act(args: SetArgs, scope: Scope) -> Result<Act, Failure> {
+    let SetArgs { scope: _, setting, reason, lasting, unset } = args;
     let (key, value) = setting.split_once('=').map_or((setting.as_str(), None), |(key, value)| (key, Some(value)));
     let kind = kind(key)?;
     match value {
@@ -108,8 +110,9 @@ mod tests {
     use super::*;
 
     fn typed(scope: &str, setting: &str, unset: bool) -> Result<Act, Failure> {
-        let scope = scope.parse().expect("a scope");
-        act(SetArgs { scope, setting: setting.to_owned(), reason: "r".to_owned(), lasting: None, unset })
+        let scope: Scope = scope.parse().expect("a scope");
+        let typed = Typed::Scope(scope.clone());
+        act(SetArgs { scope: typed, setting: setting.to_owned(), reason: "r".to_owned(), lasting: None, unset }, scope)
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::context::Context;
 use super::failure::Failure;
+use super::scope::Typed;
 use super::{exit, known, out, render, scope};
 use model::names::Scope;
 
@@ -12,18 +13,18 @@ use model::names::Scope;
 /// Example: stagger why mw1331
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct WhyArgs {
-    /// About this: all, pool/P, service/S, host/H, rollout/S@N; a bare name is a host [default: this host]
-    #[arg(value_parser = scope::lenient)]
-    scope: Option<Scope>,
+    /// About this: all, pool/P, service/S, host/H, rollout/S@N; a bare name is a host, else what alone has it [default: this host]
+    #[arg(value_parser = scope::typed)]
+    scope: Option<Typed>,
 }
 
 /// Explains it.
 pub(crate) async fn run(args: WhyArgs, context: &Context) -> Result<u8, Failure> {
+    let client = context.client()?;
     let scope = match args.scope {
-        Some(scope) => scope,
+        Some(typed) => known::looked_at(&client, typed).await?,
         None => Scope::Host(context.host()?),
     };
-    let client = context.client()?;
     known::must(&client, &scope).await?;
     let why = client.why(&scope).await?;
     match context.globals.json {

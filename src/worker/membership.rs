@@ -13,7 +13,7 @@ use model::lease::TEXT_BYTES_MAX;
 use model::member::{Presence, SIGHTINGS_PER_MEMBER_MAX, Sighting, TOKENS_PER_MEMBER_MAX};
 use model::names::{Host, Id, Pool, RolloutName, Token};
 use model::request::{Join, Joined, Quiet, Welcome};
-use model::time::Time;
+use model::time::{Time, millis};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -90,6 +90,7 @@ impl Membership {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             metrics,
             sightings: Vec::new(),
+            looked_ms: None,
             highest: BTreeMap::new(),
             trouble: String::new(),
             // The coordinator adds what it holds the call for.
@@ -146,7 +147,7 @@ impl Membership {
             (None, 0) => Duration::ZERO,
             (None, tries) => RETRY.saturating_mul(1 << (tries - 1).min(8)).min(RETRY_MAX),
         };
-        let (shop, mut join, seen) = (shop.clone(), self.join.clone(), self.seen.clone());
+        let (shop, mut join, seen, looked) = (shop.clone(), self.join.clone(), self.seen.clone(), self.looked);
         async move {
             if !pause.is_zero() {
                 crate::probe::pause::jittered(pause).await;
@@ -159,6 +160,7 @@ impl Membership {
                 join.sightings.clear();
                 join.trouble.clear();
             }
+            join.looked_ms = looked.filter(|_| !is_bare).map(|looked| millis(clock::now().since(looked)));
             let answer = shop.coordinator.join(&join, seen.as_deref(), HOLD).await;
             Call { around, answer }
         }

@@ -92,7 +92,7 @@ fn a_name_that_is_not_there_is_told_with_the_nearest_that_is() {
 
     for (asked, meant) in [
         (&["why", "host/mw1332"][..], "did you mean host/mw1331?"),
-        (&["why", "web"], "did you mean service/web?"),
+        (&["why", "wab"], "no host or holder wab is known"),
         (&["leases", "pool/app-eqiat"], "did you mean pool/app-eqiad?"),
         (&["pools", "app-eqiat"], "did you mean pool/app-eqiad?"),
         (&["members", "host/none"], "no host or holder none is known"),
@@ -159,4 +159,88 @@ fn the_steps_are_told_in_their_order_with_and_without_force() {
     };
     assert_eq!(steps(&[]), ["check", "ask", "depool", "drain", "begin", "restart", "verify", "repool"]);
     assert_eq!(steps(&["--force"]), ["check", "ask", "begin", "restart", "verify"]);
+}
+
+#[test]
+fn a_host_that_died_in_its_drain_is_shown_as_out_also_after_its_lease_was_released() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = LockServer::start(folder.path());
+    server.set("pool/p", "slots=1");
+    server.set("pool/p", "ttl=1s");
+    let balancer = Balancer::start();
+    let tuning = Tuning { drain: "4s", ..Tuning::default() };
+    let host = Host::new(folder.path(), "h2", &server, &balancer, &tuning);
+    let worker = host.work();
+    wait_for("the worker has joined", SOON, || {
+        (server.json(&["members"])["members"].as_array().map_or(0, Vec::len) == 1).then_some(())
+    });
+    assert!(server.must(&["members", "--out"]).contains("no member is out"));
+    server.must(&["announce", "web", "-m", "build"]);
+    wait_for("it drains, and that is shown", SOON, || {
+        server.must(&["members", "--out"]).contains("by Stagger, at drain, for web@1").then_some(())
+    });
+    drop(worker);
+    wait_for("it is lost, and nobody can tell", SOON, || {
+        server.must(&["members", "--out"]).contains("nobody can tell: its worker is down; lost at drain").then_some(())
+    });
+    assert!(balancer.is_out("h2"));
+    let why = server.must(&["why", "all"]);
+    assert!(why.contains("h2 lost"), "{why}");
+    server.must(&["release", "h2", "--reason", "it was looked at"]);
+    let out = server.must(&["members", "--out"]);
+    assert!(out.contains("h2") && out.contains("nobody can tell: its worker is down"), "{out}");
+    assert_eq!(server.json(&["members", "--out"])["members"][0]["presence"], "unknown");
+    let _worker = host.work();
+    wait_for("a new worker looked, and put it back", SOON, || {
+        server.must(&["members", "--out"]).contains("no member is out").then_some(())
+    });
+    assert!(!balancer.is_out("h2"));
+}
+
+#[test]
+fn a_name_is_taken_in_each_spelling_that_can_mean_one_thing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = LockServer::start(folder.path());
+    let balancer = Balancer::start();
+    let host = Host::new(folder.path(), "h1", &server, &balancer, &Tuning::default());
+    let none = said(&server, &["announce", "web", "-m", "too early"]);
+    assert!(none.0 == 1 && none.1.contains("no host has web"), "{none:?}");
+    let _worker = host.work();
+    wait_for("the worker has joined", SOON, || {
+        (server.json(&["members"])["members"].as_array().map_or(0, Vec::len) == 1).then_some(())
+    });
+    server.set("pool/web", "slots=1");
+    for (asked, code, expected) in [
+        (&["announce", "webb", "-m", "x"][..], 1, "error: no host has webb\nhint: did you mean service/web?"),
+        (&["announce", "web", "-m", "x", "--only", "host/nix"], 1, "no host or holder nix is known"),
+        (&["announce", "web", "-m", "x", "--only", "pool/web"], 1, "no host of pool/web has web"),
+        (&["announce", "web", "-m", " "], 1, "a message is missing"),
+        (&["pause", "web", "--reason", "r", "--for", "1h"], 1, "web can be pool/web or service/web"),
+        (&["pause", "h2", "--reason", "r", "--for", "1h"], 1, "did you mean host/h1?"),
+        (&["pause", "h1", "--reason", "until Bob calls", "--for", "1h"], 0, "host/h1 is paused for 1h"),
+        (&["pause", "h1", "--reason", "r", "--for", "1h"], 0, "by"),
+        (&["announce", "service/web", "-m", "x", "--only", "h1"], 0, "web@1"),
+        (&["why", "rollout/web@1"], 0, "host/h1 is paused"),
+        (&["resume", "web@1"], 1, "rollout/web@1 is neither paused nor halted"),
+        (&["abort", "rollout/web@1", "--reason", "r"], 0, "web@1 aborted"),
+        (&["abort", "web@9", "--reason", "r"], 1, "there is no web@9"),
+        (&["resume", "h2"], 1, "no h2 is paused"),
+        (&["resume", "h1"], 0, "host/h1 is no longer paused"),
+        (&["release", "host/h1", "--reason", "r"], 1, "h1 has no lease"),
+        (&["set", "web", "slots=2", "--reason", "r"], 1, "web can be pool/web or service/web"),
+        (&["set", "p", "slots=2", "--reason", "r"], 0, "pool/p slots"),
+        (&["why", "web@99"], 1, "there is no web@99"),
+        (&["why", "p"], 0, "p: 0 of 2 out"),
+        (&["why", "web"], 1, "web can be pool/web or service/web"),
+        (&["members", "h1"], 0, "h1"),
+        (&["pools", "pool/p"], 0, "slots"),
+        (&["leases", "nixhost"], 1, "no host or holder nixhost is known"),
+    ] {
+        let (ended, text) = said(&server, asked);
+        assert!(ended == code && text.contains(expected), "{asked:?} exits {ended}: {text}");
+    }
+    let replaced = said(&server, &["pause", "h1", "--reason", "until Bob calls", "--for", "1h"]);
+    assert_eq!(replaced.0, 0);
+    let (_, text) = said(&server, &["pause", "h1", "--reason", "r", "--for", "2h"]);
+    assert!(text.contains("it takes the place of") && text.contains("until Bob calls"), "{text}");
 }

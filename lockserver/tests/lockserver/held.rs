@@ -22,6 +22,7 @@ fn join(host: &str, session: &str) -> Join {
         version: "0.1.0".into(),
         metrics: None,
         sightings: Vec::new(),
+        looked_ms: None,
         highest: Default::default(),
         trouble: String::new(),
         patience_ms: 0,

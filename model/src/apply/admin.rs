@@ -4,12 +4,13 @@ use crate::apply::Draft;
 use crate::apply::announce::announce;
 use crate::change::{Change, Operation};
 use crate::history::EntryKind;
-use crate::lease::{LeaseState, TEXT_BYTES_MAX};
+use crate::lease::{Lease, LeaseState, Purpose, TEXT_BYTES_MAX};
 use crate::member::Pause;
 use crate::names::{Holder, RolloutName, Scope};
 use crate::request::{Act, Admin, Done};
 use crate::rollout::{Ended, Progress, Rollout};
-use crate::settings::{Override, SPAN_MS_MAX, Setting, SettingKind, span};
+use crate::settings::{Override, SPAN_MS_MAX, Setting, SettingKind, count, span};
+use crate::time::millis;
 use std::time::Duration;
 
 pub(crate) fn admin(draft: &mut Draft<'_>, admin: &Admin) -> Done {
@@ -60,6 +61,9 @@ fn invalid(admin: &Admin) -> Option<Done> {
         Act::Abort { reason, .. } | Act::Release { reason, .. } | Act::Unset { reason, .. } => (Some(reason), None),
     };
     if text.is_some_and(|text| text.trim().is_empty()) {
+        if matches!(admin.act, Act::Announce(_)) {
+            return Some(refused("a message is missing", "say what is deployed"));
+        }
         return Some(refused("a reason is missing", "say why, for those who will wonder"));
     }
     if text.is_some_and(|text| text.len() > TEXT_BYTES_MAX) || admin.by.len() > TEXT_BYTES_MAX {
@@ -84,28 +88,43 @@ fn abort(draft: &mut Draft<'_>, admin: &Admin, name: &RolloutName, reason: &str)
     draft.push(Change::RolloutMoved(Rollout { ended: Some(ended), ..rollout.clone() }));
     draft.note(&admin.by, EntryKind::Aborted, vec![Scope::Rollout(name.clone())], format!("{name}: {reason}"));
     draft.nudges.everyone = true;
+    // Whoever has a lease is in flight; only those that have begun their restart finish it.
+    let purpose = Purpose::Rollout(name.clone());
+    let waver = |lease: &&Lease| lease.purpose == purpose && lease.state == LeaseState::Held && !lease.has_begun;
+    let put_back = u32::try_from(draft.view.leases().filter(waver).count()).unwrap_or(u32::MAX).min(tally.owes);
+    let back = match put_back {
+        0 => String::new(),
+        1 => "1 that has not begun its restart is put back, ".to_owned(),
+        more => format!("{more} that have not begun their restart are put back, "),
+    };
     did(format!(
-        "{name} aborted: {} done, {} in flight will finish, {} left as they are",
+        "{name} aborted: {} done, {} will finish, {back}{} left as they are",
         tally.ok + tally.skipped + tally.failed,
-        tally.begun,
-        tally.owes
+        count(tally.begun, "that has begun", "that have begun"),
+        tally.owes - put_back
     ))
 }
 
 fn pause(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope, reason: &str, for_ms: u64) -> Done {
     let now = draft.now;
+    let before = draft.view.pause(scope);
     let pause = Pause {
         scope: scope.clone(),
         by: admin.by.clone(),
         reason: reason.to_owned(),
-        since: draft.view.pause(scope).map_or(now, |before| before.since),
+        since: before.map_or(now, |before| before.since),
         until: now.time.plus(Duration::from_millis(for_ms)),
     };
     draft.push(Change::Paused(pause));
     draft.note(&admin.by, EntryKind::Paused, vec![scope.clone()], format!("{scope} for {}: {reason}", span(for_ms)));
     draft.nudges.everyone = true;
     let begun = draft.view.leases().filter(|lease| lease.has_begun && lease.state == LeaseState::Held).count();
-    did(format!("{scope} is paused for {}; nothing new begins, {begun} that have begun finish", span(for_ms)))
+    let finish = count(u32::try_from(begun).unwrap_or(u32::MAX), "that has begun finishes", "that have begun finish");
+    let before = before.map(|before| {
+        let left = span(millis(before.until.since(now.time)) / 1000 * 1000);
+        format!("; it takes the place of {left} by {}: {}", before.by, before.reason)
+    });
+    did(format!("{scope} is paused for {}; nothing new begins, {finish}{}", span(for_ms), before.unwrap_or_default()))
 }
 
 fn resume(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope) -> Done {
@@ -121,10 +140,9 @@ fn resume(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope) -> Done {
             return refused(format!("{name} has expired"), format!("stagger announce {} -m …", name.service));
         }
         let forgiven = rollout.tally.failed;
-        what.push(format!(
-            "{name} goes on; {forgiven} failed hosts are forgiven, {} more halt it again",
-            rollout.max_failures
-        ));
+        let hosts = count(forgiven, "failed host is", "failed hosts are");
+        let more = count(rollout.max_failures, "more halts", "more halt");
+        what.push(format!("{name} goes on; {hosts} forgiven, {more} it again"));
         draft.push(Change::RolloutMoved(Rollout { halted: None, forgiven, ..rollout.clone() }));
     }
     if what.is_empty() {
@@ -153,6 +171,9 @@ fn release(draft: &mut Draft<'_>, admin: &Admin, holder: &Holder, reason: &str, 
         let why = format!("{holder} still renews its lease, for {}", lease.purpose);
         return refused(why, "wait for it; or release it with --live, and it may be out of service uncounted");
     }
+    if lease.is_none() && ticket.is_some() && !forget {
+        return refused(format!("{holder} has no lease, it waits for one"), format!("stagger why host/{holder}"));
+    }
     if lease.is_none() && ticket.is_none() && !(forget && member.is_some()) {
         return refused(format!("{holder} has no lease"), "stagger leases");
     }
@@ -173,7 +194,11 @@ fn release(draft: &mut Draft<'_>, admin: &Admin, holder: &Holder, reason: &str, 
     } else {
         draft.note(&admin.by, EntryKind::Released, scopes, format!("{holder}: {reason}"));
     }
-    let slots = if freed.is_empty() { "no slots".to_owned() } else { format!("a slot each of {}", freed.join(", ")) };
+    let slots = match &freed[..] {
+        [] => "no slot".to_owned(),
+        [pool] => format!("a slot of {pool}"),
+        pools => format!("a slot each of {}", pools.join(", ")),
+    };
     did(format!("{holder} released: {slots} freed{}", if forget { ", and the host is forgotten" } else { "" }))
 }
 

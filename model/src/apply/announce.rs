@@ -7,7 +7,7 @@ use crate::history::EntryKind;
 use crate::names::{Host, RolloutName, Scope};
 use crate::request::{Admin, Announce, Done};
 use crate::rollout::{Ended, Progress, Rollout, RolloutState, Tally, Target};
-use crate::settings::{SPAN_MS_MAX, Setting};
+use crate::settings::{SPAN_MS_MAX, Setting, count};
 use crate::time::{Time, millis};
 use crate::view::View;
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub(crate) fn announce(draft: &mut Draft<'_>, admin: &Admin, announce: &Announce
     );
     let targets = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
     let expires_ms = announce.expires_ms.unwrap_or(rules.expires_ms);
-    let text = format!("{name} for {targets} hosts: {}", announce.message);
+    let text = format!("{name} for {}: {}", count(targets, "host", "hosts"), announce.message);
     draft.note(
         &admin.by,
         EntryKind::Announced,

@@ -8,6 +8,7 @@ use crate::names::{Generation, Holder, Host, RolloutName};
 use crate::request::{Begin, BeginAsk, Refusal, RefusalKind};
 use crate::rollout::{Progress, Rollout, Target};
 use crate::sequence::Step;
+use crate::settings::count;
 use crate::view::View;
 
 /// Whether a purpose still authorises a restart, and under which name: a newer generation takes an older one's place.
@@ -109,7 +110,10 @@ fn over_budget(rollout: &Rollout, own: Option<&Target>) -> Option<Begin> {
     let own_begun = u32::from(own.is_some_and(|target| target.progress == Progress::Begun));
     let others = rollout.tally.begun - own_begun.min(rollout.tally.begun);
     if rollout.strict && others >= rollout.budget_left() {
-        return Some(Begin::Paused(format!("{name} is strict: {others} hosts in flight may still fail")));
+        return Some(Begin::Paused(format!(
+            "{name} is strict: {} in flight may still fail",
+            count(others, "host", "hosts")
+        )));
     }
     None
 }

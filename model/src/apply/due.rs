@@ -10,6 +10,7 @@ use crate::lease::{Failure, Lease, LeaseState, Purpose, Ticket};
 use crate::member::Member;
 use crate::names::{RolloutName, Scope};
 use crate::rollout::{Outcome, Progress, Report, Rollout};
+use crate::settings::count;
 use crate::time::{Now, Time};
 use crate::view::View;
 use std::time::Duration;
@@ -87,7 +88,12 @@ fn rollout(draft: &mut Draft<'_>) -> bool {
     let (name, left) = (&rollout.name, rollout.tally.owes + rollout.tally.begun);
     if left > 0 {
         let scopes = vec![Scope::Rollout(name.clone()), Scope::Service(name.service.clone())];
-        draft.note("stagger", EntryKind::Expired, scopes, format!("{name}: its time is over, and {left} hosts owe it"));
+        draft.note(
+            "stagger",
+            EntryKind::Expired,
+            scopes,
+            format!("{name}: its time is over, and {} it", count(left, "host owes", "hosts owe")),
+        );
         draft.nudges.everyone = true;
     }
     draft.push(Change::RolloutMoved(Rollout { expired: true, ..rollout.clone() }));

@@ -6,7 +6,7 @@ use crate::apply::due::withdraw;
 use crate::change::Change;
 use crate::history::EntryKind;
 use crate::lease::{Purpose, TEXT_BYTES_MAX};
-use crate::member::{Member, SERVICES_PER_MEMBER_MAX, SIGHTINGS_PER_MEMBER_MAX, TOKENS_PER_MEMBER_MAX};
+use crate::member::{Member, SERVICES_PER_MEMBER_MAX, SIGHTINGS_PER_MEMBER_MAX, Sighting, TOKENS_PER_MEMBER_MAX};
 use crate::names::{Holder, Host, Scope, Service};
 use crate::request::{Join, Joined, Owed, Quiet, Welcome};
 use crate::rollout::{Progress, Rollout, Target, head};
@@ -23,20 +23,24 @@ pub(crate) fn join(draft: &mut Draft<'_>, join: &Join) -> Joined {
         let since_ms = crate::time::millis(now.wall.since(old.joined.wall));
         return Joined::Duplicate { since_ms, version: old.version.clone() };
     }
+    let sightings: Vec<Sighting> = join.sightings.iter().take(SIGHTINGS_PER_MEMBER_MAX).cloned().collect();
+    // A call that says nothing of a look repeats what the last one saw.
+    let repeated = old.filter(|old| old.sightings == sightings).and_then(|old| old.looked);
     let member = Member {
         host: join.host.clone(),
         session: join.session.clone(),
         services: join.services.iter().take(SERVICES_PER_MEMBER_MAX).map(|(s, p)| (s.clone(), p.clone())).collect(),
         version: head(&join.version, TEXT_BYTES_MAX).to_owned(),
         metrics: join.metrics.as_deref().map(|at| head(at, TEXT_BYTES_MAX).to_owned()),
-        sightings: join.sightings.iter().take(SIGHTINGS_PER_MEMBER_MAX).cloned().collect(),
+        looked: join.looked_ms.map(|ms| now.before(Duration::from_millis(ms))).or(repeated),
+        sightings,
         trouble: head(&join.trouble, TEXT_BYTES_MAX).to_owned(),
         joined: old.map_or(now, |old| old.joined),
         heard: now,
         live_until: now.time.plus(Duration::from_millis(join.patience_ms.min(crate::apply::ask::PATIENCE_MS_MAX))),
     };
     let is_news = old.is_none_or(|old| {
-        let heard_alike = Member { heard: old.heard, live_until: old.live_until, ..member.clone() };
+        let heard_alike = Member { heard: old.heard, live_until: old.live_until, looked: old.looked, ..member.clone() };
         heard_alike != *old
     });
     if old.is_none() {

@@ -8,6 +8,7 @@ use crate::lease::{Failure, Lease, LeaseState, Purpose, TEXT_BYTES_MAX, Ticket};
 use crate::names::{RolloutName, Scope};
 use crate::request::{Ending, Settle, Settled};
 use crate::rollout::{Outcome, Progress, Report, Rollout, head};
+use crate::settings::count;
 use crate::time::Now;
 use crate::view::View;
 use std::time::Duration;
@@ -164,7 +165,10 @@ pub(crate) fn filled_by_failures(view: &View<'_>, lease: &Lease, kept: bool) -> 
         let failed = u32::try_from(failed_others(pool)).unwrap_or(u32::MAX).saturating_add(u32::from(kept));
         kept && failed >= view.slots(pool)
     })?;
-    Some(format!("failed hosts keep all {} slots of {full}", view.slots(full)))
+    Some(match view.slots(full) {
+        1 => format!("a failed host keeps the only slot of {full}"),
+        slots => format!("failed hosts keep all {slots} slots of {full}"),
+    })
 }
 
 /// Halts a rollout whose failures have used up its budget, or fill a pool.
@@ -175,8 +179,9 @@ pub(crate) fn halt_if_spent(
     host: crate::names::Host,
     last: &str,
 ) {
-    let spent = (rollout.budget_left() == 0)
-        .then(|| format!("{} hosts failed, and max_failures is {}", rollout.tally.failed, rollout.max_failures));
+    let spent = (rollout.budget_left() == 0).then(|| {
+        format!("{} failed, and max_failures is {}", count(rollout.tally.failed, "host", "hosts"), rollout.max_failures)
+    });
     let left = rollout.tally.owes + rollout.tally.begun > 0;
     let is_newest = draft.view.generation(&rollout.name.service) == rollout.name.generation;
     if let Some(cause) = spent.or(pool_filled).filter(|_| left && is_newest) {

@@ -1,8 +1,10 @@
-//! The members, and what they last saw of themselves.
+//! The members, what they last saw of themselves, and whether that can still be believed.
 
 use super::{MemberRow, Page, Selection, page};
-use crate::member::Member;
+use crate::lease::{Lease, LeaseState};
+use crate::member::{Member, Presence};
 use crate::names::Scope;
+use crate::sequence::Step;
 use crate::state::State;
 use crate::time::{Now, millis};
 
@@ -16,7 +18,14 @@ impl State {
             Some(Scope::Pool(pool)) => member.pools().contains(pool),
             Some(Scope::Rollout(name)) => self.targets.get(name).is_some_and(|hosts| hosts.contains_key(&member.host)),
         };
-        let row = |member: &Member| MemberRow {
+        let rows = self.members.values().filter(|member| about(member));
+        page(rows.map(|member| (member.host.to_string(), self.member_row(member, now))), select)
+    }
+
+    pub(crate) fn member_row(&self, member: &Member, now: Now) -> MemberRow {
+        let lease = self.leases.get(&member.host.clone().into());
+        let (presence, because) = presence(member, lease, now);
+        MemberRow {
             host: member.host.clone(),
             down: member.is_down(now.time),
             heard_ms: millis(now.wall.since(member.heard.wall)),
@@ -24,11 +33,63 @@ impl State {
             services: member.services.clone(),
             metrics: member.metrics.clone(),
             sightings: member.sightings.clone(),
+            looked_ms: member.looked.map(|looked| millis(now.wall.since(looked.wall))),
+            presence,
+            because,
             trouble: member.trouble.clone(),
-            lease: self.leases.get(&member.host.clone().into()).map(|lease| lease.state),
-        };
-        let rows =
-            self.members.values().filter(|member| about(member)).map(|member| (member.host.to_string(), row(member)));
-        page(rows, select)
+            lease: lease.map(|lease| lease.state),
+        }
+    }
+}
+
+/// Whether a member is in rotation everywhere, and what else than its last look says so. What it saw is believed only while its
+/// worker is there, and nothing was done under its lease since.
+fn presence(member: &Member, lease: Option<&Lease>, now: Now) -> (Presence, String) {
+    let seen = seen(member);
+    let is_down = member.is_down(now.time);
+    let at_work = lease.and_then(|lease| Some((lease, out_at(lease)?)));
+    let unless_out = if seen == Presence::Out { Presence::Out } else { Presence::Unknown };
+    match at_work {
+        // It looks only when it is idle, so what it saw was before. Without a balancer there is nothing to be out of.
+        Some((lease, _)) if lease.state == LeaseState::Held && !is_down && has_none(member) => (seen, String::new()),
+        Some((lease, at)) if lease.state == LeaseState::Held && !is_down => {
+            (Presence::Out, format!("by Stagger, {at}, for {}", lease.purpose))
+        }
+        Some((lease, at)) if is_down => (unless_out, format!("its worker is down; {} {at}", lease.state)),
+        Some((lease, at)) if member.looked.is_none_or(|looked| looked.time < lease.since.time) => {
+            (unless_out, format!("{} {at}, and it has not looked since", lease.state))
+        }
+        None if is_down => (unless_out, "its worker is down".to_owned()),
+        _ if member.looked.is_none() && seen == Presence::In => (Presence::Unknown, "it has not looked yet".to_owned()),
+        _ => (seen, String::new()),
+    }
+}
+
+/// What a member saw when it last looked, the worst of it.
+fn seen(member: &Member) -> Presence {
+    let all = || member.sightings.iter().map(|seen| seen.presence);
+    if all().any(|presence| presence == Presence::Out) {
+        return Presence::Out;
+    }
+    if all().any(|presence| presence == Presence::Unknown) { Presence::Unknown } else { Presence::In }
+}
+
+/// Whether it looked, and has no balancer.
+fn has_none(member: &Member) -> bool {
+    member.looked.is_some() && member.sightings.is_empty()
+}
+
+/// Where a lease stands, when its host may be out of a balancer by it: from depool on, or nobody can tell. Under a lease of which
+/// no step is known nothing was done, unless it failed.
+fn out_at(lease: &Lease) -> Option<String> {
+    let failed_at = lease.failed.values().next().and_then(|failure| failure.step);
+    let step = lease.step.or(failed_at);
+    match step {
+        // It is back before its lease ends.
+        Some(Step::Settle) if lease.state == LeaseState::Held => None,
+        Some(step) if step >= Step::Depool => Some(format!("at {step}")),
+        Some(_) => None,
+        None if lease.state == LeaseState::Failed => Some("at an unknown step".to_owned()),
+        None => None,
     }
 }

@@ -45,6 +45,13 @@ impl State {
         let owing = targets.into_iter().flat_map(BTreeMap::values).filter(|target| target.progress == Progress::Owes);
         let down: Vec<Host> = owing.filter(|target| is_down(&target.host)).map(|target| target.host.clone()).collect();
         let state = rollout.state(u32::try_from(down.len()).unwrap_or(u32::MAX));
+        let keeps = |host: &&Host| {
+            self.leases
+                .get(&(*host).clone().into())
+                .is_some_and(|lease| lease.failed.contains_key(&rollout.name.service))
+        };
+        let failed = targets.into_iter().flatten().filter(|(_, target)| target.progress == Progress::Failed);
+        let kept = failed.map(|(host, _)| host).filter(keeps);
         let reports = targets.into_iter().flat_map(BTreeMap::values).filter_map(|target| target.report.as_ref());
         let last_report = reports.map(|report| report.at).max();
         let purpose = Purpose::Rollout(rollout.name.clone());
@@ -55,7 +62,6 @@ impl State {
             note: lease.note.clone(),
             ms: millis(now.wall.since(lease.since.wall)),
         });
-        let scopes = [Scope::All, Scope::Service(rollout.name.service.clone()), Scope::Rollout(rollout.name.clone())];
         RolloutRow {
             name: rollout.name.clone(),
             state,
@@ -74,13 +80,35 @@ impl State {
             tally: rollout.tally,
             in_flight: in_flight.collect(),
             down,
-            pauses: scopes
-                .iter()
-                .filter_map(|scope| self.pauses.get(scope))
+            kept: kept.cloned().collect(),
+            pauses: (self.pauses.values())
+                .filter(|pause| self.stops(&pause.scope, rollout))
                 .map(|pause| pause_row(pause, now))
                 .collect(),
             blocked: self.blocked(&purpose),
             exit_code: rollout.exit_code(state),
+        }
+    }
+
+    /// Whether a pause of this scope stops a rollout, or a host that is still to restart for it.
+    fn stops(&self, scope: &Scope, rollout: &Rollout) -> bool {
+        let is_left = |host: &Host| {
+            let target = self.targets.get(&rollout.name).and_then(|hosts| hosts.get(host));
+            target.is_some_and(|target| matches!(target.progress, Progress::Owes | Progress::Begun))
+        };
+        let restarts_under = |host: &Host, pool: &Pool| {
+            let pools = self.members.get(host).and_then(|member| member.services.get(&rollout.name.service));
+            pools.is_some_and(|pools| pools.contains(pool))
+        };
+        match scope {
+            Scope::All => true,
+            Scope::Service(service) => *service == rollout.name.service,
+            Scope::Rollout(name) => *name == rollout.name,
+            Scope::Host(host) => is_left(host),
+            Scope::Pool(pool) => {
+                let hosts = self.index.members.get(pool).into_iter().flatten();
+                hosts.into_iter().any(|host| restarts_under(host, pool) && is_left(host))
+            }
         }
     }
 

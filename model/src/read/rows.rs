@@ -1,7 +1,7 @@
 //! The rows that can be looked at; they are also what travels over HTTP. Never decides anything.
 
 use crate::lease::{Lease, LeaseState, Purpose};
-use crate::member::Sighting;
+use crate::member::{Presence, Sighting};
 use crate::names::{Holder, Host, Pool, RolloutName, Scope, Service, Token};
 use crate::request::Refusal;
 use crate::rollout::{Ended, Halted, RolloutState, Tally, Target};
@@ -111,11 +111,25 @@ pub struct MemberRow {
     pub metrics: Option<String>,
     /// What it last saw of itself at its balancers.
     pub sightings: Vec<Sighting>,
+    /// When it looked, in milliseconds before now; nothing when that is not known.
+    #[serde(default)]
+    pub looked_ms: Option<u64>,
+    /// Whether it is in rotation everywhere: by what it saw, its lease, and whether it is down.
+    #[serde(default = "unknown")]
+    pub presence: Presence,
+    /// What else than its look says so; empty when the look tells all.
+    #[serde(default)]
+    pub because: String,
     /// Why it can restart nothing until somebody helps; empty when it can.
     #[serde(default)]
     pub trouble: String,
     /// How its lease stands, when it has one.
     pub lease: Option<LeaseState>,
+}
+
+/// What holds when nothing is said: never yes, and never no.
+fn unknown() -> Presence {
+    Presence::Unknown
 }
 
 /// A rollout, to be looked at.
@@ -155,7 +169,10 @@ pub struct RolloutRow {
     pub in_flight: Vec<FlightRow>,
     /// The targets that owe it and are down.
     pub down: Vec<Host>,
-    /// The pauses that stop it.
+    /// The targets that failed and keep their slot until they are well.
+    #[serde(default)]
+    pub kept: Vec<Host>,
+    /// The pauses that stop it: also of pools and hosts that it still has to restart.
     pub pauses: Vec<PauseRow>,
     /// The full pools that its hosts wait for.
     pub blocked: Vec<Blocked>,

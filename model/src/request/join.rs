@@ -23,6 +23,9 @@ pub struct Join {
     pub metrics: Option<String>,
     /// What it sees of itself at its balancers.
     pub sightings: Vec<Sighting>,
+    /// How long ago it looked, in milliseconds; nothing when it has not.
+    #[serde(default)]
+    pub looked_ms: Option<u64>,
     /// The highest token that it was ever granted, by pool: a coordinator restored from an old copy grants none again.
     #[serde(default)]
     pub highest: BTreeMap<Pool, Token>,

@@ -1,8 +1,11 @@
 //! What stands in anybody's way.
 
-use super::{Finding, bad, cause, fine};
+use super::{Finding, bad, cause, fine, lease_cause};
+use crate::apply::HOLDERS_NAMED_MAX;
+use crate::lease::LeaseState;
 use crate::names::RolloutName;
 use crate::rollout::RolloutState;
+use crate::settings::count;
 use crate::state::State;
 use crate::time::Now;
 
@@ -28,20 +31,35 @@ impl State {
                 findings.push(fine(name.to_string(), row.state.to_string()));
             }
         }
+        findings.extend(self.at_work(now));
         let down = self.members.values().filter(|member| member.is_down(now.time)).count();
+        let down = u32::try_from(down).unwrap_or(u32::MAX);
         if down > 0 {
             findings.push(bad(
                 "members",
-                format!("{down} are down"),
+                count(down, "is down", "are down"),
                 vec![cause("", Some("stagger members --down".to_owned()))],
             ));
         }
         let hinder = findings.iter().filter(|finding| !finding.ok).count();
+        let held = self.leases.values().filter(|lease| lease.state == LeaseState::Held).count();
         let headline = match hinder {
+            0 if held > 0 => {
+                let held = count(u32::try_from(held).unwrap_or(u32::MAX), "is at work", "are at work");
+                format!("nothing stands in the way of anything; {held}")
+            }
             0 => "nothing stands in the way of anything".to_owned(),
             1 => "one thing stands in the way".to_owned(),
             _ => format!("{hinder} things stand in the way"),
         };
         (headline, findings)
+    }
+
+    /// Who is at work, those for longest first, each with its step and what it says of it.
+    fn at_work(&self, now: Now) -> Vec<Finding> {
+        let mut held: Vec<_> = self.leases.values().filter(|lease| lease.state == LeaseState::Held).collect();
+        held.sort_by_key(|lease| lease.since);
+        held.truncate(HOLDERS_NAMED_MAX);
+        held.into_iter().map(|lease| fine("at work", lease_cause(lease, now).what)).collect()
     }
 }

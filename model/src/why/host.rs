@@ -3,6 +3,7 @@
 use super::{Finding, ago, bad, cause, fine, lease_cause};
 use crate::apply::{hindrance, pause_of};
 use crate::lease::{Lease, LeaseState, Purpose, Ticket};
+use crate::member::{Member, Presence, Sighting};
 use crate::names::{Host, RolloutName, Scope, Service};
 use crate::request::RefusalKind;
 use crate::rollout::Progress;
@@ -25,12 +26,17 @@ impl State {
                 let (waited, left, place) =
                     row.queue.first().map_or((0, 0, 0), |row| (row.waited_ms, row.left_ms, row.place));
                 let pools: Vec<_> = ticket.pools.iter().map(ToString::to_string).collect();
+                let left = span(left / 1000 * 1000);
+                // A worker that gave up still owes it.
+                let then = match ticket.purpose {
+                    Purpose::Rollout(_) => format!("waits {left} more, then asks again"),
+                    Purpose::Restart(_) | Purpose::Run(_) => format!("gives up in {left}"),
+                };
                 format!(
-                    "{host} waits {} for {}, place {place} for {}; gives up in {}",
+                    "{host} waits {} for {}, place {place} for {}; {then}",
                     span(waited / 1000 * 1000),
                     ticket.purpose,
                     pools.join(" + "),
-                    span(left / 1000 * 1000)
                 )
             }
             (Some(lease), None) => {
@@ -55,14 +61,7 @@ impl State {
             for service in member.services.keys() {
                 findings.extend(self.why_owed(host, service, now));
             }
-            findings.extend(member.sightings.iter().filter(|seen| seen.presence != crate::member::Presence::In).map(
-                |seen| {
-                    let by = if seen.by_stagger { "taken out by Stagger" } else { "not by Stagger" };
-                    let how = format!("{} {} {}: {by}", seen.service, seen.presence, seen.balancer);
-                    let next = (!seen.by_stagger).then(|| format!("{host}$ stagger repool {}", seen.service));
-                    bad("balancer", how, vec![cause(seen.detail.clone(), next)])
-                },
-            ));
+            findings.extend(self.why_out(member, now));
         }
         if !self.members.contains_key(host) && ticket.is_none() && !self.leases.contains_key(&holder) {
             return (format!("{host} is not known here"), findings);
@@ -83,12 +82,13 @@ impl State {
             findings.push(bad("order", why.value, Vec::new()));
         }
         if !crate::apply::listens(ticket, now.time) {
-            let next = format!("{}$ systemctl status stagger", ticket.holder);
-            findings.push(bad(
-                "listening",
-                "it has not asked lately; others go first",
-                vec![cause("its worker is silent", Some(next))],
-            ));
+            let holder = &ticket.holder;
+            let cause = match ticket.purpose {
+                Purpose::Run(_) => cause("its command is gone or stopped; its place is kept for a while", None),
+                Purpose::Rollout(_) => cause("its worker is silent", Some(format!("{holder}$ stagger worker"))),
+                Purpose::Restart(_) => cause("its restart by hand is gone or stopped", None),
+            };
+            findings.push(bad("listening", "it has not asked lately; others go first", vec![cause]));
         }
         findings
     }
@@ -109,17 +109,40 @@ impl State {
             ),
             Some(member) if member.is_down(now.time) => {
                 let how = format!("down, last heard of {} ago", ago(now, member.heard.wall));
-                let next = format!(
-                    "{host}$ systemctl start stagger; gone for good: stagger release {host} --forget --reason …"
-                );
+                let next = format!("{host}$ stagger worker; gone for good: stagger release {host} --forget --reason …");
                 bad("worker", how, vec![cause("its worker does not answer", Some(next))])
             }
             Some(member) if !member.trouble.is_empty() => {
-                let next = format!("{host}$ journalctl -u stagger -p warning");
-                bad("worker", "alive, and can restart nothing", vec![cause(member.trouble.clone(), Some(next))])
+                let what = format!("{}; its log says more", member.trouble);
+                bad("worker", "alive, and can restart nothing", vec![cause(what, None)])
             }
             Some(member) => fine("worker", format!("alive, version {}", member.version)),
         }
+    }
+
+    /// Which balancers a host is out of, by its last look, and whether something has happened since.
+    fn why_out(&self, member: &Member, now: Now) -> Vec<Finding> {
+        let host = &member.host;
+        let row = self.member_row(member, now);
+        let looked = row.looked_ms.map(|ms| format!(", looked {} ago", span(ms / 1000 * 1000))).unwrap_or_default();
+        let mut findings = Vec::new();
+        // A host at work is out by its lease, which is told above.
+        let is_at_work = row.lease == Some(LeaseState::Held) && !row.down && !row.because.is_empty();
+        if !row.because.is_empty() && !is_at_work {
+            let how = match row.presence {
+                Presence::Unknown => format!("nobody can tell: {}{looked}", row.because),
+                out => format!("{out}: {}{looked}", row.because),
+            };
+            findings.push(bad("balancer", how, Vec::new()));
+        }
+        let told = |seen: &&Sighting| seen.presence != Presence::In && !(is_at_work && seen.by_stagger);
+        findings.extend(member.sightings.iter().filter(told).map(|seen| {
+            let by = if seen.by_stagger { "taken out by Stagger" } else { "not by Stagger" };
+            let how = format!("{} {} {}: {by}{looked}", seen.service, seen.presence, seen.balancer);
+            let next = (!seen.by_stagger).then(|| format!("{host}$ stagger repool {}", seen.service));
+            bad("balancer", how, vec![cause(seen.detail.clone(), next)])
+        }));
+        findings
     }
 
     /// Whether a host owes the newest generation of a service.
@@ -131,7 +154,20 @@ impl State {
             return Some(fine("rollout", format!("{name} is not for {host}")));
         };
         let row = self.rollout_row(self.rollouts.get(&name)?, now);
+        let holder = host.clone().into();
+        let lease = self.leases.get(&holder).filter(|lease| lease.purpose.service() == Some(service));
+        let idles = lease.is_none() && !self.tickets.contains_key(&holder);
         Some(match target.progress {
+            Progress::Owes if row.state.authorises() && idles && target.report.is_some() => {
+                let report = target.report.as_ref();
+                let gave_way = report.map(|report| format!("gave way {} ago: {}", ago(now, report.at), report.cause));
+                let again = cause(format!("{}; its worker asks again", gave_way.unwrap_or_default()), None);
+                bad("rollout", format!("{name} owes, {}", row.state), vec![again])
+            }
+            // What failed is being brought to its end, or tried again: nothing is to be typed.
+            Progress::Failed if lease.is_some_and(|lease| lease.state == LeaseState::Held) => {
+                fine("rollout", format!("{name} failed here, and {host} is at work on it"))
+            }
             Progress::Owes | Progress::Begun if row.state.authorises() => {
                 fine("rollout", format!("{name} {}, {}", target.progress, row.state))
             }

@@ -3,7 +3,7 @@
 use super::{Cause, Finding, ago, bad, cause, fine, lease_cause};
 use crate::lease::Lease;
 use crate::names::{Pool, Scope};
-use crate::settings::span;
+use crate::settings::{count, span};
 use crate::state::State;
 use crate::time::{Now, millis};
 
@@ -11,7 +11,12 @@ impl State {
     pub(super) fn why_pool(&self, pool: &Pool, now: Now) -> (String, Vec<Finding>) {
         let row = self.pool_row(pool, now);
         let taken = row.held + row.failed + row.lost;
-        let headline = format!("{pool}: {taken} of {} out, {} wait, {} members", row.slots, row.waiting, row.members);
+        let headline = format!(
+            "{pool}: {taken} of {} out, {}, {}",
+            row.slots,
+            count(row.waiting, "waits", "wait"),
+            count(row.members, "member", "members")
+        );
         let mut findings = vec![self.pool_finding(pool, now)];
         findings.extend(row.pauses.iter().map(|pause| self.why_pause(&pause.scope, now)));
         if row.pauses.is_empty() {

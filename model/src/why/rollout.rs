@@ -3,6 +3,7 @@
 use super::{Cause, Finding, ago, bad, cause, fine, lease_cause};
 use crate::names::{RolloutName, Service};
 use crate::rollout::RolloutState;
+use crate::settings::count;
 use crate::state::State;
 use crate::time::Now;
 
@@ -46,14 +47,28 @@ impl State {
                 .keys()
                 .filter_map(|holder| self.leases.get(holder))
                 .map(|lease| lease_cause(lease, now));
-            let how =
-                format!("{} wait; {} of {} slots are kept", blocked.waiting, blocked.keepers.len(), blocked.slots);
+            let how = format!(
+                "{}; {} of {} slots are kept",
+                count(blocked.waiting, "waits", "wait"),
+                blocked.keepers.len(),
+                blocked.slots
+            );
             findings.push(bad(blocked.pool.as_str(), how, keepers.collect()));
         }
         if !row.down.is_empty() {
             let causes = row.down.iter().take(crate::apply::HOLDERS_NAMED_MAX);
             let causes = causes.map(|host| cause(host.as_str(), Some(format!("stagger why host/{host}")))).collect();
-            findings.push(bad("down", format!("{} hosts owe it and are down", row.down.len()), causes));
+            findings.push(bad(
+                "down",
+                count(number(row.down.len()), "host owes it and is down", "hosts owe it and are down"),
+                causes,
+            ));
+        }
+        if row.state == RolloutState::Done && !row.kept.is_empty() {
+            let keepers = row.kept.iter().take(crate::apply::HOLDERS_NAMED_MAX);
+            let keepers = keepers.filter_map(|host| self.leases.get(&host.clone().into()));
+            let how = count(number(row.kept.len()), "failed host keeps its slot", "failed hosts keep their slots");
+            findings.push(bad("kept", how, keepers.map(|lease| lease_cause(lease, now)).collect()));
         }
         (headline, findings)
     }
@@ -72,4 +87,8 @@ impl State {
             (None, None) => vec![cause("its time is over", Some(format!("stagger announce {} -m …", name.service)))],
         }
     }
+}
+
+fn number(of: usize) -> u32 {
+    u32::try_from(of).unwrap_or(u32::MAX)
 }

@@ -48,7 +48,10 @@ fn a_rollout_with_as_many_in_flight_as_left_can_be_aborted() {
     world.ask_for("h1", "c1", &["p"], &rollout);
     assert_eq!(world.begin("h1", "c1"), Begin::Go { generation: Some(1) });
     let done = world.act(Act::Abort { rollout, reason: "wrong build".into() });
-    assert_eq!(done, Done::Did { what: "php@1 aborted: 0 done, 1 in flight will finish, 1 left as they are".into() });
+    assert_eq!(
+        done,
+        Done::Did { what: "php@1 aborted: 0 done, 1 that has begun will finish, 1 left as they are".into() }
+    );
 }
 
 #[test]

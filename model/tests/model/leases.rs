@@ -179,7 +179,7 @@ fn lost_after_never_waits_for_a_person() {
     world.tick();
     assert_eq!(world.lease("a").map(|lease| lease.state), Some(LeaseState::Lost));
     let done = world.release("a", false, false);
-    assert_eq!(done, Done::Did { what: "a released: a slot each of p freed".into() });
+    assert_eq!(done, Done::Did { what: "a released: a slot of p freed".into() });
     assert_eq!(world.lease("a"), None);
 }
 
@@ -474,18 +474,20 @@ fn release_needs_live_for_one_that_renews_and_forget_needs_a_dead_one() {
     let mut world = World::with_slots(1);
     world.granted("a", "ca", &["p"]);
     assert!(matches!(world.release("a", false, false), Done::Refused { why, .. } if why.contains("still renews")));
-    assert_eq!(world.release("a", true, false), Done::Did { what: "a released: a slot each of p freed".into() });
+    assert_eq!(world.release("a", true, false), Done::Did { what: "a released: a slot of p freed".into() });
     assert!(matches!(world.release("a", true, false), Done::Refused { why, .. } if why == "a has no lease"));
     world.granted("b", "cb", &["p"]);
     world.queued("c", "cc", &["p"]);
-    assert_eq!(world.release("c", false, false), Done::Did { what: "c released: no slots freed".into() });
+    let refused = world.release("c", false, false);
+    assert!(matches!(refused, Done::Refused { why, .. } if why == "c has no lease, it waits for one"));
+    assert_eq!(world.queued("c", "cc", &["p"]), 1, "and keeps its place");
     world.join("h", "php", &["p"]);
     assert!(matches!(world.release("h", false, true), Done::Refused { why, .. } if why == "h is alive"));
     assert!(matches!(world.release("h", false, false), Done::Refused { .. }));
     world.later(60_000);
     assert_eq!(
         world.release("h", false, true),
-        Done::Did { what: "h released: no slots freed, and the host is forgotten".into() }
+        Done::Did { what: "h released: no slot freed, and the host is forgotten".into() }
     );
     assert_eq!(world.state.read_members(&Default::default(), world.now).rows, []);
 }

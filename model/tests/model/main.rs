@@ -9,5 +9,6 @@ mod readings;
 mod rollouts;
 mod views;
 mod watchdogs;
+mod whereabouts;
 mod wire;
 mod world;

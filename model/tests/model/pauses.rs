@@ -232,9 +232,9 @@ fn a_pause_says_how_many_that_have_begun_will_finish() {
     world.begin("a", "ca");
     let pause = || Act::Pause { scope: name("all"), reason: "r".into(), for_ms: 60_000 };
     let done = world.act(pause());
-    assert_eq!(done, Done::Did { what: "all is paused for 1m; nothing new begins, 1 that have begun finish".into() });
+    assert_eq!(done, Done::Did { what: "all is paused for 1m; nothing new begins, 1 that has begun finishes".into() });
     world.later(30_000);
     world.tick();
     let done = world.act(pause());
-    assert_eq!(done, Done::Did { what: "all is paused for 1m; nothing new begins, 0 that have begun finish".into() });
+    assert_eq!(done, Done::Did { what: "all is paused for 1m; nothing new begins, 0 that have begun finish; it takes the place of 30s by ann@ops1: r".into() });
 }

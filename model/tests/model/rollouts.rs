@@ -353,7 +353,7 @@ fn a_strict_budget_is_checked_at_begin_too() {
     }));
     assert_eq!(world.begin("h1", "ch1"), Begin::Go { generation: Some(2) });
     assert!(
-        matches!(world.begin("h2", "ch2"), Begin::Paused(why) if why == "php@2 is strict: 1 hosts in flight may still fail")
+        matches!(world.begin("h2", "ch2"), Begin::Paused(why) if why == "php@2 is strict: 1 host in flight may still fail")
     );
 }
 
@@ -366,7 +366,10 @@ fn abort_ends_what_has_not_begun() {
     world.begin("h1", "c1");
     let abort = || Act::Abort { rollout: rollout.clone(), reason: "wrong build".into() };
     let done = world.act(abort());
-    assert_eq!(done, Done::Did { what: "php@1 aborted: 0 done, 1 in flight will finish, 2 left as they are".into() });
+    assert_eq!(
+        done,
+        Done::Did { what: "php@1 aborted: 0 done, 1 that has begun will finish, 1 that has not begun its restart is put back, 1 left as they are".into() }
+    );
     assert_eq!(world.state_of(&rollout), RolloutState::Aborted);
     assert!(
         matches!(world.begin("h2", "c2"), Begin::Superseded(why) if why == "php@1 was ended by ann@ops1: wrong build")
@@ -548,7 +551,7 @@ fn a_forgotten_host_is_waited_for_no_more() {
     world.tick();
     world.join("h2", "php", &["p"]);
     let done = world.release("h1", false, true);
-    assert_eq!(done, Done::Did { what: "h1 released: a slot each of p freed, and the host is forgotten".into() });
+    assert_eq!(done, Done::Did { what: "h1 released: a slot of p freed, and the host is forgotten".into() });
     assert_eq!(world.tally(&rollout), Tally { owes: 1, ..Tally::default() });
     well(&mut world, "h2", &rollout);
     assert_eq!(world.state_of(&rollout), RolloutState::Done);
@@ -683,7 +686,7 @@ fn every_line_of_history_has_its_own_number() {
     let history = world.state.read_history(&Default::default());
     let numbers: Vec<u64> = history.rows.iter().map(|entry| entry.number).collect();
     assert_eq!(numbers, (1..=5).collect::<Vec<_>>(), "{:?}", history.rows);
-    assert_eq!(history.rows[4].text, "php@2 for 1 hosts: build 7");
+    assert_eq!(history.rows[4].text, "php@2 for 1 host: build 7");
     assert_eq!(history.rows[3].text, "php@1 is superseded by php@2");
 }
 

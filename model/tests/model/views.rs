@@ -69,7 +69,7 @@ fn a_part_holds_what_a_request_touches_and_nothing_else() {
     let again = Request::Admin(Admin {
         operation: name("op1"),
         by: "ann@ops1".into(),
-        act: Act::Abort { rollout: rollout_of("php", 1), reason: "r".into() },
+        act: Act::Release { holder: name("nobody"), reason: "r".into(), live: false, forget: false },
     });
     assert_eq!(part(&world, &again), ["operation/op1"]);
     let joined = Request::Join(World::join_request("x", "nginx", &["q"]));

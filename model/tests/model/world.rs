@@ -253,6 +253,7 @@ impl World {
             version: "0.1.0".into(),
             metrics: None,
             sightings: Vec::new(),
+            looked_ms: Some(0),
             highest: BTreeMap::new(),
             trouble: String::new(),
             patience_ms: 60_000,

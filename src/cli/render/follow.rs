@@ -121,6 +121,10 @@ pub(crate) fn obstacles(row: &RolloutRow) -> Vec<String> {
         let hosts: Vec<String> = row.down.iter().map(ToString::to_string).collect();
         lines.push(format!("down, and not waited for: {}", some(&hosts, 10, " ")));
     }
+    if row.state == RolloutState::Done && !row.kept.is_empty() {
+        let hosts: Vec<String> = row.kept.iter().map(ToString::to_string).collect();
+        lines.push(format!("failed, and keep their slots: {}", some(&hosts, 10, " ")));
+    }
     if let Some(halted) = &row.halted {
         let finishing = if row.in_flight.is_empty() { "" } else { "; what is in flight finishes" };
         lines.push(format!("halted: {}{finishing}", clean(&halted.cause)));

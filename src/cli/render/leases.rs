@@ -35,12 +35,17 @@ fn lease_cells(row: &LeaseRow) -> Vec<String> {
     let pools = lease.pools.iter().map(|(pool, token)| tokened(pool, *token)).collect::<Vec<_>>();
     vec![
         lease.holder.to_string(),
-        lease.state.to_string(),
+        state(row),
         age(row.state_ms),
         step.unwrap_or_else(|| "?".to_owned()),
         pools.join(" "),
         what_for(row, failure),
     ]
+}
+
+/// How a lease stands; a failed one that a person is needed for is stuck.
+fn state(row: &LeaseRow) -> String {
+    if row.stuck && row.lease.state == LeaseState::Failed { "stuck".to_owned() } else { row.lease.state.to_string() }
 }
 
 fn tokened(pool: &Pool, token: Token) -> String {
@@ -64,7 +69,7 @@ fn what_for(row: &LeaseRow, failure: Option<&Failure>) -> String {
         }
     }
     if row.stuck {
-        add("; ", "STUCK, a person is needed".to_owned());
+        add("; ", "a person is needed".to_owned());
     }
     if lease.attempt > 1 {
         add("; ", format!("attempt {}", lease.attempt));
@@ -130,7 +135,10 @@ app-eqiad 14/35 · rack.b4 2/2 full";
         let mut stuck = failed("mw1", "exit 78");
         stuck.stuck = true;
         stuck.lease.attempt = 2;
-        assert_eq!(lease_cells(&stuck)[5], "php-fpm@42, exit 78; STUCK, a person is needed; attempt 2");
+        assert_eq!(lease_cells(&stuck)[5], "php-fpm@42, exit 78; a person is needed; attempt 2");
+        assert_eq!(lease_cells(&stuck)[1], "stuck");
+        stuck.lease.state = LeaseState::Held;
+        assert_eq!(lease_cells(&stuck)[1], "held", "it is at work on it");
         let mut for_ever = lost("mw1", 1000);
         for_ever.counts_ms = None;
         assert_eq!(lease_cells(&for_ever)[5], "run: apt upgrade; counts until released");

@@ -18,7 +18,7 @@ pub(crate) struct Filter {
 impl Filter {
     /// Whether a member is shown.
     pub(crate) fn keeps(self, row: &MemberRow) -> bool {
-        (!self.down || row.down) && (!self.out || row.sightings.iter().any(|seen| seen.presence != Presence::In))
+        (!self.down || row.down) && (!self.out || row.presence != Presence::In)
     }
 }
 
@@ -55,7 +55,6 @@ fn state(row: &MemberRow) -> &'static str {
 
 fn cells(row: &MemberRow) -> Vec<String> {
     let services = row.services.keys().map(ToString::to_string).collect::<Vec<_>>();
-    let out: Vec<String> = row.sightings.iter().filter(|seen| seen.presence != Presence::In).map(out_of).collect();
     vec![
         row.host.to_string(),
         state(row).to_owned(),
@@ -63,8 +62,23 @@ fn cells(row: &MemberRow) -> Vec<String> {
         clean(&row.version),
         row.lease.map_or_else(|| "–".to_owned(), |state| state.to_string()),
         services.join(","),
-        if out.is_empty() { "–".to_owned() } else { out.join("; ") },
+        out(row),
     ]
+}
+
+/// What a host is out of, as far as anybody can tell, and how long ago it looked.
+fn out(row: &MemberRow) -> String {
+    if row.presence == Presence::In {
+        return "–".to_owned();
+    }
+    let because = match (row.presence, row.because.as_str()) {
+        (_, "") => None,
+        (Presence::Unknown, because) => Some(format!("nobody can tell: {}", clean(because))),
+        (_, because) => Some(clean(because)),
+    };
+    let seen = row.sightings.iter().filter(|seen| seen.presence != Presence::In).map(out_of);
+    let looked = row.looked_ms.map(|ms| format!("looked {} ago", age(ms)));
+    because.into_iter().chain(seen).chain(looked).collect::<Vec<_>>().join("; ")
 }
 
 /// Which balancer a host is out of, and by whose doing; or that nobody can tell.
@@ -85,7 +99,11 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn member(host: &str, down: bool, sightings: Vec<Sighting>) -> MemberRow {
+        let presence = sightings.iter().map(|seen| seen.presence).max().unwrap_or(Presence::In);
         MemberRow {
+            looked_ms: Some(40_000),
+            presence,
+            because: String::new(),
             host: host.parse().expect("a host"),
             down,
             heard_ms: 4_000,
@@ -118,21 +136,27 @@ mod tests {
         );
         out.lease = Some(LeaseState::Failed);
         let unknown = member("mw3", true, vec![seen("lb1", Presence::Unknown, false, "timed out")]);
-        let rows = [well, out, unknown];
+        let lost = MemberRow {
+            presence: Presence::Unknown,
+            because: "its worker is down; lost at drain".to_owned(),
+            ..member("mw4", true, vec![seen("lb1", Presence::In, false, "")])
+        };
+        let rows = [well, out, unknown, lost];
         let expected = "\
 HOST    STATE  SEEN  VERSION  LEASE   SERVICES  OUT OF
 mw1     alive  4s    0.1.0    –       php-fpm   –
-mw1316  alive  4s    0.1.0    failed  php-fpm   lb1 for php-fpm, by Stagger; lb2 for php-fpm, not by Stagger (by hand)
-mw3     down   4s    0.1.0    –       php-fpm   php-fpm unknown at lb1 (timed out)
-3 members, 1 down";
+mw1316  alive  4s    0.1.0    failed  php-fpm   lb1 for php-fpm, by Stagger; lb2 for php-fpm, not by Stagger (by hand); looked 40s ago
+mw3     down   4s    0.1.0    –       php-fpm   php-fpm unknown at lb1 (timed out); looked 40s ago
+mw4     down   4s    0.1.0    –       php-fpm   nobody can tell: its worker is down; lost at drain; looked 40s ago
+4 members, 2 down";
         assert_eq!(members(&rows, Filter::default(), None), expected);
         let kept = |filter: Filter| {
             rows.iter().filter(|row| filter.keeps(row)).map(|row| row.host.to_string()).collect::<Vec<_>>()
         };
-        assert_eq!(kept(Filter { out: true, down: false }), ["mw1316", "mw3"]);
-        assert_eq!(kept(Filter { out: true, down: true }), ["mw3"]);
-        assert_eq!(kept(Filter { out: false, down: true }), ["mw3"]);
-        assert_eq!(kept(Filter::default()).len(), 3);
+        assert_eq!(kept(Filter { out: true, down: false }), ["mw1316", "mw3", "mw4"]);
+        assert_eq!(kept(Filter { out: true, down: true }), ["mw3", "mw4"]);
+        assert_eq!(kept(Filter { out: false, down: true }), ["mw3", "mw4"]);
+        assert_eq!(kept(Filter::default()).len(), 4);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::table::table;
 use super::text::{age, clean, day_and_time, seconds, span};
 use model::names::Scope;
 use model::read::{RolloutDetail, RolloutRow};
-use model::rollout::{Progress, Report, Target, Timing};
+use model::rollout::{Progress, Report, RolloutState, Target, Timing};
 
 /// One line per rollout within a scope, the newest first.
 pub(crate) fn rollouts(rows: &[RolloutRow], scope: Option<&Scope>) -> String {
@@ -21,13 +21,21 @@ fn cells(row: &RolloutRow) -> Vec<String> {
     let counts = counts(row);
     vec![
         row.name.to_string(),
-        row.state.to_string(),
+        state(row),
         age(row.age_ms),
         format!("{}%", counts.percent),
         words(counts),
         clean(&row.by),
         clean(&row.message),
     ]
+}
+
+/// Where it stands; and how many failed hosts still keep their slot when it is done.
+fn state(row: &RolloutRow) -> String {
+    match row.kept.len() {
+        kept if kept > 0 && row.state == RolloutState::Done => format!("{}, {kept} kept", row.state),
+        _ => row.state.to_string(),
+    }
 }
 
 /// One rollout: how it stands, then its hosts, failed ones first, each with its steps.
@@ -64,7 +72,8 @@ fn terms(row: &RolloutRow) -> Option<String> {
     }
     if row.state.is_under_way() {
         let strict = if row.strict { ", those in flight counted" } else { "" };
-        terms.push(format!("halts at {} failures{strict}", row.max_failures));
+        let failures = super::text::count(row.max_failures as usize, "failure");
+        terms.push(format!("halts at {failures}{strict}"));
         terms.push(format!("expires in {}", span(row.expires_ms)));
     }
     (!terms.is_empty()).then(|| terms.join("; "))
@@ -88,17 +97,23 @@ fn progress(row: &RolloutRow, target: &Target) -> String {
 /// `depool 40ms drain 3.0s …`; what failed; where it is; or why it gave way.
 fn steps(row: &RolloutRow, target: &Target) -> String {
     let mut parts = Vec::new();
+    let flight = row.in_flight.iter().find(|flight| flight.host == target.host);
     match (&target.report, target.progress) {
         (Some(report), Progress::Ok | Progress::Skipped | Progress::Failed) => parts.push(timings(report)),
         // What halted it is said once, above all hosts.
         (Some(report), _) if row.halted.as_ref().is_some_and(|halted| report.cause.contains(&halted.cause)) => {}
-        (Some(report), Progress::Owes | Progress::Begun) => parts.push(clean(&report.cause)),
+        // Why it gave way before is over once it is at it again.
+        (Some(report), Progress::Owes | Progress::Begun) if flight.is_none() && !report.cause.is_empty() => {
+            let ago = (row.announced.0 + row.age_ms).saturating_sub(report.at.0);
+            parts.push(format!("gave way {} ago: {}", age(ago), clean(&report.cause)));
+        }
+        (Some(_), Progress::Owes | Progress::Begun) => {}
         (None, _) => {}
     }
     if target.progress == Progress::Failed {
         parts.push(cause(target));
     }
-    if let Some(flight) = row.in_flight.iter().find(|flight| flight.host == target.host) {
+    if let Some(flight) = flight {
         let step = flight.step.map_or_else(|| "granted".to_owned(), |step| step.to_string());
         parts.push(format!("{step} since {}", age(flight.ms)));
         parts.push(clean(&flight.note));
@@ -120,7 +135,7 @@ mod tests {
     use super::super::samples::{AT, failed_target, restarted_target, rollout as sample, target};
     use super::*;
     use model::read::FlightRow;
-    use model::rollout::{Ended, Halted, Outcome, RolloutState, Tally};
+    use model::rollout::{Ended, Halted, Outcome, Tally};
     use model::sequence::Step;
 
     #[test]
@@ -130,6 +145,11 @@ mod tests {
 ROLLOUT     STATE  AGE   DONE  HOSTS                                      BY              MESSAGE
 php-fpm@42  done   101s  100%  (in-flight: 0; ok: 351; fail: 1; left: 0)  deploy@deploy1  wmf.12 to group1";
         assert_eq!(rollouts(&[done], None), expected);
+        let mut kept = sample(RolloutState::Done, Tally { ok: 351, failed: 1, ..Tally::default() });
+        kept.kept.push("mw1316".parse().expect("a host"));
+        assert!(rollouts(&[kept.clone()], None).contains("php-fpm@42  done, 1 kept  101s"));
+        let detail = RolloutDetail { row: kept, targets: Vec::new() };
+        assert!(rollout(&detail).contains("\nfailed, and keep their slots: mw1316"), "{}", rollout(&detail));
         assert_eq!(rollouts(&[], None), "no rollout: nothing was announced, or it was too long ago");
         let scope = "host/mw1".parse().expect("a scope");
         assert!(rollouts(&[], Some(&scope)).starts_with("no rollout of host/mw1: "));
@@ -150,6 +170,7 @@ php-fpm@42  done   101s  100%  (in-flight: 0; ok: 351; fail: 1; left: 0)  deploy
         });
         let mut gave_way = Report::plain(Outcome::Cancelled);
         gave_way.cause = "all is paused by ann@ops1".to_owned();
+        gave_way.at = model::Wall(AT.0 + 60_000);
         gave_way.timings = vec![Timing { step: Step::Check, ms: 4, ok: true, note: String::new() }];
         let mut failed = failed_target("mw1316");
         let report = failed.report.as_mut().expect("a report");
@@ -178,7 +199,7 @@ mw2     skipped    –     –
 mw1     ok         3.2s  ask 9.0s drain 3.0s restart 0.2s
 mw3     in flight  –     drain since 6s; 4 in flight
 mw4     down       –     –
-mw5     owes       –     all is paused by ann@ops1";
+mw5     owes       –     gave way 41s ago: all is paused by ann@ops1";
         assert_eq!(rollout(&RolloutDetail { row, targets }), expected);
     }
 
@@ -186,11 +207,22 @@ mw5     owes       –     all is paused by ann@ops1";
     fn what_halted_it_is_not_repeated_for_every_host() {
         let mut row = sample(RolloutState::Halted, Tally { owes: 1, ..Tally::default() });
         row.halted = Some(Halted { cause: "3 hosts failed".to_owned(), host: None, at: AT });
-        let mut gave_way = Report::plain(Outcome::Cancelled);
+        let mut gave_way = Report { at: AT, ..Report::plain(Outcome::Cancelled) };
         gave_way.cause = "php-fpm@42 is halted: 3 hosts failed".to_owned();
         assert_eq!(steps(&row, &target("mw1", Progress::Owes, Some(gave_way.clone()))), "–");
         gave_way.cause = "the gate is closed".to_owned();
-        assert_eq!(steps(&row, &target("mw1", Progress::Owes, Some(gave_way))), "the gate is closed");
+        assert_eq!(
+            steps(&row, &target("mw1", Progress::Owes, Some(gave_way.clone()))),
+            "gave way 101s ago: the gate is closed"
+        );
+        row.halted = None;
+        row.in_flight.push(FlightRow {
+            host: "mw1".parse().expect("a host"),
+            step: Some(Step::Drain),
+            note: String::new(),
+            ms: 0,
+        });
+        assert_eq!(steps(&row, &target("mw1", Progress::Owes, Some(gave_way))), "drain since 0s", "that is over");
     }
 
     #[test]

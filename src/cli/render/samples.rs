@@ -151,6 +151,7 @@ pub(crate) fn rollout(state: RolloutState, tally: Tally) -> RolloutRow {
         tally,
         in_flight: Vec::new(),
         down: Vec::new(),
+        kept: Vec::new(),
         pauses: Vec::new(),
         blocked: Vec::new(),
         exit_code: 5,

@@ -317,10 +317,7 @@ mod tests {
                 "app is paused by ann@ops1 5m ago: a switch; ends with: stagger resume pool/app",
                 "stagger resume pool/app",
             ),
-            (
-                "    down    mw1$ systemctl start stagger; gone for good: stagger release mw1 --forget",
-                "mw1$ systemctl start stagger;",
-            ),
+            ("    down    mw1$ stagger worker; gone for good: stagger release mw1 --forget", "mw1$ stagger worker;"),
             ("a released host may still be out (stagger members --out)", "(stagger members --out)"),
         ] {
             for width in 20..100 {

@@ -69,7 +69,7 @@ mod tests {
                         ("mw1402 held 6s, drain, 4 in flight, for php-fpm@42", None),
                     ],
                 ),
-                finding(false, "members", "1 are down", &[("", Some("stagger members --down")), ("", None)]),
+                finding(false, "members", "1 is down", &[("", Some("stagger members --down")), ("", None)]),
                 finding(true, "app-eqiad", "14 of 35 out", &[]),
                 finding(true, "pauses", "none", &[]),
             ],
@@ -79,7 +79,7 @@ mw1331 waits 41s for php-fpm@42, place 1 for rack.b4; gives up in 9m19s
 ✗ rack.b4  2 of 2 out   slots=2: set by ann
     mw1316 failed 62s at restart (exit 78), for php-fpm@42    stagger release mw1316 --reason …
     mw1402 held 6s, drain, 4 in flight, for php-fpm@42
-✗ members  1 are down
+✗ members  1 is down
     stagger members --down
 ✓ app-eqiad 14 of 35 out   ✓ pauses none";
         assert_eq!(why(&answer), expected);
