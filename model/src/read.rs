@@ -322,19 +322,9 @@ impl State {
         }
     }
 
-    /// Every pool that anything is known of.
-    pub(crate) fn pool_names(&self) -> BTreeSet<Pool> {
-        let set = self.settings.keys().filter_map(|(scope, _)| match scope {
-            Scope::Pool(pool) => Some(pool),
-            _ => None,
-        });
-        let index = &self.index;
-        (self.tokens.keys()).chain(index.members.keys()).chain(index.wanted.keys()).chain(set).cloned().collect()
-    }
-
     /// The pools within a scope.
     pub fn read_pools(&self, select: &Selection, now: Now) -> Page<PoolRow> {
-        let names = self.pool_names();
+        let names = &self.index.pools;
         let about = |pool: &Pool| match &select.scope {
             None | Some(Scope::All) => true,
             Some(Scope::Pool(name)) => pool == name,
@@ -431,6 +421,14 @@ impl State {
         rollouts.sort_by_key(|rollout| std::cmp::Reverse((rollout.announced.time, rollout.name.clone())));
         rollouts.truncate(select.limit.unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX));
         rollouts.into_iter().map(|rollout| self.rollout_row(rollout, now)).collect()
+    }
+
+    /// The newest rollout of each service.
+    pub fn read_newest_rollouts(&self, now: Now) -> Vec<RolloutRow> {
+        let name =
+            |(service, generation): (&Service, &u64)| RolloutName { service: service.clone(), generation: *generation };
+        let newest = self.generations.iter().map(name).filter_map(|name| self.rollouts.get(&name));
+        newest.map(|rollout| self.rollout_row(rollout, now)).collect()
     }
 
     /// One rollout with every host's report.

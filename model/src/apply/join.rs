@@ -1,8 +1,8 @@
 //! Workers come, stay, and fall silent.
 
-use crate::apply::Draft;
 use crate::apply::begin::{Authority, authority};
 use crate::apply::due::withdraw;
+use crate::apply::{Draft, bounds};
 use crate::change::Change;
 use crate::history::EntryKind;
 use crate::lease::{Purpose, TEXT_BYTES_MAX};
@@ -23,10 +23,13 @@ pub(crate) fn join(draft: &mut Draft<'_>, join: &Join) -> Joined {
         let since_ms = crate::time::millis(now.wall.since(old.joined.wall));
         return Joined::Duplicate { since_ms, version: old.version.clone() };
     }
+    if let Some(full) = bounds::member(view, join) {
+        return Joined::Refused { why: full.to_string() };
+    }
     let member = Member {
         host: join.host.clone(),
         session: join.session.clone(),
-        services: join.services.iter().take(SERVICES_PER_MEMBER_MAX).map(|(s, p)| (s.clone(), p.clone())).collect(),
+        services: join.services.clone(),
         version: head(&join.version, TEXT_BYTES_MAX).to_owned(),
         metrics: join.metrics.as_deref().map(|at| head(at, TEXT_BYTES_MAX).to_owned()),
         sightings: join.sightings.iter().take(SERVICES_PER_MEMBER_MAX).cloned().collect(),
@@ -65,7 +68,8 @@ const TOKENS_BEHIND_MAX: u64 = 1_000_000_000;
 fn raise_tokens(draft: &mut Draft<'_>, join: &Join) {
     for (pool, token) in join.highest.iter().take(SERVICES_PER_MEMBER_MAX) {
         let own = draft.view.token(pool);
-        if *token > own && *token - own <= TOKENS_BEHIND_MAX {
+        // One that cannot be known cannot be granted either.
+        if *token > own && *token - own <= TOKENS_BEHIND_MAX && bounds::pools(draft.view, [pool]).is_none() {
             draft.push(Change::TokenUsed { pool: pool.clone(), token: *token });
         }
     }

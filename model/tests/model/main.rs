@@ -1,5 +1,6 @@
 //! The model, driven from outside: rule by rule, and at random with every invariant checked after every step.
 
+mod bounds;
 mod confirmed;
 mod leases;
 mod pauses;
