@@ -13,7 +13,7 @@ pub mod kind {
     pub const SUPERSEDED: &str = "superseded";
     /// Another live worker has the name.
     pub const DUPLICATE: &str = "duplicate";
-    /// Something stands against a person's change.
+    /// Something stands against a person's change, or a worker's join.
     pub const REFUSED: &str = "refused";
     /// Another rollout is under way.
     pub const UNDER_WAY: &str = "under_way";
@@ -77,7 +77,7 @@ pub struct Problem {
     /// The refused change, whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<Done>,
-    /// The other worker of the same name, whole.
+    /// The refused join, whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joined: Option<Joined>,
 }
@@ -176,10 +176,15 @@ impl Refusable for Settled {
 
 impl Refusable for Joined {
     fn problem(&self) -> Option<Problem> {
-        let Joined::Duplicate { since_ms, version } = self else { return None };
-        let since = since(*since_ms);
-        let value = format!("another worker of this name is alive, for {since}, version {version}");
-        Some(Problem { joined: Some(self.clone()), ..Problem::new(kind::DUPLICATE, value) })
+        let (kind, value) = match self {
+            Joined::Member(_) => return None,
+            Joined::Duplicate { since_ms, version } => {
+                let since = since(*since_ms);
+                (kind::DUPLICATE, format!("another worker of this name is alive, for {since}, version {version}"))
+            }
+            Joined::Refused { why } => (kind::REFUSED, why.clone()),
+        };
+        Some(Problem { joined: Some(self.clone()), ..Problem::new(kind, value) })
     }
 
     fn of(problem: &Problem) -> Option<Joined> {
@@ -233,6 +238,7 @@ mod tests {
         there_and_back(&Own::Gone, 412);
         there_and_back(&Settled::Gone, 412);
         there_and_back(&Joined::Duplicate { since_ms: 5, version: "1".into() }, 409);
+        there_and_back(&Joined::Refused { why: "w".into() }, 409);
         there_and_back(&Done::Refused { why: "w".into(), hint: "h".into() }, 409);
         let under_way = Done::UnderWay {
             rollout: "php@1".parse().expect("a rollout"),

@@ -348,7 +348,7 @@ pub(crate) async fn join(domain: &Arc<Domain>, body: JoinBody) -> Result<Joined,
         let answer = joined(domain, &request).await?;
         let is_news = match &answer {
             Joined::Member(welcome) => differs(welcome, &seen),
-            Joined::Duplicate { .. } => true,
+            Joined::Duplicate { .. } | Joined::Refused { .. } => true,
         };
         if is_news || is_over {
             held.answered();

@@ -1,7 +1,8 @@
 //! What is counted, in the Prometheus text format. All metrics of the lock server are defined here.
 //!
 //! Counters and histograms grow as things happen; gauges are computed from the state when they are asked for. Labels are
-//! bounded: no host, no message, no rollout; pools beyond [`POOLS_MAX`] are counted together as `other`.
+//! bounded: no host, no message, no rollout; services are as many as the model knows at most; pools beyond [`POOLS_MAX`] are
+//! counted together as `other`.
 
 use crate::domain::Domain;
 use model::apply::Decision;
@@ -233,7 +234,7 @@ impl Metrics {
 }
 
 fn look_at_rollouts(gauges: &Gauges, state: &State, now: Now) {
-    for row in state.read_rollouts(&Selection::default(), now).into_iter().filter(|row| row.newest) {
+    for row in state.read_newest_rollouts(now) {
         let service = row.name.service.as_str();
         let tally = row.tally;
         let counts = [

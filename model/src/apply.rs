@@ -7,6 +7,7 @@ mod admin;
 mod announce;
 mod ask;
 mod begin;
+pub mod bounds;
 mod due;
 mod grant;
 mod join;

@@ -2,7 +2,7 @@
 //!
 //! Called by the tests after every step that they drive; decides nothing.
 
-use crate::apply::Decision;
+use crate::apply::{Decision, bounds};
 use crate::change::Change;
 use crate::history::ENTRIES_MAX;
 use crate::lease::{Lease, LeaseState, Purpose};
@@ -141,6 +141,15 @@ pub fn only_the_newest_rollout_moves(state: &State) -> Verdict {
 pub fn everything_is_bounded(state: &State) -> Verdict {
     let text = crate::lease::TEXT_BYTES_MAX;
     hold(state.history.len() <= ENTRIES_MAX + 1000, || "the history is too long".to_owned())?;
+    for (what, count, max) in [
+        ("pools", state.index.pools.len(), bounds::POOLS_MAX),
+        ("services", state.index.services.len(), bounds::SERVICES_MAX),
+        ("members", state.members.len(), bounds::MEMBERS_MAX),
+        ("pauses", state.pauses.len(), bounds::PAUSES_MAX + 1),
+        ("rollouts", state.rollouts.len(), bounds::ROLLOUTS_MAX),
+    ] {
+        hold(count <= max, || format!("there are {count} {what}"))?;
+    }
     for lease in state.leases.values() {
         hold(lease.note.len() <= text, || format!("the note of {} is too long", lease.holder))?;
     }

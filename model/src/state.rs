@@ -2,6 +2,10 @@
 //!
 //! Owns the records and the indexes over them. Decides nothing: what changes is decided in `apply`.
 
+mod index;
+
+pub(crate) use index::{Index, Names};
+
 use crate::change::{Change, Key, Operation};
 use crate::history::Entry;
 use crate::lease::{Lease, Ticket};
@@ -10,7 +14,7 @@ use crate::names::{Generation, Holder, Host, Id, Pool, RolloutName, Scope, Servi
 use crate::rollout::{Rollout, Target};
 use crate::settings::{Override, PoolRules, ServiceRules, SettingKind};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Every record of a domain.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -27,21 +31,6 @@ pub struct State {
     pub(crate) operations: BTreeMap<Id, Operation>,
     pub(crate) history: BTreeMap<u64, Entry>,
     pub(crate) index: Index,
-}
-
-/// What can be found without looking at every record. Derived: `replay` keeps it, nobody stores it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Index {
-    /// Who has a lease in a pool.
-    pub(crate) holders: BTreeMap<Pool, BTreeSet<Holder>>,
-    /// The waiters for one set of pools, oldest first.
-    pub(crate) queues: BTreeMap<BTreeSet<Pool>, BTreeMap<u64, Holder>>,
-    /// The sets of pools that are waited for and contain this one.
-    pub(crate) wanted: BTreeMap<Pool, BTreeSet<BTreeSet<Pool>>>,
-    /// The members of a pool.
-    pub(crate) members: BTreeMap<Pool, BTreeSet<Host>>,
-    /// Every ticket number in use, by waiters and (`true`) by holders who may give way.
-    pub(crate) numbers: BTreeSet<(u64, Holder, bool)>,
 }
 
 /// One record, as a store keeps it.
@@ -112,6 +101,8 @@ impl State {
                 self.tickets.insert(ticket.holder.clone(), ticket);
             }
             Stored::Token { pool, token } => {
+                self.remove(&Key::Token(pool.clone()));
+                self.index.pools.add(&pool);
                 self.tokens.insert(pool, token);
             }
             Stored::Lease(lease) => {
@@ -128,9 +119,13 @@ impl State {
                 self.pauses.insert(pause.scope.clone(), pause);
             }
             Stored::Setting(from) => {
+                self.remove(&Key::Setting(from.scope.clone(), from.setting.kind()));
+                self.index.add_setting(&from);
                 self.settings.insert((from.scope.clone(), from.setting.kind()), from);
             }
             Stored::Generation { service, generation } => {
+                self.remove(&Key::Generation(service.clone()));
+                self.index.services.add(&service);
                 self.generations.insert(service, generation);
             }
             Stored::Rollout(rollout) => {
@@ -157,7 +152,9 @@ impl State {
                 }
             }
             Key::Token(pool) => {
-                self.tokens.remove(pool);
+                if self.tokens.remove(pool).is_some() {
+                    self.index.pools.drop(pool);
+                }
             }
             Key::Lease(holder) => {
                 if let Some(lease) = self.leases.remove(holder) {
@@ -173,10 +170,14 @@ impl State {
                 self.pauses.remove(scope);
             }
             Key::Setting(scope, kind) => {
-                self.settings.remove(&(scope.clone(), *kind));
+                if let Some(from) = self.settings.remove(&(scope.clone(), *kind)) {
+                    self.index.drop_setting(&from);
+                }
             }
             Key::Generation(service) => {
-                self.generations.remove(service);
+                if self.generations.remove(service).is_some() {
+                    self.index.services.drop(service);
+                }
             }
             Key::Rollout(name) => {
                 self.rollouts.remove(name);
@@ -263,69 +264,5 @@ impl State {
     /// The leases that count in a pool.
     pub(crate) fn leases_in<'a>(&'a self, pool: &Pool) -> impl Iterator<Item = &'a Lease> + 'a {
         self.index.holders.get(pool).into_iter().flatten().filter_map(|holder| self.leases.get(holder))
-    }
-}
-
-impl Index {
-    fn add_ticket(&mut self, ticket: &Ticket) {
-        self.numbers.insert((ticket.number, ticket.holder.clone(), false));
-        self.queues.entry(ticket.pools.clone()).or_default().insert(ticket.number, ticket.holder.clone());
-        for pool in &ticket.pools {
-            self.wanted.entry(pool.clone()).or_default().insert(ticket.pools.clone());
-        }
-    }
-
-    fn drop_ticket(&mut self, ticket: &Ticket) {
-        self.numbers.remove(&(ticket.number, ticket.holder.clone(), false));
-        let Some(queue) = self.queues.get_mut(&ticket.pools) else { return };
-        queue.remove(&ticket.number);
-        if !queue.is_empty() {
-            return;
-        }
-        self.queues.remove(&ticket.pools);
-        for pool in &ticket.pools {
-            if let Some(sets) = self.wanted.get_mut(pool) {
-                sets.remove(&ticket.pools);
-                if sets.is_empty() {
-                    self.wanted.remove(pool);
-                }
-            }
-        }
-    }
-
-    fn add_lease(&mut self, lease: &Lease) {
-        self.numbers.insert((lease.ticket, lease.holder.clone(), true));
-        for pool in lease.pools.keys() {
-            self.holders.entry(pool.clone()).or_default().insert(lease.holder.clone());
-        }
-    }
-
-    fn drop_lease(&mut self, lease: &Lease) {
-        self.numbers.remove(&(lease.ticket, lease.holder.clone(), true));
-        for pool in lease.pools.keys() {
-            if let Some(holders) = self.holders.get_mut(pool) {
-                holders.remove(&lease.holder);
-                if holders.is_empty() {
-                    self.holders.remove(pool);
-                }
-            }
-        }
-    }
-
-    fn add_member(&mut self, member: &Member) {
-        for pool in member.pools() {
-            self.members.entry(pool.clone()).or_default().insert(member.host.clone());
-        }
-    }
-
-    fn drop_member(&mut self, member: &Member) {
-        for pool in member.pools() {
-            if let Some(hosts) = self.members.get_mut(pool) {
-                hosts.remove(&member.host);
-                if hosts.is_empty() {
-                    self.members.remove(pool);
-                }
-            }
-        }
     }
 }

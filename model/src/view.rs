@@ -11,7 +11,7 @@ use crate::names::{Holder, Host, Id, Pool, RolloutName, Service, Token};
 use crate::request::{Act, Request};
 use crate::rollout::{Rollout, Target};
 use crate::settings::{PoolRules, ServiceRules};
-use crate::state::State;
+use crate::state::{Names, State, Stored};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a request reads, beside the rules.
@@ -106,24 +106,25 @@ impl State {
             return self.clone();
         }
         let view = View { state: self, reads: reads.clone() };
-        let mut part = State {
-            pauses: self.pauses.clone(),
-            settings: self.settings.clone(),
-            generations: self.generations.clone(),
-            rollouts: self.rollouts.clone(),
-            ..State::default()
-        };
+        let mut part = State { pauses: self.pauses.clone(), rollouts: self.rollouts.clone(), ..State::default() };
+        for from in self.settings.values() {
+            part.put(Stored::Setting(from.clone()));
+        }
+        for (service, generation) in &self.generations {
+            part.put(Stored::Generation { service: service.clone(), generation: *generation });
+        }
         for ticket in self.tickets.values().filter(|ticket| view.covers_ticket(ticket)) {
-            part.put(crate::state::Stored::Ticket(ticket.clone()));
+            part.put(Stored::Ticket(ticket.clone()));
         }
         for lease in self.leases.values().filter(|lease| view.covers_lease(lease)) {
-            part.put(crate::state::Stored::Lease(Box::new(lease.clone())));
+            part.put(Stored::Lease(Box::new(lease.clone())));
         }
         for member in self.members.values().filter(|member| view.covers_member(member)) {
-            part.put(crate::state::Stored::Member(Box::new(member.clone())));
+            part.put(Stored::Member(Box::new(member.clone())));
         }
-        part.tokens =
-            self.tokens.iter().filter(|(pool, _)| reads.pools.contains(pool)).map(|(p, t)| (p.clone(), *t)).collect();
+        for (pool, token) in self.tokens.iter().filter(|(pool, _)| reads.pools.contains(pool)) {
+            part.put(Stored::Token { pool: pool.clone(), token: *token });
+        }
         part.targets = self
             .targets
             .iter()
@@ -147,6 +148,9 @@ impl State {
         if let Some(last) = self.index.numbers.last() {
             part.index.numbers.insert(last.clone());
         }
+        // What there is in all is known everywhere.
+        (part.index.pools, part.index.services) = (self.index.pools.clone(), self.index.services.clone());
+        (part.index.tickets, part.index.hosts) = (self.index.tickets, self.index.hosts);
         part
     }
 }
@@ -386,6 +390,26 @@ impl<'a> View<'a> {
     /// All covered operations.
     pub(crate) fn operations(&self) -> impl Iterator<Item = &'a Operation> + 'a {
         self.state.operations.values()
+    }
+
+    /// The pools that anything names, covered or not.
+    pub(crate) fn known_pools(&self) -> &'a Names<Pool> {
+        &self.state.index.pools
+    }
+
+    /// The services that anything names, covered or not.
+    pub(crate) fn known_services(&self) -> &'a Names<Service> {
+        &self.state.index.services
+    }
+
+    /// How many wait in all.
+    pub(crate) fn waiting(&self) -> usize {
+        self.state.index.tickets
+    }
+
+    /// How many members there are in all.
+    pub(crate) fn hosts(&self) -> usize {
+        self.state.index.hosts
     }
 
     /// The oldest entries of the history, when it is longer than it may be.

@@ -70,7 +70,7 @@ pub(super) enum Heard {
     Welcome(Box<Welcome>),
     /// Nobody answered: why.
     Silence(String),
-    /// Somebody else has the name; it is tried again.
+    /// It was not let in, or somebody else has the name; it is tried again.
     Taken,
     /// Somebody else has kept the name.
     Duplicate(WorkerError),
@@ -190,6 +190,12 @@ impl Membership {
                     return Heard::Taken;
                 }
                 Heard::Duplicate(WorkerError::Duplicate { host, version, since_ms })
+            }
+            Ok(Joined::Refused { why }) => {
+                tracing::error!(why, "the coordinator does not let this worker in");
+                self.tries = self.tries.saturating_add(1);
+                self.seen = None;
+                Heard::Taken
             }
             Err(error) => {
                 self.tries = self.tries.saturating_add(1);

@@ -1,7 +1,7 @@
 //! What a person changes. Each change has a random name: sent again, it happens once and answers the same.
 
-use crate::apply::Draft;
 use crate::apply::announce::announce;
+use crate::apply::{Draft, bounds};
 use crate::change::{Change, Operation};
 use crate::history::EntryKind;
 use crate::lease::{Lease, LeaseState, Purpose, TEXT_BYTES_MAX};
@@ -106,6 +106,9 @@ fn abort(draft: &mut Draft<'_>, admin: &Admin, name: &RolloutName, reason: &str)
 }
 
 fn pause(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope, reason: &str, for_ms: u64) -> Done {
+    if let Some(full) = bounds::pause(draft.view, scope) {
+        return refused(full.why, full.hint);
+    }
     let now = draft.now;
     let before = draft.view.pause(scope);
     let pause = Pause {
@@ -221,6 +224,9 @@ fn forget_host(draft: &mut Draft<'_>, host: &crate::names::Host) {
 fn set(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope, to: Setting, reason: &str, for_ms: Option<u64>) -> Done {
     if let Err(wrong) = to.check(scope) {
         return refused(wrong.to_string(), "stagger pools shows what holds now");
+    }
+    if let Some(full) = bounds::setting(draft.view, scope) {
+        return refused(full.why, full.hint);
     }
     let word = to.kind().word();
     let was = value(draft, scope, to.kind());

@@ -1,7 +1,7 @@
 //! Announces a deploy: freezes its targets, and takes the place of the one before.
 
-use crate::apply::Draft;
 use crate::apply::join::is_among;
+use crate::apply::{Draft, bounds};
 use crate::change::Change;
 use crate::history::EntryKind;
 use crate::names::{Host, RolloutName, Scope};
@@ -20,6 +20,9 @@ pub(crate) fn announce(draft: &mut Draft<'_>, admin: &Admin, announce: &Announce
         return refused;
     }
     let (view, now) = (draft.view, draft.now);
+    if let Some(full) = bounds::rollout(view, &announce.service) {
+        return Done::Refused { why: full.why, hint: full.hint };
+    }
     let generation = view.generation(&announce.service) + 1;
     let name = RolloutName { service: announce.service.clone(), generation };
     if let Some(newest) = view.newest(&announce.service) {

@@ -2,7 +2,7 @@
 
 use crate::apply::begin::{Authority, authority};
 use crate::apply::grant::{hindrance, missing, older_in_set, passed_by, plain};
-use crate::apply::{Draft, pause_of};
+use crate::apply::{Draft, bounds, pause_of};
 use crate::change::Change;
 use crate::lease::{Lease, LeaseState, POOLS_PER_LEASE_MAX, Purpose, TEXT_BYTES_MAX, Ticket};
 use crate::names::Pool;
@@ -37,6 +37,9 @@ pub(crate) fn ask(draft: &mut Draft<'_>, ask: &Ask) -> Answer {
             return Answer::Refused(refusal);
         }
     };
+    if let Some(full) = bounds::pools(draft.view, &ask.pools) {
+        return Answer::Refused(plain(RefusalKind::Invalid, full.to_string()));
+    }
     let ticket = match take_ticket(draft, ask, purpose) {
         Ok(ticket) => ticket,
         Err(refusal) => return Answer::Refused(refusal),
@@ -120,8 +123,7 @@ fn drop_ticket(draft: &mut Draft<'_>, ask: &Ask) {
 fn take_ticket(draft: &Draft<'_>, ask: &Ask, purpose: Purpose) -> Result<Ticket, Refusal> {
     let (view, now) = (draft.view, draft.now);
     let live_until = now.time.plus(Duration::from_millis(ask.patience_ms));
-    let rules: Vec<_> = ask.pools.iter().map(|pool| (pool, view.pool_rules(pool))).collect();
-    let wait_ms = ask.wait_ms.unwrap_or_else(|| rules.iter().map(|(_, rules)| rules.wait_ms).min().unwrap_or(0));
+    let wait_ms = ask.wait_ms.or_else(|| ask.pools.iter().map(|pool| view.pool_rules(pool).wait_ms).min()).unwrap_or(0);
     if let Some(old) = view.ticket(&ask.holder) {
         // A person's restart goes before what the same host waits for by itself, which is asked for again later.
         let goes_before = matches!((&purpose, &old.purpose), (Purpose::Restart(_), Purpose::Rollout(_)));
@@ -144,11 +146,6 @@ fn take_ticket(draft: &Draft<'_>, ask: &Ask, purpose: Purpose) -> Result<Ticket,
                 ..old.clone()
             });
         }
-    }
-    if let Some((pool, rules)) = rules.iter().find(|(pool, rules)| view.waiting_in(pool) >= rules.max_queue as usize) {
-        let full = crate::apply::grant::full_pool(view, pool, now);
-        let value = format!("{} wait for {pool} already, and max_queue is {}", view.waiting_in(pool), rules.max_queue);
-        return Err(Refusal { kind: RefusalKind::QueueFull, value, ..full });
     }
     Ok(Ticket {
         number: now.time.0.max(view.last_number() + 1),
@@ -177,6 +174,11 @@ fn decide(draft: &mut Draft<'_>, ask: &Ask, ticket: Ticket, kept: Option<&Lease>
         let value = format!("waited {}: {}", crate::settings::span(ticket.waited_ms / 1000 * 1000), why.value);
         return Answer::Refused(Refusal { kind: RefusalKind::TimedOut, value, ..why });
     }
+    if old.is_none_or(|old| old.pools != ticket.pools)
+        && let Some(refusal) = too_many_wait(draft, &ticket)
+    {
+        return Answer::Refused(refusal);
+    }
     let place = 1 + older_in_set(draft.view, &ticket).count();
     let left_ms = ticket.wait_ms.saturating_sub(ticket.waited_ms);
     draft.push(match old {
@@ -184,6 +186,20 @@ fn decide(draft: &mut Draft<'_>, ask: &Ask, ticket: Ticket, kept: Option<&Lease>
         _ => Change::TicketTaken(ticket),
     });
     Answer::Queued(Queued { place: u32::try_from(place).unwrap_or(u32::MAX), left_ms, why })
+}
+
+/// Why another may not wait for these pools. Whoever can be granted at once need not wait.
+fn too_many_wait(draft: &Draft<'_>, ticket: &Ticket) -> Option<Refusal> {
+    let view = draft.view;
+    if let Some(full) = bounds::ticket(view) {
+        return Some(plain(RefusalKind::QueueFull, full.to_string()));
+    }
+    let waiting = |pool| (pool, view.waiting_in(pool), view.pool_rules(pool).max_queue);
+    let mut pools = ticket.pools.iter().map(waiting);
+    let (pool, count, max) = pools.find(|(_, count, max)| *count >= *max as usize)?;
+    let value = format!("{count} wait for {pool} already, and max_queue is {max}");
+    let full = crate::apply::grant::full_pool(view, pool, draft.now);
+    Some(Refusal { kind: RefusalKind::QueueFull, value, ..full })
 }
 
 /// Grants every pool of the ticket, with a new token each; a kept slot is a new attempt.

@@ -2,6 +2,7 @@
 //! forgotten.
 
 use crate::apply::begin::move_target;
+use crate::apply::bounds::{ROLLOUTS_PAST_MAX, TARGETS_PAST_MAX};
 use crate::apply::settle::{filled_by_failures, free, halt_if_spent, place_again};
 use crate::apply::{Draft, Nudges};
 use crate::change::Change;
@@ -229,16 +230,32 @@ pub(crate) fn forget(draft: &mut Draft<'_>) {
             draft.push(Change::OperationForgotten(operation.id.clone()));
         }
     }
-    for rollout in view.rollouts() {
+    forget_rollouts(draft);
+}
+
+/// Forgets the rollouts that are too old, and of those that a newer one took the place of the oldest beyond what is kept.
+fn forget_rollouts(draft: &mut Draft<'_>) {
+    let (view, now) = (draft.view, draft.now.time);
+    let mut newest_first: Vec<&Rollout> = view.rollouts().collect();
+    newest_first.sort_by_key(|rollout| std::cmp::Reverse((rollout.announced.time, rollout.name.clone())));
+    let (mut past, mut targets) = (0, 0);
+    for rollout in newest_first {
+        let is_past = view.generation(&rollout.name.service) != rollout.name.generation;
+        if is_past {
+            past += 1;
+            targets += rollout.tally.total() as usize;
+        }
+        let is_over = is_past && (past > ROLLOUTS_PAST_MAX || targets > TARGETS_PAST_MAX);
         let is_old =
             now.since(rollout.announced.time) >= Duration::from_millis(REPORTS_KEPT_MS) && now >= rollout.expires;
-        let is_used = view.leases().any(|lease| lease.purpose == Purpose::Rollout(rollout.name.clone()));
-        if is_old && !is_used {
-            for target in view.targets(&rollout.name) {
-                let (rollout, host) = (target.rollout.clone(), target.host.clone());
-                draft.push(Change::TargetForgotten { rollout, host });
-            }
-            draft.push(Change::RolloutForgotten(rollout.name.clone()));
+        let purpose = || Purpose::Rollout(rollout.name.clone());
+        if !(is_over || is_old) || view.leases().any(|lease| lease.purpose == purpose()) {
+            continue;
         }
+        for target in view.targets(&rollout.name) {
+            let (rollout, host) = (target.rollout.clone(), target.host.clone());
+            draft.push(Change::TargetForgotten { rollout, host });
+        }
+        draft.push(Change::RolloutForgotten(rollout.name.clone()));
     }
 }

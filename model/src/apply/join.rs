@@ -1,12 +1,12 @@
 //! Workers come, stay, and fall silent.
 
-use crate::apply::Draft;
 use crate::apply::begin::{Authority, authority};
 use crate::apply::due::withdraw;
+use crate::apply::{Draft, bounds};
 use crate::change::Change;
 use crate::history::EntryKind;
 use crate::lease::{Purpose, TEXT_BYTES_MAX};
-use crate::member::{Member, SERVICES_PER_MEMBER_MAX, SIGHTINGS_PER_MEMBER_MAX, Sighting, TOKENS_PER_MEMBER_MAX};
+use crate::member::{Member, SIGHTINGS_PER_MEMBER_MAX, Sighting, TOKENS_PER_MEMBER_MAX};
 use crate::names::{Holder, Host, Scope, Service};
 use crate::request::{Join, Joined, Owed, Quiet, Welcome};
 use crate::rollout::{Progress, Rollout, Target, head};
@@ -23,13 +23,16 @@ pub(crate) fn join(draft: &mut Draft<'_>, join: &Join) -> Joined {
         let since_ms = crate::time::millis(now.wall.since(old.joined.wall));
         return Joined::Duplicate { since_ms, version: old.version.clone() };
     }
+    if let Some(full) = bounds::member(view, join) {
+        return Joined::Refused { why: full.to_string() };
+    }
     let sightings: Vec<Sighting> = join.sightings.iter().take(SIGHTINGS_PER_MEMBER_MAX).cloned().collect();
     // A call that says nothing of a look repeats what the last one saw.
     let repeated = old.filter(|old| old.sightings == sightings).and_then(|old| old.looked);
     let member = Member {
         host: join.host.clone(),
         session: join.session.clone(),
-        services: join.services.iter().take(SERVICES_PER_MEMBER_MAX).map(|(s, p)| (s.clone(), p.clone())).collect(),
+        services: join.services.clone(),
         version: head(&join.version, TEXT_BYTES_MAX).to_owned(),
         metrics: join.metrics.as_deref().map(|at| head(at, TEXT_BYTES_MAX).to_owned()),
         looked: join.looked_ms.map(|ms| now.before(Duration::from_millis(ms))).or(repeated),
@@ -69,7 +72,8 @@ const TOKENS_BEHIND_MAX: u64 = 1_000_000_000;
 fn raise_tokens(draft: &mut Draft<'_>, join: &Join) {
     for (pool, token) in join.highest.iter().take(TOKENS_PER_MEMBER_MAX) {
         let own = draft.view.token(pool);
-        if *token > own && *token - own <= TOKENS_BEHIND_MAX {
+        // One that cannot be known cannot be granted either.
+        if *token > own && *token - own <= TOKENS_BEHIND_MAX && bounds::pools(draft.view, [pool]).is_none() {
             draft.push(Change::TokenUsed { pool: pool.clone(), token: *token });
         }
     }

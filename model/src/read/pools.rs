@@ -6,22 +6,11 @@ use crate::member::Pause;
 use crate::names::{Pool, Scope};
 use crate::state::State;
 use crate::time::{Now, millis};
-use std::collections::BTreeSet;
 
 impl State {
-    /// Every pool that anything is known of.
-    pub(crate) fn pool_names(&self) -> BTreeSet<Pool> {
-        let set = self.settings.keys().filter_map(|(scope, _)| match scope {
-            Scope::Pool(pool) => Some(pool),
-            _ => None,
-        });
-        let index = &self.index;
-        (self.tokens.keys()).chain(index.members.keys()).chain(index.wanted.keys()).chain(set).cloned().collect()
-    }
-
     /// The pools within a scope.
     pub fn read_pools(&self, select: &Selection, now: Now) -> Page<PoolRow> {
-        let names = self.pool_names();
+        let names = &self.index.pools;
         let about = |pool: &Pool| match &select.scope {
             None | Some(Scope::All) => true,
             Some(Scope::Pool(name)) => pool == name,

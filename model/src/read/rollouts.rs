@@ -3,7 +3,7 @@
 use super::pools::pause_row;
 use super::{Blocked, FlightRow, ROWS_MAX, RolloutDetail, RolloutRow, Selection};
 use crate::lease::{LeaseState, Purpose};
-use crate::names::{Host, Pool, RolloutName, Scope};
+use crate::names::{Host, Pool, RolloutName, Scope, Service};
 use crate::rollout::{Progress, Rollout, Target};
 use crate::state::State;
 use crate::time::{Now, millis};
@@ -29,6 +29,14 @@ impl State {
         rollouts.sort_by_key(|rollout| std::cmp::Reverse((rollout.announced.time, rollout.name.clone())));
         rollouts.truncate(select.limit.unwrap_or(ROWS_MAX).clamp(1, ROWS_MAX));
         rollouts.into_iter().map(|rollout| self.rollout_row(rollout, now)).collect()
+    }
+
+    /// The newest rollout of each service.
+    pub fn read_newest_rollouts(&self, now: Now) -> Vec<RolloutRow> {
+        let name =
+            |(service, generation): (&Service, &u64)| RolloutName { service: service.clone(), generation: *generation };
+        let newest = self.generations.iter().map(name).filter_map(|name| self.rollouts.get(&name));
+        newest.map(|rollout| self.rollout_row(rollout, now)).collect()
     }
 
     /// One rollout with every host's report.

@@ -50,6 +50,11 @@ pub enum Joined {
         /// That worker's version.
         version: String,
     },
+    /// It, or what it has, would be too much.
+    Refused {
+        /// Which bound, and what to do.
+        why: String,
+    },
 }
 
 /// What a worker is told whenever it joins.

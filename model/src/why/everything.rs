@@ -12,10 +12,10 @@ use crate::time::Now;
 impl State {
     pub(super) fn why_all(&self, now: Now) -> (String, Vec<Finding>) {
         let mut findings: Vec<Finding> = self.pauses.keys().map(|scope| self.why_pause(scope, now)).collect();
-        for pool in self.pool_names() {
-            let row = self.pool_row(&pool, now);
+        for pool in self.index.pools.iter() {
+            let row = self.pool_row(pool, now);
             if row.waiting > 0 || row.failed + row.lost > 0 {
-                findings.push(self.pool_finding(&pool, now));
+                findings.push(self.pool_finding(pool, now));
             }
         }
         let newest = self

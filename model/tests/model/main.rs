@@ -1,6 +1,7 @@
 //! The model, driven from outside: rule by rule, and at random with every invariant checked after every step.
 
 mod borders;
+mod bounds;
 mod confirmed;
 mod leases;
 mod pauses;
