@@ -145,18 +145,16 @@ impl Rig {
         (0..HOSTS).map(host).collect()
     }
 
-    /// Announces, until it is known that it was; its name.
-    fn announce(&self) -> String {
-        let before = newest(&self.server).map(|(name, _)| name);
-        let (code, out, _) = run(&mut self.server.command(&["announce", "web", "-m", "build"]));
-        match out.split_whitespace().next().filter(|_| code == 0) {
-            Some(name) => name.to_owned(),
-            // Nobody knows whether it was done: it is looked up.
-            None => match wait_for("the lock server answers", SOON, || newest(&self.server)) {
-                (name, _) if Some(&name) != before.as_ref() => name,
-                _ => self.announce(),
-            },
-        }
+    /// Announces, until it is known that it was, after the one `before`; its name.
+    fn announce(&self, before: Option<&String>) -> String {
+        wait_for("the rollout is announced", SOON, || {
+            let (code, out, _) = run(&mut self.server.command(&["announce", "web", "-m", "build"]));
+            match out.split_whitespace().next().filter(|_| code == 0) {
+                Some(name) => Some(name.to_owned()),
+                // Nobody knows whether it was done: it is looked up.
+                None => newest(&self.server).map(|(name, _)| name).filter(|name| Some(name) != before),
+            }
+        })
     }
 
     fn check(&self, hosts: &[Host], rounds: &[String]) {
@@ -200,7 +198,7 @@ fn cut_at_one_sync_after_another_during_rollouts_nothing_is_forgotten_that_anyon
         let _over = Over(&is_over);
         let deadline = Instant::now() + Duration::from_secs(90);
         while rig.server.starts() <= cuts + 1 {
-            rounds.push(rig.announce());
+            rounds.push(rig.announce(rounds.last()));
             let rollout = rounds.last().expect("just announced");
             while newest(&rig.server) != Some((rollout.clone(), "done".to_owned())) {
                 assert!(Instant::now() < deadline, "{rounds:?}, {} starts", rig.server.starts());
