@@ -13,7 +13,7 @@ use model::lease::TEXT_BYTES_MAX;
 use model::member::{Presence, SIGHTINGS_PER_MEMBER_MAX, Sighting, TOKENS_PER_MEMBER_MAX};
 use model::names::{Host, Id, Pool, RolloutName, Token};
 use model::request::{Join, Joined, Quiet, Welcome};
-use model::time::Time;
+use model::time::{Time, millis};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ use std::time::Duration;
 
 /// How long a join is held open: an idle worker wakes this often.
 const HOLD: Duration = Duration::from_secs(30);
-/// How often an idle worker looks at its balancers.
+/// How often a worker without a sequence looks at its balancers when nothing tells it to.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// The wait after a join that nobody answered; it doubles up to the longest.
 const RETRY: Duration = Duration::from_secs(1);
@@ -119,9 +119,9 @@ impl Membership {
     }
 
     /// The call under way; it is made when there is none. Never ends but with an answer.
-    pub(super) async fn call<C: Coordinator + 'static>(&mut self, shop: &Shop<C>, is_idle: bool) -> Call {
+    pub(super) async fn call<C: Coordinator + 'static>(&mut self, shop: &Shop<C>, may_look: bool) -> Call {
         if self.call.is_none() {
-            self.call = Some(self.make(shop, is_idle));
+            self.call = Some(self.make(shop, may_look));
         }
         let Some(call) = &mut self.call else { return std::future::pending().await };
         let came = call.await;
@@ -129,10 +129,10 @@ impl Membership {
         came
     }
 
-    fn make<C: Coordinator + 'static>(&mut self, shop: &Shop<C>, is_idle: bool) -> LocalBoxFuture<'static, Call> {
+    fn make<C: Coordinator + 'static>(&mut self, shop: &Shop<C>, may_look: bool) -> LocalBoxFuture<'static, Call> {
         let now = clock::now();
         let is_due = self.looked.is_none_or(|looked| now.since(looked) >= LOOK_EVERY);
-        let looks = is_idle && is_due;
+        let looks = may_look && is_due;
         if looks {
             self.looked = Some(now);
         }
@@ -181,13 +181,18 @@ impl Membership {
             }
             Ok(Joined::Duplicate { since_ms, version }) => {
                 let now = clock::now();
-                let since = *self.duplicate_since.get_or_insert(now);
                 let host = self.join.host.to_string();
-                tracing::error!(host, version, since_ms, "another worker has this host's name");
-                if now.since(since) < DUPLICATE_WAIT {
+                let since = model::settings::span(since_ms / 1000 * 1000);
+                let is_new = self.duplicate_since.is_none();
+                let tried_since = *self.duplicate_since.get_or_insert(now);
+                if is_new {
+                    let tries_for = model::settings::span(millis(DUPLICATE_WAIT));
+                    tracing::warn!(host, version, joined_ago = since, tries_for, "another worker has this host's name");
+                }
+                if now.since(tried_since) < DUPLICATE_WAIT {
                     return Heard::Taken;
                 }
-                Heard::Duplicate(WorkerError::Duplicate { host, version, since_ms })
+                Heard::Duplicate(WorkerError::Duplicate { host, version, since })
             }
             Err(error) => {
                 self.tries = self.tries.saturating_add(1);
