@@ -97,9 +97,9 @@ impl Context {
     }
 }
 
-/// The folder that is kept over restarts: the service manager's, else the usual one.
-pub(crate) fn state_directory() -> PathBuf {
-    surroundings().state_directory.unwrap_or_else(|| PathBuf::from(config::STATE_DEFAULT))
+/// The folder that the service manager made for what is kept over restarts.
+pub(crate) fn state_directory() -> Option<PathBuf> {
+    surroundings().state_directory
 }
 
 /// What the configuration does not say.

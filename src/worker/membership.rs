@@ -1,7 +1,7 @@
 //! How the worker is known to its coordinator: one call that is held open, and made again when it is answered.
 //!
-//! Owns the session, what the host sees of itself at its balancers, and how often that is looked at. An idle worker wakes
-//! twice a minute. Decides nothing about restarts: what is owed goes to the host. Called by the driver.
+//! Owns the session, what the host sees of itself at its balancers, and how often that is looked at. An idle worker makes the
+//! call twice a minute, and looks once. Decides nothing about restarts: what is owed goes to the host. Called by the driver.
 
 use crate::config::Config;
 use crate::worker::effects::{Shop, until};
@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long a join is held open: an idle worker wakes this often.
+/// How long a join is held open: an idle worker makes it this often.
 const HOLD: Duration = Duration::from_secs(30);
 /// How often a worker without a sequence looks at its balancers when nothing tells it to.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
