@@ -102,6 +102,11 @@ pub(crate) fn state_directory() -> Option<PathBuf> {
     surroundings().state_directory
 }
 
+/// The folders in which programs are looked for.
+pub(crate) fn program_folders() -> Vec<PathBuf> {
+    std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
+}
+
 /// What the configuration does not say.
 fn surroundings() -> Surroundings {
     Surroundings::of_system(std::env::var_os(STATE_VARIABLE).map(PathBuf::from))
