@@ -115,6 +115,16 @@ impl Unit {
         Ok(Some(identity.to_owned()))
     }
 
+    /// How long [`Unit::inspect`] looks at most before it can tell that the restart did not happen. It tells at once, when it
+    /// cannot be told here.
+    pub fn inspection(&self, before: Option<&str>) -> Option<Duration> {
+        (before.is_some() && self.restart.identity.is_some()).then(|| self.quiet())
+    }
+
+    fn quiet(&self) -> Duration {
+        self.restart.timeout.max(QUIET)
+    }
+
     /// Whether a restart that was begun, and whose end nobody saw, happened: another incarnation than `before` runs. A restart
     /// that was handed to somebody else, such as the service manager, may go on after its command died; so that the same one
     /// runs is believed only after it was seen without a break for as long as a restart may take, its timeout. While nobody
@@ -123,7 +133,7 @@ impl Unit {
         let Some(before) = before else {
             return Seen::Unknown("which incarnation ran before the restart was not recorded".to_owned());
         };
-        let quiet = self.restart.timeout.max(QUIET);
+        let quiet = self.quiet();
         let deadline = Instant::now() + quiet + INSPECT_MAX;
         let mut same_since: Option<Instant> = None;
         loop {

@@ -5,19 +5,22 @@
 //! of it. Nothing is printed here. Runs on a current-thread runtime, which must live as long as the process: commands that
 //! die with their parent die with the thread that started them.
 //!
-//! Reading order: this file; `driver` (the loop); `effects` (what each effect does); `membership` (the joins);
-//! `environment` (what commands are told of the lease); `clock`.
+//! Reading order: this file; `driver` (the loop); `effects` (what each effect does); `membership` (the joins); `wake` (how
+//! commands on this host tell it to look); `log` (what a daemon says); `environment` (what commands are told of the lease); `clock`.
 
 mod clock;
 mod driver;
 mod effects;
 mod environment;
+mod log;
 mod membership;
+mod wake;
 
 #[cfg(test)]
 mod tests;
 
 pub use environment::environment;
+pub use wake::wake;
 
 use crate::config::service::{OnFailure, Unreachable};
 use crate::config::{Config, ServiceConfig};
@@ -32,6 +35,7 @@ use driver::Driver;
 use effects::Shop;
 use membership::Membership;
 use model::host::{Duty, Errand, Finish, Setup};
+use model::lease::Purpose;
 use model::names::Service;
 use model::rollout::Report;
 use model::sequence::{Fault, Step};
@@ -40,6 +44,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use wake::Wake;
 
 /// What a worker is given beside its configuration.
 #[derive(Debug, Clone, Default)]
@@ -153,14 +158,14 @@ pub enum WorkerError {
         known: String,
     },
     /// Another live worker has this host's name.
-    #[error("another worker is known as {host} (version {version}, for {since_ms} ms); two of one name are refused")]
+    #[error("another worker is known as {host} (version {version}, joined {since} ago); two of one name are refused")]
     Duplicate {
         /// The name.
         host: String,
         /// That worker's version.
         version: String,
-        /// For how long it has been known, in milliseconds.
-        since_ms: u64,
+        /// For how long it has been known, for people.
+        since: String,
     },
 }
 
@@ -192,8 +197,13 @@ pub async fn run<C: Coordinator + 'static>(
         .map(|address| format!("http://{address}/metrics"))
         .or_else(|| config.listen.ip().is_unspecified().then(|| format!("http://{}:{port}/metrics", config.host)));
     let membership = Membership::new(config, reachable)?;
+    log::starting(config, listener.local_addr().ok());
+    let wake = Wake::listen(&config.state)
+        .inspect_err(|error| tracing::warn!(%error, "what commands do here is seen within a minute, not at once"));
     let serving = shop.telemetry.clone().serve(listener);
-    let driver = Driver::new(setup(config, None), shop, Some(membership), log);
+    let url = config.coordinator.clone();
+    let tell = move |purpose: Option<&Purpose>, told: Progress| log::progress(&url, purpose, told);
+    let driver = Driver::new(setup(config, None), shop, Some(membership), tell).woken_by(wake.ok());
     tokio::select! {
         ended = driver.run(shutdown) => ended.map(drop),
         failed = serving => Err(failed.err().map_or_else(
@@ -203,7 +213,8 @@ pub async fn run<C: Coordinator + 'static>(
     }
 }
 
-/// Restarts one service once, and tells of it as it goes. `shutdown` unwinds it at the next safe point.
+/// Restarts one service once, and tells of it as it goes; at the end this host's worker is told to look. `shutdown` unwinds it
+/// at the next safe point.
 ///
 /// # Errors
 /// It cannot start. How it ended, well or not, is the [`Finish`].
@@ -212,7 +223,7 @@ pub async fn once<C: Coordinator + 'static>(
     coordinator: C,
     options: Options,
     wanted: Wanted,
-    progress: impl FnMut(Progress),
+    mut progress: impl FnMut(Progress),
     shutdown: impl Future<Output = ()>,
 ) -> Result<Finish, WorkerError> {
     let Some(service) = config.services.get(&wanted.service) else {
@@ -228,7 +239,10 @@ pub async fn once<C: Coordinator + 'static>(
         service: wanted.service,
     };
     let shop = shop(config, coordinator, options, &format!("a restart of {}", errand.service))?;
-    Driver::new(setup(config, Some(errand)), shop, None, progress).run(shutdown).await
+    let tell = move |_: Option<&Purpose>, told: Progress| progress(told);
+    let finish = Driver::new(setup(config, Some(errand)), shop, None, tell).run(shutdown).await;
+    wake(&config.state);
+    finish
 }
 
 fn setup(config: &Config, errand: Option<Errand>) -> Setup {
@@ -253,32 +267,4 @@ fn shop<C: Coordinator>(config: &Config, coordinator: C, options: Options, what:
         telemetry: Telemetry::new(config.state.clone())?,
         what: what.to_owned(),
     })
-}
-
-/// What a daemon tells of its progress: lines of its log.
-fn log(progress: Progress) {
-    match progress {
-        Progress::Waiting { place, why } => tracing::info!(place, why, "waiting for a lease"),
-        Progress::Began(step) => tracing::debug!(%step, "begins"),
-        Progress::Ended { step, ms, note, fault: None } => tracing::info!(%step, ms, note, "done"),
-        Progress::Ended { step, ms, fault: Some(fault), .. } => {
-            tracing::warn!(%step, ms, cause = fault.cause, output = fault.output, "failed");
-        }
-        Progress::Undoing(why) => tracing::warn!(why, "undoing"),
-        Progress::Resumed(service) => tracing::warn!(%service, "taking up an unfinished sequence"),
-        Progress::Unanswered(why) => tracing::warn!(why, "no answer"),
-        Progress::Over { service, report, .. } if report.stuck => {
-            tracing::error!(%service, cause = report.cause, "stuck: a person is needed");
-        }
-        Progress::Over { service, report, .. } => {
-            tracing::info!(%service, outcome = %report.outcome, cause = report.cause, "over");
-        }
-        Progress::Trouble(Trouble { why: Some(why), is_damage: true }) => {
-            tracing::error!(why, "nothing is restarted until a person has looked; it is looked at again every minute");
-        }
-        Progress::Trouble(Trouble { why: Some(why), .. }) => {
-            tracing::warn!(why, "nothing can be begun right now; it is tried again");
-        }
-        Progress::Trouble(Trouble { why: None, .. }) => tracing::info!("the trouble is over"),
-    }
 }

@@ -31,7 +31,7 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Longest answer, in bytes: a full page of reports fits.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How much of an answer that makes no sense is shown, in bytes.
-const SHOWN_BYTES_MAX: usize = 200;
+const SHOWN_BYTES_MAX: usize = 80;
 
 /// A client of one lock server. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -270,12 +270,18 @@ fn json<B: Serialize>(body: &B) -> Result<Vec<u8>> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|cause| Error::Corrupt(format!("{cause}: {}", shown(bytes))))
+    serde_json::from_slice(bytes).map_err(|cause| Error::Corrupt(format!("{} ({cause})", shown(bytes))))
 }
 
+/// What there is to say of an answer that makes no sense: its first line. A page for people says nothing but that it is one.
 fn shown(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    format!("{:?}", model::rollout::head(&text, SHOWN_BYTES_MAX))
+    let text = text.trim_start();
+    match text.lines().next() {
+        None => "and nothing else".to_owned(),
+        Some(_) if text.starts_with('<') => "a page of HTML".to_owned(),
+        Some(line) => format!("{:?}", model::rollout::head(line, SHOWN_BYTES_MAX)),
+    }
 }
 
 /// Reads an answer whole, within its bound. An answer cut short leaves unknown what was done.
@@ -293,10 +299,14 @@ async fn body(mut response: Response) -> Result<Vec<u8>> {
 
 /// What an answer that is no success means for the caller.
 fn refused(status: u16, bytes: &[u8]) -> Error {
-    let problem = serde_json::from_slice::<Problem>(bytes).ok();
-    let (name, value) = match problem {
-        Some(problem) => (problem.kind, problem.value),
-        None => ("http".to_owned(), format!("status {status}: {}", shown(bytes))),
+    let Ok(Problem { kind: name, value, .. }) = serde_json::from_slice(bytes) else {
+        let value = format!("status {status}, {}", shown(bytes));
+        return match status {
+            500.. => Error::Unknown { why: value },
+            408 => Error::Unable { kind: "http".to_owned(), value },
+            // A lock server says what it refuses: this is something else.
+            _ => Error::Corrupt(value),
+        };
     };
     match name.as_str() {
         kind::STORE | kind::STOPPING | kind::OVERLOADED => Error::Unable { kind: name, value },
@@ -385,7 +395,25 @@ mod tests {
         assert!(matches!(refused(503, &problem("unknown")), Error::Unknown { .. }));
         assert!(matches!(refused(500, b"oops"), Error::Unknown { .. }));
         assert!(matches!(refused(502, b"<html>"), Error::Unknown { .. }));
+        assert!(matches!(refused(408, b""), Error::Unable { .. }));
         assert!(matches!(refused(404, &problem("not_found")), Error::Refused { status: 404, .. }));
         assert!(matches!(refused(302, b""), Error::Corrupt(_)));
+    }
+
+    #[test]
+    fn the_answer_of_another_server_is_a_line() {
+        let page = format!("\n<!DOCTYPE html>\n<html>{}</html>", "<p>It works!</p>\n".repeat(100));
+        let Error::Corrupt(why) = parse::<Leases>(page.as_bytes()).expect_err("no leases") else {
+            panic!("it makes sense")
+        };
+        assert_eq!(why, "a page of HTML (expected value at line 2 column 1)");
+        let said = |bytes: &[u8]| match refused(404, bytes) {
+            Error::Corrupt(said) => said,
+            other => panic!("{other}"),
+        };
+        assert_eq!(said(page.as_bytes()), "status 404, a page of HTML");
+        assert_eq!(said("x\ny".repeat(100).as_bytes()), "status 404, \"x\"");
+        assert_eq!(said("x".repeat(100).as_bytes()).len(), "status 404, ".len() + 2 + SHOWN_BYTES_MAX);
+        assert_eq!(said(b""), "status 404, and nothing else");
     }
 }

@@ -24,7 +24,7 @@ mod tests;
 
 pub use event::{Checked, Effect, Errand, Event, Finish, Prepared, Unheard};
 
-use crate::lease::Lease;
+use crate::lease::{Lease, Purpose};
 use crate::names::{Holder, Id, Pool, Service};
 use crate::request::{Ending, Owed};
 use crate::rollout::Report;
@@ -148,6 +148,17 @@ impl Host {
     pub fn sequence(&self) -> Option<&Sequence> {
         match &self.phase {
             Phase::Working(work) => Some(&work.sequence),
+            _ => None,
+        }
+    }
+
+    /// What that which is under way is for.
+    pub fn purpose(&self) -> Option<&Purpose> {
+        match &self.phase {
+            Phase::Checking(job) => Some(&job.purpose),
+            Phase::Waiting(wait) => Some(&wait.job.purpose),
+            Phase::Working(work) => Some(&work.sequence.plan().purpose),
+            Phase::Stray(lease) => Some(&lease.purpose),
             _ => None,
         }
     }

@@ -48,6 +48,9 @@ pub(crate) struct AnnounceArgs {
 /// Announces it.
 pub(crate) async fn run(args: AnnounceArgs, context: &Context) -> Result<u8, Failure> {
     let client = context.client()?;
+    if args.follow {
+        client.until_it_answers("announce", follow::AWAY_MAX).await?;
+    }
     let service = args.service.clone();
     let mut only = Vec::new();
     for part in args.only {

@@ -1,4 +1,7 @@
-//! `stagger check`: asks whether a service of this host needs a restart, and does nothing about it.
+//! `stagger check`: asks whether a service of this host needs a restart, or whether the host's file is right, and does nothing
+//! about it.
+
+mod file;
 
 use super::context::Context;
 use super::failure::Failure;
@@ -10,16 +13,23 @@ use crate::probe::Client;
 use model::names::Service;
 use serde::Serialize;
 
-/// Ask whether a service of this host needs a restart
+/// Ask whether a service of this host needs a restart, or whether the host's file is right
 ///
-/// Shows what its check answers, each rule and whether it holds, and the verdict. Nothing is restarted, and no command of a
-/// rule is run. A check that cannot be read exits 1. A service that is not configured here needs no restart.
+/// Without a service it says whether the file can be read, and whether the folders and programs that it names are there; with
+/// --ask it also asks every probe of the file once. For one service it shows what its check answers, each rule and whether it holds, and the verdict. Nothing is restarted, and no command of a
+/// rule is run. A service that is not configured here needs no restart.
 ///
-/// Example: stagger check php-fpm
+/// Exit codes: 0 either verdict, or the file is right; 1 a check cannot be read, or with --ask a probe has no usable answer or a
+/// service is not well; 78 the file is wrong, or names what this host does not have.
+///
+/// Example: stagger check --ask
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct CheckArgs {
-    /// Which
-    service: Service,
+    /// Which; the whole file when left out
+    service: Option<Service>,
+    /// Ask every probe of the file once
+    #[arg(long, conflicts_with = "service")]
+    ask: bool,
 }
 
 /// What the check says.
@@ -75,10 +85,11 @@ pub(super) fn probes(config: &Config) -> Result<Client, Failure> {
 
 /// Asks it.
 pub(crate) async fn run(args: CheckArgs, context: &Context) -> Result<u8, Failure> {
+    let Some(name) = args.service else { return file::run(args.ask, context).await };
     let config = context.config()?;
-    let verdict = match config.services.get(&args.service) {
+    let verdict = match config.services.get(&name) {
         Some(service) => ask(service, &probes(&config)?).await?,
-        None => absent(&config, args.service),
+        None => absent(&config, name),
     };
     match context.globals.json {
         true => out::json(&verdict)?,

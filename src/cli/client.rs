@@ -11,11 +11,14 @@ use model::read::{Leases, MemberRow, Page, PauseRow, PoolRow, RolloutDetail, Rol
 use model::request::{Act, Admin, Done};
 use model::why::Why;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How often a change is sent that nobody answered.
 const TRIES_MAX: u32 = 5;
 /// The pause before it is sent again; it doubles.
 const PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause while a coordinator that does not answer is waited for.
+const AWAY_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// Most pages of one list: a bound on a server that never ends one.
 const PAGES_MAX: usize = 1000;
 
@@ -51,6 +54,30 @@ impl Client {
     /// An error of the coordinator's, with what was asked of whom.
     pub(crate) fn failure(&self, doing: &str, source: Error) -> Failure {
         Failure::Coordinator { doing: doing.to_owned(), url: self.url.clone(), source }
+    }
+
+    /// Waits until the coordinator answers, and says once that it does not. Changes nothing.
+    ///
+    /// # Errors
+    /// It does not answer within `patience`; or what answers is no coordinator.
+    pub(crate) async fn until_it_answers(&self, doing: &str, patience: Duration) -> Result<(), Failure> {
+        let ends = Instant::now() + patience;
+        let mut pause = PAUSE;
+        let mut is_told = false;
+        loop {
+            let error = match self.inner.pauses().await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.retryable() && Instant::now() + pause < ends => error,
+                Err(error) => return Err(self.failure(doing, error)),
+            };
+            if !is_told {
+                is_told = true;
+                let patience = model::settings::span(model::time::millis(patience));
+                super::out::note(&format!("no answer from {}, which is asked again for {patience}: {error}", self.url));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(AWAY_PAUSE_MAX);
+        }
     }
 
     /// The leases and the queue within a scope.
@@ -169,7 +196,41 @@ pub(crate) fn did(done: Done) -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::probe::fixture::{nobody, serve};
+    use axum::Router;
+    use axum::http::StatusCode;
+    use axum::routing::get;
     use model::rollout::RolloutState;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[tokio::test]
+    async fn a_coordinator_that_is_away_is_waited_for_and_another_server_is_not() {
+        let asked = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&asked);
+        let answer = async move || match count.fetch_add(1, Ordering::Relaxed) {
+            0 | 1 => {
+                (StatusCode::SERVICE_UNAVAILABLE, r#"{"type": "stopping", "kind": "stopping", "value": "it stops"}"#)
+            }
+            _ => (StatusCode::OK, "[]"),
+        };
+        let server = serve(Router::new().route("/v1/pauses", get(answer))).await;
+        let client = Client::new(&server.url).expect("a client");
+        client.until_it_answers("announce", crate::probe::fixture::DEADLINE).await.expect("it answers");
+        assert_eq!(asked.load(Ordering::Relaxed), 3);
+        let client = Client::new(&format!("http://{}", nobody().await)).expect("a client");
+        let patience = Duration::from_millis(300);
+        let failure = client.until_it_answers("announce", patience).await.expect_err("nobody is there");
+        assert_eq!(failure.exit_code(), 2);
+        let server = serve(Router::new()).await;
+        let client = Client::new(&server.url).expect("a client");
+        let failure = client.until_it_answers("announce", Duration::from_secs(600)).await.expect_err("another server");
+        let expected = format!(
+            "error: cannot announce: {}: the answer makes no sense: status 404, and nothing else\nhint: is that a lock server, and of this version?",
+            server.url
+        );
+        assert_eq!(failure.render(), expected);
+    }
 
     #[test]
     fn a_second_deployer_is_told_who_deploys_since_when_and_why() {

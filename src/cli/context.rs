@@ -97,9 +97,14 @@ impl Context {
     }
 }
 
-/// The folder that is kept over restarts: the service manager's, else the usual one.
-pub(crate) fn state_directory() -> PathBuf {
-    surroundings().state_directory.unwrap_or_else(|| PathBuf::from(config::STATE_DEFAULT))
+/// The folder that the service manager made for what is kept over restarts.
+pub(crate) fn state_directory() -> Option<PathBuf> {
+    surroundings().state_directory
+}
+
+/// The folders in which programs are looked for.
+pub(crate) fn program_folders() -> Vec<PathBuf> {
+    std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
 }
 
 /// What the configuration does not say.

@@ -128,7 +128,8 @@ async fn play(fleet: &Fleet, args: &DemoArgs, json: bool) -> Result<u8, Failure>
         progress.tell(&format!("{} (act {} of {})", act.name(), place + 1, chosen.len()));
         let played = acts::play(&stage, *act).await;
         if !json {
-            progress.aside(|| out::result(&played.line()))?;
+            let lines = played.lines(out::width(&std::io::stdout()));
+            progress.aside(|| out::result(&lines))?;
         }
         summary.add(played);
     }

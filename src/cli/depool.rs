@@ -46,6 +46,7 @@ pub(super) async fn bring(service: &Service, wanted: Presence, context: &Context
         _ => balancers.depool(&chosen).await,
     };
     let after = balancers.look().await;
+    crate::worker::wake(&config.state);
     let code = code(&after, wanted);
     match context.globals.json {
         true => out::json(&json!({ "service": service, "exit_code": code, "balancers": after }))?,

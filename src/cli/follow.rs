@@ -26,7 +26,7 @@ const DRAW_EVERY: Duration = Duration::from_millis(100);
 /// How often a line is told without a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(30);
 /// How long the lock server may be away.
-const AWAY_MAX: Duration = Duration::from_secs(600);
+pub(crate) const AWAY_MAX: Duration = Duration::from_secs(600);
 
 /// Follows a rollout to its end and reports it.
 ///

@@ -7,6 +7,7 @@ use super::failure::Failure;
 use super::{exit, logging, out};
 use ::lockserver::{Error, Options, Place};
 use serde_json::json;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use tokio::net::TcpListener;
@@ -15,16 +16,18 @@ use tokio::signal::unix::{SignalKind, signal};
 /// The variable by which tests of power cuts have the server lose what it did not sync: whenever it is killed, or by itself at
 /// a sync of its disk. Only builds with debug assertions obey.
 const POWER_CUT_VARIABLE: &str = "STAGGER_POWER_CUT_AT";
+/// Where the state lies, unless said otherwise; a worker's on the same machine lies elsewhere.
+const DATA_DEFAULT: &str = "/var/lib/stagger-locks";
 
 /// Keep the leases, the queue and the rollouts of a fleet
 ///
 /// It is what workers and commands ask. The state is in memory and on disk before anyone is answered; a lock server that starts again knows everything. It
 /// prints its address, logs to standard error, and stops in order on TERM or Ctrl-C.
 ///
-/// Example: stagger lockserver --data /var/lib/stagger --api 10.0.0.5:7532 --trusted-network
+/// Example: stagger lockserver --data /var/lib/stagger-locks --api 10.0.0.5:7532 --trusted-network
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct LockserverArgs {
-    /// The folder of its state [default: STATE_DIRECTORY, else /var/lib/stagger]
+    /// The folder of its state [default: STATE_DIRECTORY, else /var/lib/stagger-locks]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Listen here; port 0 takes any
@@ -53,9 +56,9 @@ pub(crate) async fn run(args: LockserverArgs, context: &Context) -> Result<u8, F
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let unbound = |error| Failure::system(format!("listen on {}", args.api), error);
-    let listener = TcpListener::bind(args.api).await.map_err(unbound)?;
+    let listener = TcpListener::bind(args.api).await.map_err(|error| taken(args.api, error))?;
     let api = format!("http://{}", listener.local_addr().map_err(unbound)?);
-    let data = args.data.unwrap_or_else(state_directory);
+    let data = args.data.or_else(state_directory).unwrap_or_else(|| PathBuf::from(DATA_DEFAULT));
     let (as_json, told) = (context.globals.json, data.clone());
     let tell = move || match as_json {
         true => out::json(&json!({ "api": api, "data": told })),
@@ -74,6 +77,15 @@ pub(crate) async fn run(args: LockserverArgs, context: &Context) -> Result<u8, F
     Ok(exit::OK)
 }
 
+/// Why it cannot listen, and what to do where another program does.
+fn taken(api: SocketAddr, error: std::io::Error) -> Failure {
+    let hint = match error.kind() {
+        ErrorKind::AddrInUse => "a lock server runs here already, or another program has the port: --api ADDRESS:PORT",
+        _ => "",
+    };
+    Failure::Work { what: format!("cannot listen on {api}: {error}"), hint: hint.to_owned(), code: exit::FAILED }
+}
+
 fn options(folder: PathBuf) -> Options {
     let cut = std::env::var(POWER_CUT_VARIABLE).ok().filter(|_| cfg!(debug_assertions));
     let mut options = Options::folder(&folder);
@@ -89,4 +101,25 @@ fn failure(error: Error) -> Failure {
         _ => format!("the lock server ended badly: {error}"),
     };
     Failure::Work { what, hint: String::new(), code: exit::FAILED }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_state_does_not_lie_in_the_folder_of_a_worker() {
+        assert_ne!(DATA_DEFAULT, crate::config::STATE_DEFAULT);
+        let help =
+            crate::cli::command().find_subcommand_mut("lockserver").expect("there").render_long_help().to_string();
+        assert!(help.contains(&format!("else {DATA_DEFAULT}]")), "{help}");
+    }
+
+    #[test]
+    fn a_taken_port_says_what_to_do() {
+        let api = "127.0.0.1:7532".parse().expect("an address");
+        let failure = taken(api, ErrorKind::AddrInUse.into()).render();
+        assert!(failure.starts_with("error: cannot listen on 127.0.0.1:7532: "), "{failure}");
+        assert!(failure.ends_with("has the port: --api ADDRESS:PORT"), "{failure}");
+    }
 }

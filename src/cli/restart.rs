@@ -4,6 +4,7 @@ use super::check::not_here;
 use super::context::Context;
 use super::failure::Failure;
 use super::render::restart as text;
+use super::render::text::clean;
 use super::worker::{failure, options};
 use super::{exit, out};
 use crate::config::{Config, duration};
@@ -11,6 +12,7 @@ use crate::worker::{self, Progress, Wanted};
 use coordinator::http::HttpCoordinator;
 use model::host::Finish;
 use model::names::Service;
+use model::sequence::Step;
 use serde_json::json;
 use std::cell::Cell;
 use std::time::Duration;
@@ -38,7 +40,7 @@ pub(crate) struct RestartArgs {
     /// Restart without a lease: for when nobody can give one. Exits 3 even when all went well
     #[arg(long, conflicts_with = "wait")]
     emergency: bool,
-    /// Wait for a lease at most so long, such as 10m [default: the pools' setting]
+    /// Wait for a lease, or for a coordinator that does not answer, at most so long, such as 10m [default: the pools' setting, 10s]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     wait: Option<Duration>,
 }
@@ -65,8 +67,12 @@ pub(crate) async fn run(args: RestartArgs, context: &Context) -> Result<u8, Fail
     let coordinator = HttpCoordinator::new(config.coordinator.as_str())
         .map_err(|error| failure(worker::WorkerError::Coordinator(error)))?;
     let shows_steps = !context.globals.json;
+    let mut silence = Silence { url: config.coordinator.to_string(), is_told: false };
     let mut unprinted = Ok(());
     let tell = |progress: Progress| {
+        if let Some(line) = silence.line(&progress) {
+            out::note(&line);
+        }
         if let Err(error) = told(&progress, shows_steps) {
             unprinted = Err(error);
         }
@@ -104,6 +110,30 @@ fn nothing_to_do(service: Service, why: &str, hint: &str, context: &Context, con
     Ok(exit::OK)
 }
 
+/// A coordinator that does not answer: said once, until it has answered.
+struct Silence {
+    url: String,
+    is_told: bool,
+}
+
+impl Silence {
+    /// What there is to say of it now.
+    fn line(&mut self, progress: &Progress) -> Option<String> {
+        match progress {
+            Progress::Unanswered(_) if self.is_told => None,
+            Progress::Unanswered(why) => {
+                self.is_told = true;
+                Some(format!("no answer from {}, which is asked again: {}", self.url, clean(why)))
+            }
+            Progress::Waiting { .. } | Progress::Ended { step: Step::Ask | Step::Begin, .. } => {
+                self.is_told = false;
+                None
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Prints what happens: steps as results, the rest aside.
 fn told(progress: &Progress, shows_steps: bool) -> Result<(), Failure> {
     match text::progress(progress) {
@@ -113,5 +143,21 @@ fn told(progress: &Progress, shows_steps: bool) -> Result<(), Failure> {
             Ok(())
         }
         text::Line::Step(_) | text::Line::None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silence_is_said_once_with_whom_it_is_about() {
+        let mut silence = Silence { url: "http://locks:7532".to_owned(), is_told: false };
+        let unanswered = || Progress::Unanswered("connection\nrefused".to_owned());
+        let expected = "no answer from http://locks:7532, which is asked again: connection refused";
+        assert_eq!(silence.line(&unanswered()).as_deref(), Some(expected));
+        assert_eq!(silence.line(&unanswered()), None);
+        assert_eq!(silence.line(&Progress::Waiting { place: 1, why: String::new() }), None);
+        assert_eq!(silence.line(&unanswered()).as_deref(), Some(expected), "a second silence");
     }
 }

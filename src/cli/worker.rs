@@ -7,6 +7,7 @@ use super::failure::Failure;
 use super::{exit, logging};
 use crate::worker::{self, Options, WorkerError};
 use coordinator::http::HttpCoordinator;
+use std::io::ErrorKind;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The variables by which tests of crashes kill the worker at a moment of its journal, the second as a power cut would: what was
@@ -65,6 +66,28 @@ pub(super) fn failure(error: WorkerError) -> Failure {
             hint: "is another worker running here? Else give this host a name of its own: host = \"…\"".to_owned(),
             code: exit::FAILED,
         },
+        WorkerError::Listen { ref source, .. } if source.kind() == ErrorKind::AddrInUse => Failure::Work {
+            what: error.to_string(),
+            hint: "another worker on this machine? Each needs its own host, listen and state: listen = \"127.0.0.1:0\" takes \
+                   any free port"
+                .to_owned(),
+            code: exit::FAILED,
+        },
         other => Failure::Work { what: other.to_string(), hint: String::new(), code: exit::FAILED },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_taken_address_says_what_a_second_worker_needs() {
+        let listen =
+            |kind: ErrorKind| WorkerError::Listen { address: "127.0.0.1:7533".to_owned(), source: kind.into() };
+        let told = failure(listen(ErrorKind::AddrInUse)).render();
+        assert!(told.starts_with("error: cannot listen on 127.0.0.1:7533: "), "{told}");
+        assert!(told.ends_with("listen = \"127.0.0.1:0\" takes any free port"), "{told}");
+        assert!(!failure(listen(ErrorKind::PermissionDenied)).render().contains("hint:"));
     }
 }

@@ -224,6 +224,7 @@ fn read_http_balancer(
             (Some(_), false) => return Err(field.wrong("without {balancer} in it, every balancer is the same one")),
             (None, true) => return Err(field.wrong("{balancer} needs `balancers`, the list of base URLs")),
         };
+        let url = field.without_placeholders(url)?;
         url.parse().map_err(|error: super::probe::HttpUrlError| field.wrong(error.to_string()))
     };
     let request = |key: &str, what: &str| -> Result<Request, Problem> {

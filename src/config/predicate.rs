@@ -43,10 +43,11 @@ impl Predicate {
             return Err(plain(format!("an expression has at most {NESTING_MAX} brackets inside each other")));
         }
         let program = Program::compile(text).map_err(|errors| match errors.errors.first() {
-            Some(error) => ExpressionError {
-                message: error.msg.split_whitespace().collect::<Vec<_>>().join(" "),
-                at: offset(text, error.pos),
-            },
+            Some(error) => {
+                let at = offset(text, error.pos);
+                let message = at.and_then(|at| slip(text, at)).map_or_else(|| one_line(&error.msg), str::to_owned);
+                ExpressionError { message, at }
+            }
             None => plain("not an expression".to_owned()),
         })?;
         vocabulary::check(&program, text, variables)?;
@@ -67,6 +68,25 @@ impl Predicate {
     pub fn names(&self, variable: &str) -> bool {
         self.program.references().has_variable(variable)
     }
+}
+
+/// What was meant by what the parser stumbled over, where that is a common slip.
+fn slip(text: &str, at: usize) -> Option<&'static str> {
+    let rest = text.get(at..)?;
+    let word = rest.split(|letter: char| !letter.is_alphabetic()).next().unwrap_or_default();
+    match word {
+        "" if rest.starts_with('=') => Some("`=` compares nothing, did you mean `==`?"),
+        "" if rest.starts_with('&') => Some("`&` joins nothing, did you mean `&&`?"),
+        "" if rest.starts_with('|') => Some("`|` joins nothing, did you mean `||`?"),
+        "and" => Some("`and` is written `&&`"),
+        "or" => Some("`or` is written `||`"),
+        "not" => Some("`not` is written `!`"),
+        _ => None,
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// How many brackets stand inside each other at most. A rough count, for quoted ones are counted too: it guards against
@@ -128,7 +148,18 @@ mod tests {
     #[test]
     fn what_is_no_expression_is_refused_with_its_place() {
         let error = Predicate::compile("status = 200", &["status"]).expect_err("an assignment");
-        assert_eq!(error.at, Some(7), "{error}");
+        assert_eq!((error.to_string().as_str(), error.at), ("`=` compares nothing, did you mean `==`?", Some(7)));
+        for (text, message, at) in [
+            ("status == 200 & status > 1", "`&` joins nothing, did you mean `&&`?", 14),
+            ("status == 200 | status > 1", "`|` joins nothing, did you mean `||`?", 14),
+            ("status == 200 and status > 1", "`and` is written `&&`", 14),
+            ("status == 200 or status > 1", "`or` is written `||`", 14),
+        ] {
+            let error = Predicate::compile(text, &["status"]).expect_err(text);
+            assert_eq!((error.to_string().as_str(), error.at), (message, Some(at)), "{text}");
+        }
+        let error = Predicate::compile("status == 200)", &["status"]).expect_err("a bracket");
+        assert!(!error.to_string().contains("did you mean"), "{error}");
         assert!(Predicate::compile("", &[]).is_err());
         assert!(Predicate::compile(&"1+".repeat(4000), &[]).is_err());
     }

@@ -17,6 +17,8 @@ use toml::de::{DeTable, DeValue};
 
 /// Longest duration in the file.
 pub(super) const DURATION_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// What can be filled in; the second in some places only.
+const PLACEHOLDERS: [&str; 2] = ["host", "balancer"];
 /// Longest text value, in bytes.
 const TEXT_BYTES_MAX: usize = 16 * 1024;
 
@@ -166,7 +168,29 @@ impl<'t> Field<'t> {
 
     /// The text, with `{host}` filled in.
     pub(super) fn filled(&self, host: &Host) -> Result<String, Problem> {
-        self.string().map(|text| fill(text, host))
+        self.fill(self.string()?, host)
+    }
+
+    /// A placeholder that was mistyped is refused; other words in brackets are the text's own.
+    fn fill(&self, text: &str, host: &Host) -> Result<String, Problem> {
+        let mistyped = |word: &&str| !PLACEHOLDERS.contains(word);
+        let near = |word| nearest(word, &PLACEHOLDERS).map(|near| self.unknown_placeholder(word, Some(near)));
+        placeholders(text).filter(mistyped).find_map(near).map_or_else(|| Ok(fill(text, host)), Err)
+    }
+
+    fn unknown_placeholder(&self, word: &str, near: Option<&str>) -> Problem {
+        let problem = Problem::new(self.at.clone(), format!("unknown placeholder `{{{word}}}`"));
+        let problem = problem.label(format!("nothing is filled in for this in `{}`", self.name));
+        problem.help(match near {
+            Some(near) => format!("did you mean `{{{near}}}`?"),
+            None => "`{host}` is the name of this host; no other is known here".to_owned(),
+        })
+    }
+
+    /// In a path or a URL, nobody means a bracket.
+    pub(super) fn without_placeholders(&self, filled: String) -> Result<String, Problem> {
+        let unknown = placeholders(&filled).next().map(|word| self.unknown_placeholder(word, None));
+        unknown.map_or(Ok(filled), Err)
     }
 
     /// The text as something that reads itself.
@@ -220,7 +244,7 @@ impl<'t> Field<'t> {
 
     /// A path from the root, with `{host}` filled in.
     pub(super) fn absolute_path(&self, host: &Host) -> Result<PathBuf, Problem> {
-        let path = PathBuf::from(self.filled(host)?);
+        let path = PathBuf::from(self.without_placeholders(self.filled(host)?)?);
         if path.is_absolute() { Ok(path) } else { Err(self.wrong("a path from the root is needed")) }
     }
 
@@ -236,7 +260,7 @@ impl<'t> Field<'t> {
                 self.of_another_type("a list, such as [\"systemctl\", \"restart\", \"app\"]; no shell is involved")
             );
         };
-        let words = self.texts()?.iter().map(|word| fill(word, host)).collect::<Vec<_>>();
+        let words = self.texts()?.iter().map(|word| self.fill(word, host)).collect::<Result<Vec<_>, _>>()?;
         if words.len() > ARGUMENTS_MAX {
             return Err(self.wrong(format!("a command has at most {ARGUMENTS_MAX} words")));
         }
@@ -245,7 +269,8 @@ impl<'t> Field<'t> {
 
     /// A URL, with `{host}` filled in.
     pub(super) fn url(&self, host: &Host) -> Result<HttpUrl, Problem> {
-        self.filled(host)?.parse().map_err(|error: super::probe::HttpUrlError| self.wrong(error.to_string()))
+        let url = self.without_placeholders(self.filled(host)?)?;
+        url.parse().map_err(|error: super::probe::HttpUrlError| self.wrong(error.to_string()))
     }
 
     /// An expression over these variables, with `{host}` filled in.
@@ -294,6 +319,15 @@ impl<'t> Field<'t> {
     pub(super) fn is_string(&self) -> bool {
         matches!(self.value, DeValue::String(_))
     }
+}
+
+/// The words in brackets, such as `host` in `/run/{host}.out`.
+fn placeholders(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices('{').filter_map(|(at, _)| {
+        let (found, _) = text[at + 1..].split_once('}')?;
+        let is_word = !found.is_empty() && found.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        is_word.then_some(found)
+    })
 }
 
 /// Puts the host's name where `{host}` stands.

@@ -416,3 +416,28 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn a_placeholder_that_there_is_not_is_refused_where_it_stands() {
+    let text = BASE.replace("{ kind = \"none\" }", "{ kind = \"file\", path = \"/run/{hosts}.out\" }");
+    let expected = "error: unknown placeholder `{hosts}`
+ --> stagger.toml:5:34
+  |
+5 | depool = { kind = \"file\", path = \"/run/{hosts}.out\" }
+  |                                  ^^^^^^^^^^^^^^^^^^ nothing is filled in for this in `service.php-fpm.depool.path`
+  |
+help: did you mean `{host}`?";
+    assert_eq!(bad(&text), expected);
+    for line in [
+        "verify = { http = \"http://127.0.0.1/{name}\" }",
+        "verify = { http = \"http://127.0.0.1/{balancer}\" }",
+        "verify = { exec = [\"curl\", \"http://a/{Host}\"] }",
+        "verify = { tcp = \"{hots}:80\" }",
+    ] {
+        assert!(bad(&with(line)).starts_with("error: unknown placeholder `{"), "{line}");
+    }
+    let mistyped = FULL.replacen("{balancer}", "{balancers}", 1);
+    assert!(bad(&mistyped).contains("did you mean `{balancer}`?"), "{}", bad(&mistyped));
+    // What a shell, awk or a body means by brackets is theirs.
+    good(&with("verify = { exec = [\"sh\", \"-c\", \"echo ${PATH} {name} {} {a,b} {host}\"] }"));
+}

@@ -6,12 +6,15 @@
 
 use crate::sequence::{HostLock, Journal, Receipt};
 use crate::worker::effects::{Beside, Came, Deed, Main, Notes, Shop};
+use crate::worker::log::Contact;
 use crate::worker::membership::{Heard, Membership, sleep_until};
+use crate::worker::wake::Wake;
 use crate::worker::{Progress, Trouble, WorkerError, clock};
 use coordinator::Coordinator;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use model::host::{Effect, Event, Finish, Host, Setup};
+use model::lease::Purpose;
 use model::names::{Holder, Service};
 use model::request::{Answer, Begin};
 use model::rollout::Report;
@@ -27,6 +30,8 @@ pub(super) struct Driver<C, P> {
     holder: Holder,
     shop: Shop<C>,
     membership: Option<Membership>,
+    wake: Option<Wake>,
+    contact: Contact,
     progress: P,
     main: Option<Main>,
     beside: FuturesUnordered<Beside>,
@@ -48,13 +53,15 @@ pub(super) struct Driver<C, P> {
     finish: Option<Finish>,
 }
 
-impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
+impl<C: Coordinator + 'static, P: FnMut(Option<&Purpose>, Progress)> Driver<C, P> {
     pub(super) fn new(setup: Setup, shop: Shop<C>, membership: Option<Membership>, progress: P) -> Driver<C, P> {
         Driver {
             holder: setup.holder.clone(),
             host: Host::new(setup),
             shop,
             membership,
+            wake: None,
+            contact: Contact::default(),
             progress,
             main: None,
             beside: FuturesUnordered::new(),
@@ -72,6 +79,17 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
         }
     }
 
+    /// It looks at its balancers at once when it is told to by this.
+    pub(super) fn woken_by(mut self, wake: Option<Wake>) -> Self {
+        self.wake = wake;
+        self
+    }
+
+    /// Tells people, with what it is for.
+    fn say(&mut self, progress: Progress) {
+        (self.progress)(self.host.purpose(), progress);
+    }
+
     /// Runs until the host says that it is over.
     pub(super) async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<Finish, WorkerError> {
         let mut shutdown = std::pin::pin!(shutdown);
@@ -79,7 +97,8 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
         self.take(Event::Started);
         while self.finish.is_none() {
             let wake_at = self.host.wake_at();
-            let is_idle = self.host.is_idle();
+            // In a sequence it is the sequence that asks the balancers.
+            let may_look = self.host.is_idle() || self.host.is_waiting();
             tokio::select! {
                 biased;
                 () = &mut shutdown, if !is_asked_to_stop => {
@@ -92,7 +111,8 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
                 }
                 Some(event) = self.beside.next() => self.take(event),
                 Some(note) = self.notes.1.recv() => self.take(Event::Noted(note)),
-                call = joined(&mut self.membership, &self.shop, is_idle) => self.joined(call),
+                call = joined(&mut self.membership, &self.shop, may_look) => self.joined(call),
+                () = woken(self.wake.as_ref()) => self.carry_out(Effect::Join),
                 () = sleep_until(wake_at) => self.take(Event::Woke),
             }
         }
@@ -119,13 +139,13 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
         let Some(membership) = &mut self.membership else { return };
         let heard = membership.heard(call);
         self.shop.telemetry.coordinator(!matches!(heard, Heard::Silence(_)));
+        self.contact.say(&heard, &self.shop.config.coordinator, clock::now());
         match heard {
             Heard::Welcome(welcome) => {
                 self.take(Event::Joined(welcome));
                 self.notice();
             }
-            Heard::Silence(why) => tracing::warn!(why, "the coordinator does not answer"),
-            Heard::Taken => {}
+            Heard::Silence(_) | Heard::Taken => {}
             Heard::Duplicate(failure) => {
                 self.failure = Some(failure);
                 self.take(Event::StopRequested);
@@ -167,7 +187,7 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
         if let Some(membership) = &mut self.membership {
             membership.trouble(told.why.as_deref());
         }
-        (self.progress)(Progress::Trouble(told));
+        self.say(Progress::Trouble(told));
     }
 
     fn carry_out(&mut self, effect: Effect<Receipt>) {
@@ -204,7 +224,7 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
                 self.shop.begin(ask)
             }
             Effect::Prepare(_) => self.with_deed(ByName::new(), |shop, deed| shop.prepare(&deed)),
-            Effect::Inspect => self.with_deed(ByName::new(), |shop, deed| shop.inspect(&deed)),
+            Effect::Inspect => self.with_deed(ByName::new(), |shop, deed| shop.inspect(&deed, &self.notes.0)),
             Effect::Look(service) => self.shop.look(&service),
             Effect::Act(receipt, step) => {
                 self.begin(step);
@@ -264,7 +284,7 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
 
     fn begin(&mut self, step: Step) {
         self.step = Some((step, clock::now()));
-        (self.progress)(Progress::Began(step));
+        self.say(Progress::Began(step));
     }
 
     /// A report without a sequence is counted when it is told for the first time.
@@ -276,7 +296,7 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
 
     fn over(&mut self, service: Service, report: Report, is_earlier: bool) {
         self.shop.count(&service, &report);
-        (self.progress)(Progress::Over { service, report: Box::new(report), is_earlier });
+        self.say(Progress::Over { service, report: Box::new(report), is_earlier });
     }
 
     /// Tells people, and counts, what an event means.
@@ -291,7 +311,7 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
                 let waits = (queued.place, queued.why.value.clone());
                 if self.waits.as_ref() != Some(&waits) {
                     let (place, why) = waits.clone();
-                    (self.progress)(Progress::Waiting { place, why });
+                    self.say(Progress::Waiting { place, why });
                     self.waits = Some(waits);
                 }
             }
@@ -299,7 +319,7 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
             Event::Answered { answer: Err(unheard), .. }
             | Event::Begun { begin: Err(unheard), .. }
             | Event::Settled(Err(unheard)) => {
-                (self.progress)(Progress::Unanswered(unheard.why.clone()));
+                self.say(Progress::Unanswered(unheard.why.clone()));
             }
             _ => {}
         }
@@ -339,7 +359,7 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
         if let Some(service) = service {
             self.shop.telemetry.step(&service, step, ms, fault.is_none());
         }
-        (self.progress)(Progress::Ended { step, ms, note, fault });
+        self.say(Progress::Ended { step, ms, note, fault });
     }
 
     fn recorded(&mut self) {
@@ -362,13 +382,13 @@ impl<C: Coordinator + 'static, P: FnMut(Progress)> Driver<C, P> {
                 self.step = Some((Step::Ask, clock::now()));
                 self.ended(ms, String::new(), None);
             }
-            (Record::Resumed, Some(service)) => (self.progress)(Progress::Resumed(service)),
+            (Record::Resumed, Some(service)) => self.say(Progress::Resumed(service)),
             (Record::Undoing { why }, _) => {
                 let why = match why {
                     Unwind::Failed(step, fault) => format!("{step}: {}", fault.cause),
                     Unwind::Cancelled(why) | Unwind::GaveWay(why) => why,
                 };
-                (self.progress)(Progress::Undoing(why));
+                self.say(Progress::Undoing(why));
             }
             (Record::Ended { report, .. }, Some(service)) => self.over(service, *report, is_earlier),
             _ => {}
@@ -387,10 +407,17 @@ async fn under_way(main: &mut Option<Main>) -> Came {
 async fn joined<C: Coordinator + 'static>(
     membership: &mut Option<Membership>,
     shop: &Shop<C>,
-    is_idle: bool,
+    may_look: bool,
 ) -> crate::worker::membership::Call {
     match membership {
-        Some(membership) => membership.call(shop, is_idle).await,
+        Some(membership) => membership.call(shop, may_look).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn woken(wake: Option<&Wake>) {
+    match wake {
+        Some(wake) => wake.told().await,
         None => std::future::pending().await,
     }
 }

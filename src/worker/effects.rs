@@ -241,8 +241,14 @@ impl<C: Coordinator + 'static> Shop<C> {
         .boxed_local()
     }
 
-    pub(super) fn inspect(&self, deed: &Deed) -> Main {
+    /// Finds out whether the interrupted restart act was done; that can take as long as a restart may, so it says until when.
+    pub(super) fn inspect(&self, deed: &Deed, notes: &Notes) -> Main {
         let (unit, identity) = (self.unit(deed), deed.identity.clone());
+        if let Some(takes) = unit.as_ref().and_then(|unit| unit.inspection(identity.as_deref())) {
+            let until = clock::time_of_day(clock::wall(), takes);
+            // Nobody is left to tell when the driver is gone.
+            drop(notes.send(format!("looks until {until} UTC whether its restart happened")));
+        }
         main(async move {
             Event::Inspected(match unit {
                 Some(unit) => unit.inspect(identity.as_deref()).await,

@@ -1,7 +1,7 @@
 //! How the worker is known to its coordinator: one call that is held open, and made again when it is answered.
 //!
-//! Owns the session, what the host sees of itself at its balancers, and how often that is looked at. An idle worker wakes
-//! twice a minute. Decides nothing about restarts: what is owed goes to the host. Called by the driver.
+//! Owns the session, what the host sees of itself at its balancers, and how often that is looked at. An idle worker makes the
+//! call twice a minute, and looks once. Decides nothing about restarts: what is owed goes to the host. Called by the driver.
 
 use crate::config::Config;
 use crate::worker::effects::{Shop, until};
@@ -19,9 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long a join is held open: an idle worker wakes this often.
+/// How long a join is held open: an idle worker makes it this often.
 const HOLD: Duration = Duration::from_secs(30);
-/// How often an idle worker looks at its balancers.
+/// How often a worker without a sequence looks at its balancers when nothing tells it to.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// The wait after a join that nobody answered; it doubles up to the longest.
 const RETRY: Duration = Duration::from_secs(1);
@@ -120,9 +120,9 @@ impl Membership {
     }
 
     /// The call under way; it is made when there is none. Never ends but with an answer.
-    pub(super) async fn call<C: Coordinator + 'static>(&mut self, shop: &Shop<C>, is_idle: bool) -> Call {
+    pub(super) async fn call<C: Coordinator + 'static>(&mut self, shop: &Shop<C>, may_look: bool) -> Call {
         if self.call.is_none() {
-            self.call = Some(self.make(shop, is_idle));
+            self.call = Some(self.make(shop, may_look));
         }
         let Some(call) = &mut self.call else { return std::future::pending().await };
         let came = call.await;
@@ -130,10 +130,10 @@ impl Membership {
         came
     }
 
-    fn make<C: Coordinator + 'static>(&mut self, shop: &Shop<C>, is_idle: bool) -> LocalBoxFuture<'static, Call> {
+    fn make<C: Coordinator + 'static>(&mut self, shop: &Shop<C>, may_look: bool) -> LocalBoxFuture<'static, Call> {
         let now = clock::now();
         let is_due = self.looked.is_none_or(|looked| now.since(looked) >= LOOK_EVERY);
-        let looks = is_idle && is_due;
+        let looks = may_look && is_due;
         if looks {
             self.looked = Some(now);
         }
@@ -183,13 +183,18 @@ impl Membership {
             }
             Ok(Joined::Duplicate { since_ms, version }) => {
                 let now = clock::now();
-                let since = *self.duplicate_since.get_or_insert(now);
                 let host = self.join.host.to_string();
-                tracing::error!(host, version, since_ms, "another worker has this host's name");
-                if now.since(since) < DUPLICATE_WAIT {
+                let since = model::settings::span(since_ms / 1000 * 1000);
+                let is_new = self.duplicate_since.is_none();
+                let tried_since = *self.duplicate_since.get_or_insert(now);
+                if is_new {
+                    let tries_for = model::settings::span(millis(DUPLICATE_WAIT));
+                    tracing::warn!(host, version, joined_ago = since, tries_for, "another worker has this host's name");
+                }
+                if now.since(tried_since) < DUPLICATE_WAIT {
                     return Heard::Taken;
                 }
-                Heard::Duplicate(WorkerError::Duplicate { host, version, since_ms })
+                Heard::Duplicate(WorkerError::Duplicate { host, version, since })
             }
             Ok(Joined::Refused { why }) => {
                 tracing::error!(why, "the coordinator does not let this worker in");

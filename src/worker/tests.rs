@@ -1,5 +1,7 @@
 //! The worker against a real lock server, with commands and a flag file for a service and its balancer.
 
+mod told;
+
 use super::*;
 use crate::config::{self, Surroundings};
 use crate::probe::fixture::{nobody, wait_until};
@@ -387,6 +389,12 @@ async fn killed_in_the_restart_act_the_next_run_finds_out_and_restarts_once() {
             assert_eq!((site.restarts(), site.is_out()), (0, true));
             site.remove("hold");
             let worker = site.start().await;
+            site.wait("its lease says what it does", async |site| {
+                let note =
+                    |note: &str| note.starts_with("looks until ") && note.ends_with(" whether its restart happened");
+                site.leases().await.iter().any(|lease| lease.step == Some(Step::Restart) && note(&lease.note))
+            })
+            .await;
             site.wait("a report", async |site| site.outcome(&rollout).await.is_some()).await;
             assert_eq!(site.outcome(&rollout).await.map(|report| report.outcome), Some(Outcome::Restarted));
             assert_eq!((site.restarts(), site.is_out()), (1, false));

@@ -21,7 +21,7 @@ pub(super) const ASK_HOLD_MS: u64 = 10_000;
 const ASK_PATIENCE_MS: u64 = ASK_HOLD_MS + 5_000;
 /// The least time between two asks, in milliseconds, when the coordinator does not keep them open.
 const ASK_PAUSE_MS: u64 = 500;
-/// How long a one-shot command tries to reach its coordinator, in milliseconds.
+/// How long a one-shot command tries to reach its coordinator, in milliseconds, unless it says how long it waits.
 const UNREACHABLE_MS: u64 = 10_000;
 
 /// A wait under way.
@@ -169,8 +169,11 @@ impl Host {
         let Phase::Waiting(wait) = &mut self.phase else { return };
         let silent_since = *wait.silent_since.get_or_insert(wait.asked);
         let errand = self.setup.errand.as_ref().filter(|_| wait.job.is_errand);
-        if errand.is_none() || millis(now.since(silent_since)) < UNREACHABLE_MS {
-            wait.doing = Doing::Pausing(now.plus(self.pace.retry(wait.tries)));
+        let bound_ms = errand.map(|errand| errand.wait_ms.unwrap_or(UNREACHABLE_MS));
+        let ends = bound_ms.map(|ms| silent_since.plus(Duration::from_millis(ms)));
+        if ends.is_none_or(|ends| now < ends) {
+            let again = now.plus(self.pace.retry(wait.tries));
+            wait.doing = Doing::Pausing(ends.map_or(again, |ends| again.min(ends)));
             wait.tries += 1;
         } else if errand.is_some_and(|errand| errand.unreachable_restart) {
             wait.doing = Doing::Locking;

@@ -183,6 +183,7 @@ impl Work {
             }
             Event::Undone(act) if self.doing == Doing::Undoing => self.happened(Record::Undone { act }, now, out),
             Event::Inspected(seen) if self.doing == Doing::Inspecting => {
+                self.note.clear();
                 self.happened(Record::Inspected { step: Step::Restart, seen }, now, out);
             }
             Event::Noted(note) => self.noted(note),
@@ -192,7 +193,7 @@ impl Work {
 
     /// A new note is told soon, and not too often.
     fn noted(&mut self, note: String) {
-        let Doing::Acting(_) = self.doing else { return };
+        let (Doing::Acting(_) | Doing::Inspecting) = self.doing else { return };
         let note = beginning(&note, TEXT_BYTES_MAX);
         if note != self.note {
             self.note = note;

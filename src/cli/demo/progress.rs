@@ -1,8 +1,9 @@
-//! What a person sees while an act is under way: one live line, on a terminal only.
+//! What a person sees while an act is under way: one live line, on a terminal only; what has no room on it stands below.
 //!
 //! Owns the line. Knows nothing but the balancer's counts and the words it is told.
 
 use crate::cli::demo::balancer::Balancer;
+use crate::cli::demo::summary::under;
 use crate::cli::{out, render::text};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +12,8 @@ use tokio::task::JoinHandle;
 
 /// How often the line is drawn again.
 const REDRAW: Duration = Duration::from_millis(100);
+/// What stands before the text: a sign that turns, and a space.
+const SPINNER_WIDTH: usize = 2;
 
 /// The live line. Gone when it is dropped.
 #[derive(Debug)]
@@ -61,9 +64,13 @@ async fn redraw(bar: ProgressBar, act: Arc<Mutex<String>>, balancer: Balancer) {
     loop {
         let counts = balancer.counts();
         let act = act.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let out = format!("{} out, at most {}", counts.out, counts.peak_out);
+        let is_out = format!("{} out, at most {}", counts.out, counts.peak_out);
         let requests = text::count(usize::try_from(counts.requests).unwrap_or(usize::MAX), "request");
-        bar.set_message(format!("{act}   {out}; {requests}, {} failed", counts.failed_requests));
+        let said = format!("{is_out}; {requests}, {} failed", counts.failed_requests);
+        let width = out::width(&std::io::stderr()).map(|width| width.saturating_sub(SPINNER_WIDTH));
+        bar.set_message(
+            under(&format!("{act}   "), &said, width).replace('\n', &format!("\n{}", " ".repeat(SPINNER_WIDTH))),
+        );
         bar.tick();
         tokio::time::sleep(REDRAW).await;
     }

@@ -4,11 +4,15 @@
 
 use crate::cli::demo::fleet::Options;
 use crate::cli::demo::observer::Counts;
+use crate::cli::render::text::fit;
 use serde::Serialize;
 use std::time::Duration;
+use unicode_width::UnicodeWidthStr as _;
 
 /// How wide the names of the acts are.
 const NAME_WIDTH: usize = 10;
+/// The least width of what stands behind them.
+const TEXT_WIDTH_MIN: usize = 10;
 
 /// One act, played.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -38,10 +42,10 @@ pub(super) struct Deploy {
 }
 
 impl Played {
-    /// The act in a line.
-    pub(super) fn line(&self) -> String {
+    /// The act in a line; on a terminal of this width in several, when one is not enough.
+    pub(super) fn lines(&self, width: Option<usize>) -> String {
         let sign = if self.ok { "✓" } else { "✗" };
-        format!("{sign} {:<NAME_WIDTH$} {}", self.name, self.detail)
+        under(&format!("{sign} {:<NAME_WIDTH$} ", self.name), &self.detail, width)
     }
 }
 
@@ -111,6 +115,14 @@ impl Summary {
     }
 }
 
+/// A text behind what it is about. What has no room on the first line stands below it, under the text.
+pub(super) fn under(head: &str, text: &str, width: Option<usize>) -> String {
+    let indent = head.width();
+    let fitted = fit(text, width.map(|width| width.saturating_sub(indent).max(TEXT_WIDTH_MIN)));
+    let lines: Vec<&str> = fitted.lines().map(str::trim_start).collect();
+    format!("{head}{}", lines.join(&format!("\n{}", " ".repeat(indent))))
+}
+
 fn thousandths(number: f64) -> f64 {
     (number * 1000.0).round() / 1000.0
 }
@@ -134,9 +146,24 @@ mod tests {
 
     #[test]
     fn lines_stand_below_each_other() {
-        let line = |name, ok| Played { name, ok, detail: "20 ok".to_owned(), deploy: None }.line();
+        let line = |name, ok| Played { name, ok, detail: "20 ok".to_owned(), deploy: None }.lines(None);
         assert_eq!(line("deploy", true), "✓ deploy     20 ok");
         assert_eq!(line("bad build", false), "✗ bad build  20 ok");
+    }
+
+    #[test]
+    fn what_has_no_room_stands_under_the_text_and_nothing_is_cut() {
+        let detail = "20 ok in 12.5s (bound 12.0s), never more than 2 out; 6,676 requests, none failed";
+        let played = Played { name: "deploy", ok: true, detail: detail.to_owned(), deploy: None };
+        let expected = "✓ deploy     20 ok in 12.5s (bound 12.0s), never more than 2 out; 6,676
+             requests, none failed";
+        assert_eq!(played.lines(Some(80)), expected);
+        for width in 30..110 {
+            let lines = played.lines(Some(width));
+            assert!(lines.lines().all(|line| line.width() <= width), "{width}: {lines}");
+            assert!(lines.lines().skip(1).all(|line| line.starts_with("             ")), "{width}: {lines}");
+            assert!(lines.split_whitespace().skip(2).eq(detail.split_whitespace()), "{width}: {lines}");
+        }
     }
 
     #[test]

@@ -66,6 +66,23 @@ fn a_join_that_is_refused_says_less_and_then_makes_pauses() {
     assert_eq!(heard(&mut membership, Err(Error::Unknown { why: "no route".into() })), 1);
 }
 
+#[test]
+fn a_second_worker_of_a_name_says_for_how_long_the_first_has_it_and_ends() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut membership = membership(folder.path());
+    let mut heard = |since_ms| {
+        let answer = Ok(Joined::Duplicate { since_ms, version: "0.1.0".to_owned() });
+        membership.heard(Call { around: None, answer })
+    };
+    assert!(matches!(heard(105_122), Heard::Taken));
+    assert!(matches!(heard(110_000), Heard::Taken));
+    membership.duplicate_since = Some(Time(clock::now().0 - millis(DUPLICATE_WAIT)));
+    let answer = Ok(Joined::Duplicate { since_ms: 173_869, version: "0.1.0".to_owned() });
+    let Heard::Duplicate(error) = membership.heard(Call { around: None, answer }) else { panic!("it goes on") };
+    let expected = "another worker is known as mw1 (version 0.1.0, joined 2m53s ago); two of one name are refused";
+    assert_eq!(error.to_string(), expected);
+}
+
 #[tokio::test]
 async fn the_first_join_tells_the_tokens_though_a_sequence_is_under_way() {
     let folder = tempfile::tempdir().expect("a folder");

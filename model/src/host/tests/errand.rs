@@ -60,6 +60,20 @@ fn somebody_elses_lock_is_said() {
 }
 
 #[test]
+fn it_tries_to_reach_its_coordinator_for_as_long_as_it_would_wait() {
+    for wait_ms in [2_000, 60_000] {
+        let mut rig = Rig::new(Some(Errand { wait_ms: Some(wait_ms), ..errand() }));
+        lockable(&mut rig);
+        let from = rig.now;
+        while rig.answered(Err("no route")).is_empty() {
+            rig.now = rig.host.wake_at().expect("a retry").0;
+            assert_eq!(rig.on(Event::Woke), ["ask 10000"]);
+        }
+        assert_eq!(rig.now - from, wait_ms, "neither before nor after");
+    }
+}
+
+#[test]
 fn a_refusal_is_said() {
     let mut rig = Rig::new(Some(errand()));
     lockable(&mut rig);

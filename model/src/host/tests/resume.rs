@@ -86,6 +86,10 @@ fn an_undo_is_done_again_without_asking_anybody() {
 fn an_interrupted_restart_is_looked_at() {
     let (mut rig, effects) = crash(&Rig::restarting());
     assert_eq!(effects, ["+resumed", "renew restart", "inspect"]);
+    rig.on(Event::Noted("looks until 18:16:30 UTC".into()));
+    rig.now += 1_000;
+    assert_eq!(rig.on(Event::Woke), ["renew restart"]);
+    assert_eq!(rig.renew.clone().expect("a renewal").note, "looks until 18:16:30 UTC");
     assert_eq!(rig.on(Event::Inspected(Seen::Done)), ["+inspected", "+acting", "renew verify", "act verify"]);
     let (mut rig, _) = crash(&Rig::restarting());
     assert_eq!(rig.on(Event::Inspected(Seen::Unknown("?".into()))), ["+inspected", "+ended", "settle kept failed"]);

@@ -1,0 +1,233 @@
+//! `stagger check` without a service: whether a host's file is right, as far as this host can tell.
+//!
+//! Owns what is looked at beside the file's own words: the folders and programs that it names and, when asked for, every probe of
+//! it, once. Nothing is moved, nothing is restarted, no command of a rule is run. Called by `check`.
+
+use super::probes;
+use crate::balancer::Balancers;
+use crate::cli::context::{Context, program_folders};
+use crate::cli::failure::Failure;
+use crate::cli::render::text::{clean, count};
+use crate::cli::{exit, out};
+use crate::config::depool::{Status, Way};
+use crate::config::steps::Then;
+use crate::config::{Command, Config, Predicate, Probe, Question, ServiceConfig};
+use crate::probe::Client;
+use crate::unit::Unit;
+use model::member::Presence;
+use model::names::Service;
+use rustix::fs::{Access, access};
+use serde::Serialize;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Row {
+    service: Service,
+    /// The table of the file that it stands in.
+    part: &'static str,
+    ok: bool,
+    says: String,
+}
+
+/// Looks, and says what is wrong; with `asks`, what every probe answers too.
+pub(super) async fn run(asks: bool, context: &Context) -> Result<u8, Failure> {
+    let config = context.config()?;
+    let mut rows = missing(&config, &program_folders());
+    let mut code = if rows.is_empty() { exit::OK } else { exit::CONFIGURATION };
+    if asks {
+        let answers = ask_all(&config, &probes(&config)?).await;
+        if code == exit::OK && answers.iter().any(|row| !row.ok) {
+            code = exit::FAILED;
+        }
+        rows.extend(answers);
+    }
+    match context.globals.json {
+        true => out::json(&json!({ "host": config.host, "exit_code": code, "rows": rows }))?,
+        false => out::result(&text(&config, &rows, code))?,
+    }
+    Ok(code)
+}
+
+/// What the file names and this host does not have.
+fn missing(config: &Config, folders: &[PathBuf]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for service in config.services.values() {
+        let mut row = |part, says| rows.push(Row { service: service.name.clone(), part, ok: false, says });
+        if let Way::File(flag) = &service.depool.way
+            && let Some(folder) = flag.path.parent().filter(|folder| !folder.is_dir())
+        {
+            row("depool", format!("the folder {} is not there, and nobody makes it", folder.display()));
+        }
+        for (part, command) in commands(service) {
+            if !can_start(command.program(), folders) {
+                row(part, format!("there is no program {}", command.program()));
+            }
+        }
+    }
+    rows
+}
+
+/// Every command of a service.
+fn commands(service: &ServiceConfig) -> Vec<(&'static str, &Command)> {
+    let mut found = vec![("restart", &service.restart.command)];
+    found.extend(service.restart.identity.iter().map(|command| ("restart", command)));
+    if let Way::Exec(commands) = &service.depool.way {
+        found.extend([&commands.depool, &commands.repool, &commands.status].map(|command| ("depool", command)));
+    }
+    let confirm = match &service.depool.way {
+        Way::File(flag) => flag.confirm.as_ref().map(|Status { probe, .. }| ("depool", probe)),
+        _ => None,
+    };
+    let asked = probes_of(service).into_iter().map(|(part, probe, _)| (part, probe)).chain(confirm);
+    found.extend(asked.filter_map(|(part, probe)| match &probe.question {
+        Question::Exec(command) => Some((part, command)),
+        Question::Http(_) | Question::Tcp(_) => None,
+    }));
+    found.extend(service.check.iter().flat_map(|check| &check.rules).filter_map(|rule| match &rule.then {
+        Then::Exec(command) => Some(("check", command)),
+        Then::Restart => None,
+    }));
+    found
+}
+
+/// The probes of a service but those of its balancers, each with the expressions over its answer.
+fn probes_of(service: &ServiceConfig) -> Vec<(&'static str, &Probe, Vec<&Predicate>)> {
+    let check = service.check.iter();
+    let check = check.map(|check| ("check", &check.probe, check.rules.iter().map(|rule| &rule.when).collect()));
+    let drain = service.drain.until.iter().map(|(probe, until)| ("drain", probe, vec![until]));
+    let verify = service.verify.iter().map(|verify| ("verify", &verify.probe, vec![&verify.expect]));
+    check.chain(drain).chain(verify).collect()
+}
+
+/// Whether this program can be started: by its path, else from one of the folders.
+fn can_start(program: &str, folders: &[PathBuf]) -> bool {
+    let is_program = |path: &Path| path.is_file() && access(path, Access::EXEC_OK).is_ok();
+    if program.contains('/') {
+        return is_program(Path::new(program));
+    }
+    folders.iter().any(|folder| is_program(&folder.join(program)))
+}
+
+/// Asks everything once, one after the other.
+async fn ask_all(config: &Config, client: &Client) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for service in config.services.values() {
+        let mut row = |part, ok, says| rows.push(Row { service: service.name.clone(), part, ok, says });
+        match Unit::new(service, client).identity().await {
+            Ok(None) => {}
+            Ok(Some(identity)) => row("restart", true, format!("identity: {identity}")),
+            Err(error) => row("restart", false, format!("identity: {error}")),
+        }
+        for look in Balancers::new(service, client).look().await {
+            let detail = if look.detail.is_empty() { String::new() } else { format!(" ({})", look.detail) };
+            let says = format!("{}: {}{detail}", look.balancer, look.presence);
+            row("depool", look.presence != Presence::Unknown, says);
+        }
+        let client = client.of(&service.name);
+        for (part, probe, expressions) in probes_of(service) {
+            // Whether a check asks for a restart, or a drain is over, is no fault; that a service is not well is one.
+            let must_hold = part == "verify";
+            let (ok, says) = match ask(probe, &expressions, &client).await {
+                Ok((all_hold, says)) => (all_hold || !must_hold, says),
+                Err(error) => (false, error),
+            };
+            row(part, ok, format!("{}: {says}", probe.question));
+        }
+    }
+    rows
+}
+
+/// What a probe answers, whether every expression holds over that, and what holds and what does not.
+async fn ask(probe: &Probe, expressions: &[&Predicate], client: &Client) -> Result<(bool, String), String> {
+    let answer = probe.ask(client).await.map_err(|error| error.to_string())?;
+    let mut all_hold = true;
+    let mut says = answer.figures();
+    for expression in expressions {
+        let holds = expression.holds(&answer).map_err(|error| error.to_string())?;
+        all_hold &= holds;
+        says.push_str(&format!("; {expression}: {}", if holds { "yes" } else { "no" }));
+    }
+    Ok((all_hold, says))
+}
+
+fn text(config: &Config, rows: &[Row], code: u8) -> String {
+    let head = match code {
+        exit::CONFIGURATION => "the file can be read, and does not fit this host",
+        exit::FAILED => "the file is right, and not everything answers as it should",
+        _ => "the file is right",
+    };
+    let services = count(config.services.len(), "service");
+    let mut lines = vec![format!("{head}: {}, {services}, {}", config.host, config.coordinator)];
+    lines.extend(rows.iter().map(|row| {
+        let sign = if row.ok { "✓" } else { "✗" };
+        format!("{sign} {}  {:<7}  {}", row.service, row.part, clean(&row.says))
+    }));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Surroundings, parse};
+
+    fn config(folder: &Path, parts: &str) -> Config {
+        let text = format!(
+            "coordinator = \"http://locks:7532\"\nhost = \"mw1\"\n[service.web]\npools = [\"p\"]\n\
+             restart = {{ kind = \"exec\", command = [\"true\"], identity = [\"echo\", \"pid 7\"] }}\n{}",
+            parts.replace("FOLDER", &folder.display().to_string())
+        );
+        parse(&text, Path::new("stagger.toml"), &Surroundings::default()).expect("a configuration")
+    }
+
+    fn says(rows: &[Row]) -> Vec<String> {
+        rows.iter().map(|row| format!("{} {} {}", if row.ok { "✓" } else { "✗" }, row.part, row.says)).collect()
+    }
+
+    #[test]
+    fn what_the_file_names_and_the_host_has_not_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let folders = program_folders();
+        let right = config(folder.path(), "depool = { kind = \"file\", path = \"FOLDER/out\" }\n");
+        assert_eq!(missing(&right, &folders), []);
+        assert_eq!(text(&right, &[], exit::OK), "the file is right: mw1, 1 service, http://locks:7532");
+        let wrong = config(
+            folder.path(),
+            "depool = { kind = \"file\", path = \"FOLDER/none/out\" }\nverify = { exec = [\"no-such-program\"] }\n\
+             drain = { exec = [\"FOLDER\"], until = \"exit == 0\" }\n",
+        );
+        let at = folder.path().display();
+        let expected = [
+            format!("✗ depool the folder {at}/none is not there, and nobody makes it"),
+            format!("✗ drain there is no program {at}"),
+            "✗ verify there is no program no-such-program".to_owned(),
+        ];
+        assert_eq!(says(&missing(&wrong, &folders)), expected);
+    }
+
+    #[tokio::test]
+    async fn every_probe_is_asked_once_and_no_command_of_a_rule_is_run() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let asked = |parts: &str| {
+            let config = config(folder.path(), parts);
+            async move { says(&ask_all(&config, &probes(&config).expect("a client")).await) }
+        };
+        let parts = r#"
+depool = { kind = "file", path = "FOLDER/out" }
+check = { exec = ["echo", '{"free": 9}'], rules = [{ when = "answer.free > 1", then = { exec = ["touch", "FOLDER/ran"] } }, { when = "answer.free < 1", then = "restart" }] }
+drain = { exec = ["false"], until = "exit == 0" }
+verify = { exec = ["sh", "-c", "exit 3"] }
+"#;
+        let rows = asked(parts).await;
+        assert_eq!(rows[0], "✓ restart identity: pid 7");
+        assert!(rows[1].starts_with("✓ depool ") && rows[1].contains(": in"), "{rows:?}");
+        let check = "✓ check echo {\"free\": 9}: {\"free\":9}; answer.free > 1: yes; answer.free < 1: no";
+        assert_eq!(rows[2..4], [check, "✓ drain false: exit 1; exit == 0: no"]);
+        assert_eq!(rows[4], "✗ verify sh -c exit 3: exit 3; exit == 0: no");
+        assert!(!folder.path().join("ran").exists());
+        let parts = "depool = { kind = \"none\" }\nverify = { exec = [\"echo\", \"x\"], expect = \"answer.ok\" }\n";
+        let rows = asked(parts).await;
+        assert!(rows[1].starts_with("✗ verify echo x: cannot evaluate `answer.ok`"), "{rows:?}");
+    }
+}
