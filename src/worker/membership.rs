@@ -134,11 +134,11 @@ impl Membership {
         let now = clock::now();
         let is_due = self.looked.is_none_or(|looked| now.since(looked) >= LOOK_EVERY);
         let looks = may_look && is_due;
+        // Also before the first look: a coordinator that was restored from an old copy must not grant its tokens again.
+        let reads = looks || self.looked.is_none();
         if looks {
             self.looked = Some(now);
         }
-        // Once at least before the first look: a coordinator that was restored from an old copy must not grant them again.
-        let reads = looks || self.join.highest.is_empty();
         let is_bare = self.refusals > 0;
         let pause = match (self.duplicate_since, self.tries) {
             (Some(_), _) => DUPLICATE_RETRY,
