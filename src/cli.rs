@@ -24,6 +24,7 @@ mod members;
 mod out;
 mod pause;
 mod pools;
+mod program;
 mod release;
 mod render;
 mod repool;

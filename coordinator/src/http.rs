@@ -280,7 +280,7 @@ fn shown(bytes: &[u8]) -> String {
     match text.lines().next() {
         None => "and nothing else".to_owned(),
         Some(_) if text.starts_with('<') => "a page of HTML".to_owned(),
-        Some(line) => format!("{:?}", model::rollout::head(line, SHOWN_BYTES_MAX)),
+        Some(line) => format!("{:?}", model::bound::beginning(line, SHOWN_BYTES_MAX)),
     }
 }
 

@@ -4,10 +4,11 @@
 
 use crate::bound::{beginning, end};
 use crate::lease::TEXT_BYTES_MAX;
-use crate::names::{Host, Id, NAME_BYTES_MAX, RolloutName, Scope};
+use crate::names::{Host, Id, NAME_BYTES_MAX, Pool, RolloutName, Scope, Service};
 use crate::sequence::Step;
 use crate::time::{Now, Time, Wall};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// Longest output that a report carries, in bytes of JSON.
@@ -249,14 +250,17 @@ impl Report {
     }
 }
 
-/// The first so many bytes of a text, cut on a character's edge.
-pub fn head(text: &str, bytes_max: usize) -> &str {
-    &text[..text.floor_char_boundary(bytes_max)]
-}
-
-/// The last so many bytes of a text, cut on a character's edge.
-pub fn tail(text: &str, bytes_max: usize) -> &str {
-    &text[text.ceil_char_boundary(text.len().saturating_sub(bytes_max))..]
+/// Whether a host lies in one of these parts of the fleet, for a service that it restarts under these pools; every host does
+/// when no part is named.
+pub fn is_among(only: &[Scope], host: &Host, service: &Service, pools: &BTreeSet<Pool>) -> bool {
+    only.is_empty()
+        || only.iter().any(|scope| match scope {
+            Scope::All => true,
+            Scope::Pool(pool) => pools.contains(pool),
+            Scope::Service(name) => name == service,
+            Scope::Host(name) => name == host,
+            Scope::Rollout(_) => false,
+        })
 }
 
 /// Where a rollout stands.

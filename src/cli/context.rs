@@ -102,11 +102,6 @@ pub(crate) fn state_directory() -> Option<PathBuf> {
     surroundings().state_directory
 }
 
-/// The folders in which programs are looked for.
-pub(crate) fn program_folders() -> Vec<PathBuf> {
-    std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default()
-}
-
 /// What the configuration does not say.
 fn surroundings() -> Surroundings {
     Surroundings::of_system(std::env::var_os(STATE_VARIABLE).map(PathBuf::from))
@@ -124,7 +119,7 @@ pub(crate) fn actor() -> String {
     let user = user.or_else(|| variable("USER")).or_else(|| variable("LOGNAME"));
     let user = user.unwrap_or_else(|| user_of(rustix::process::getuid().as_raw()));
     let name = format!("{user}@{}", hostname());
-    model::rollout::head(&name, model::lease::TEXT_BYTES_MAX).to_owned()
+    model::bound::beginning(&name, model::lease::TEXT_BYTES_MAX)
 }
 
 /// The name of a user, where the environment says none: a timer, a container.

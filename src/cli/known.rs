@@ -11,6 +11,7 @@ use crate::config::nearest::distance;
 use model::lease::Lease;
 use model::names::{Host, NameError, Pool, Scope, Service};
 use model::read::MemberRow;
+use model::rollout::is_among;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -72,7 +73,10 @@ pub(crate) async fn must_be_for_somebody(client: &Client, service: &Service, onl
     for part in only {
         must(client, part).await?;
     }
-    if !only.is_empty() && !members.iter().any(|member| only.iter().any(|part| is_in(part, member, service))) {
+    let is_one = |member: &MemberRow| {
+        member.services.get(service).is_some_and(|pools| is_among(only, &member.host, service, pools))
+    };
+    if !members.iter().any(is_one) {
         let parts = only.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         return Err(Failure::Refused {
             why: format!("no host of {parts} has {service}"),
@@ -80,17 +84,6 @@ pub(crate) async fn must_be_for_somebody(client: &Client, service: &Service, onl
         });
     }
     Ok(())
-}
-
-/// Whether a member that has this service lies in a part of the fleet.
-fn is_in(part: &Scope, member: &MemberRow, service: &Service) -> bool {
-    match part {
-        Scope::All => true,
-        Scope::Pool(pool) => member.services.get(service).is_some_and(|pools| pools.contains(pool)),
-        Scope::Service(name) => name == service,
-        Scope::Host(host) => *host == member.host,
-        Scope::Rollout(_) => false,
-    }
 }
 
 /// What was typed, when only one thing of that name is there.

@@ -12,14 +12,13 @@ mod leash;
 mod leftover;
 mod ownership;
 mod processes;
-mod program;
 mod signals;
 mod wait;
 
 use super::context::{Context, hostname};
 use super::failure::Failure;
 use super::render::text::clean;
-use super::{exit, known, out};
+use super::{exit, known, out, program};
 use crate::config::duration;
 use model::lease::{POOLS_PER_LEASE_MAX, Purpose, TEXT_BYTES_MAX};
 use model::names::{Holder, Pool};
@@ -111,7 +110,7 @@ fn ask(args: &RunArgs, client: &super::client::Client) -> Result<Ask, Failure> {
         holder,
         claim,
         pools,
-        purpose: Purpose::Run(model::rollout::head(&what, TEXT_BYTES_MAX).to_owned()),
+        purpose: Purpose::Run(model::bound::beginning(&what, TEXT_BYTES_MAX)),
         wait_ms: args.wait.map(millis),
         patience_ms: 0,
     })

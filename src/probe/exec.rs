@@ -5,7 +5,7 @@
 //! Called by the probes, the balancers and the units.
 
 use crate::config::Command;
-use model::rollout::tail;
+use model::bound::end;
 use rustix::process::{Pid, Signal};
 use std::ffi::OsString;
 use std::io;
@@ -180,7 +180,7 @@ fn output(stdout: &str, stderr: &str) -> String {
         all.push('\n');
     }
     all.push_str(stderr);
-    tail(&all, OUTPUT_BYTES_MAX).to_owned()
+    end(&all, OUTPUT_BYTES_MAX)
 }
 
 /// A command's process group; killed when dropped, unless the command has ended by itself.

@@ -4,7 +4,7 @@
 
 use crate::probe::exec::Exit;
 use cel::{Context, Value};
-use model::rollout::head;
+use model::bound::beginning;
 use serde_json::Value as Json;
 use std::collections::{BTreeMap, HashMap};
 
@@ -125,8 +125,7 @@ fn value(json: &Json) -> Value {
     }
 }
 
-/// The beginning of a text, at most [`EXCERPT_BYTES_MAX`] bytes of it.
+/// The beginning of a text, at most [`EXCERPT_BYTES_MAX`] bytes of it in JSON.
 pub fn excerpt(text: &str) -> String {
-    let head = head(text, EXCERPT_BYTES_MAX);
-    if head.len() == text.len() { head.to_owned() } else { format!("{head}…") }
+    beginning(text, EXCERPT_BYTES_MAX)
 }

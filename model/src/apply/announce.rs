@@ -1,6 +1,6 @@
 //! Announces a deploy: freezes its targets, and takes the place of the one before.
 
-use crate::apply::join::is_among;
+use crate::apply::join::has_among;
 use crate::apply::{Draft, bounds};
 use crate::change::Change;
 use crate::history::EntryKind;
@@ -42,7 +42,7 @@ pub(crate) fn announce(draft: &mut Draft<'_>, admin: &Admin, announce: &Announce
     let mut hosts: Vec<Host> = Vec::new();
     hosts.extend(
         view.members_with(&announce.service)
-            .filter(|member| is_among(&announce.only, &announce.service, member))
+            .filter(|member| has_among(&announce.only, &announce.service, member))
             .map(|member| member.host.clone()),
     );
     let targets = u32::try_from(hosts.len()).unwrap_or(u32::MAX);

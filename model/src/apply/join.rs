@@ -3,13 +3,14 @@
 use crate::apply::begin::{Authority, authority};
 use crate::apply::due::withdraw;
 use crate::apply::{Draft, bounds};
+use crate::bound::beginning;
 use crate::change::Change;
 use crate::history::EntryKind;
 use crate::lease::{Purpose, TEXT_BYTES_MAX};
 use crate::member::{Member, SIGHTINGS_PER_MEMBER_MAX, Sighting, TOKENS_PER_MEMBER_MAX};
 use crate::names::{Holder, Host, Scope, Service};
 use crate::request::{Join, Joined, Owed, Quiet, Welcome};
-use crate::rollout::{Progress, Rollout, Target, head};
+use crate::rollout::{Progress, Rollout, Target, is_among};
 use std::time::Duration;
 
 pub(crate) fn join(draft: &mut Draft<'_>, join: &Join) -> Joined {
@@ -33,11 +34,11 @@ pub(crate) fn join(draft: &mut Draft<'_>, join: &Join) -> Joined {
         host: join.host.clone(),
         session: join.session.clone(),
         services: join.services.clone(),
-        version: head(&join.version, TEXT_BYTES_MAX).to_owned(),
-        metrics: join.metrics.as_deref().map(|at| head(at, TEXT_BYTES_MAX).to_owned()),
+        version: beginning(&join.version, TEXT_BYTES_MAX),
+        metrics: join.metrics.as_deref().map(|at| beginning(at, TEXT_BYTES_MAX)),
         looked: join.looked_ms.map(|ms| now.before(Duration::from_millis(ms))).or(repeated),
         sightings,
-        trouble: head(&join.trouble, TEXT_BYTES_MAX).to_owned(),
+        trouble: beginning(&join.trouble, TEXT_BYTES_MAX),
         joined: old.map_or(now, |old| old.joined),
         heard: now,
         live_until: now.time.plus(Duration::from_millis(join.patience_ms.min(crate::apply::ask::PATIENCE_MS_MAX))),
@@ -118,20 +119,12 @@ fn add_target(draft: &mut Draft<'_>, mut rollout: Rollout, host: &Host) {
 
 /// Whether a rollout is for this member: for everyone with the service, or for the parts that it names.
 pub(crate) fn is_for(rollout: &Rollout, member: &Member) -> bool {
-    is_among(&rollout.only, &rollout.name.service, member)
+    has_among(&rollout.only, &rollout.name.service, member)
 }
 
-/// Whether a member with this service lies in one of these scopes; all do when there are none.
-pub(crate) fn is_among(only: &[Scope], service: &Service, member: &Member) -> bool {
-    let Some(pools) = member.services.get(service) else { return false };
-    only.is_empty()
-        || only.iter().any(|scope| match scope {
-            Scope::All => true,
-            Scope::Pool(pool) => pools.contains(pool),
-            Scope::Service(name) => name == service,
-            Scope::Host(host) => *host == member.host,
-            Scope::Rollout(_) => false,
-        })
+/// Whether a member has this service, and lies in one of these parts of the fleet for it.
+pub(crate) fn has_among(only: &[Scope], service: &Service, member: &Member) -> bool {
+    member.services.get(service).is_some_and(|pools| is_among(only, &member.host, service, pools))
 }
 
 pub(crate) fn quiet(draft: &mut Draft<'_>, quiet: &Quiet) {

@@ -1,10 +1,10 @@
 //! A holder is still at work.
 
 use crate::apply::Draft;
+use crate::bound::beginning;
 use crate::change::Change;
 use crate::lease::{LeaseState, TEXT_BYTES_MAX};
 use crate::request::{Own, Renew};
-use crate::rollout::head;
 
 pub(crate) fn renew(draft: &mut Draft<'_>, renew: &Renew) -> Own {
     let now = draft.now;
@@ -18,7 +18,7 @@ pub(crate) fn renew(draft: &mut Draft<'_>, renew: &Renew) -> Own {
     lease.renewed = now.time;
     lease.unconfirmed = false;
     lease.step = renew.step.or(lease.step);
-    lease.note = head(&renew.note, TEXT_BYTES_MAX).to_owned();
+    lease.note = beginning(&renew.note, TEXT_BYTES_MAX);
     let ttl_ms = lease.ttl_ms;
     if lease.state == LeaseState::Held {
         draft.push(Change::LeaseRenewed(lease));

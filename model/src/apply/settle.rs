@@ -2,12 +2,13 @@
 
 use crate::apply::Draft;
 use crate::apply::begin::move_target;
+use crate::bound::beginning;
 use crate::change::Change;
 use crate::history::EntryKind;
 use crate::lease::{Failure, Lease, LeaseState, Purpose, TEXT_BYTES_MAX, Ticket};
 use crate::names::{RolloutName, Scope};
 use crate::request::{Ending, Settle, Settled};
-use crate::rollout::{Outcome, Progress, Report, Rollout, head};
+use crate::rollout::{Outcome, Progress, Report, Rollout};
 use crate::settings::count;
 use crate::time::Now;
 use crate::view::View;
@@ -102,7 +103,7 @@ fn failure(report: Option<&Report>, now: Now) -> Failure {
     match report {
         Some(report) => Failure {
             step: report.step,
-            cause: head(&report.cause, TEXT_BYTES_MAX).to_owned(),
+            cause: beginning(&report.cause, TEXT_BYTES_MAX),
             stuck: report.stuck,
             at: now.wall,
         },

@@ -5,10 +5,10 @@
 
 use super::probes;
 use crate::balancer::Balancers;
-use crate::cli::context::{Context, program_folders};
+use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::render::text::{clean, count};
-use crate::cli::{exit, out};
+use crate::cli::{exit, out, program};
 use crate::config::depool::{Status, Way};
 use crate::config::steps::Then;
 use crate::config::{Command, Config, Predicate, Probe, Question, ServiceConfig};
@@ -16,10 +16,9 @@ use crate::probe::Client;
 use crate::unit::Unit;
 use model::member::Presence;
 use model::names::Service;
-use rustix::fs::{Access, access};
 use serde::Serialize;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::ffi::{OsStr, OsString};
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -34,7 +33,7 @@ struct Row {
 /// Looks, and says what is wrong; with `asks`, what every probe answers too.
 pub(super) async fn run(asks: bool, context: &Context) -> Result<u8, Failure> {
     let config = context.config()?;
-    let mut rows = missing(&config, &program_folders());
+    let mut rows = missing(&config, std::env::var_os("PATH").as_ref());
     let mut code = if rows.is_empty() { exit::OK } else { exit::CONFIGURATION };
     if asks {
         let answers = ask_all(&config, &probes(&config)?).await;
@@ -51,7 +50,7 @@ pub(super) async fn run(asks: bool, context: &Context) -> Result<u8, Failure> {
 }
 
 /// What the file names and this host does not have.
-fn missing(config: &Config, folders: &[PathBuf]) -> Vec<Row> {
+fn missing(config: &Config, path: Option<&OsString>) -> Vec<Row> {
     let mut rows = Vec::new();
     for service in config.services.values() {
         let mut row = |part, says| rows.push(Row { service: service.name.clone(), part, ok: false, says });
@@ -61,8 +60,8 @@ fn missing(config: &Config, folders: &[PathBuf]) -> Vec<Row> {
             row("depool", format!("the folder {} is not there, and nobody makes it", folder.display()));
         }
         for (part, command) in commands(service) {
-            if !can_start(command.program(), folders) {
-                row(part, format!("there is no program {}", command.program()));
+            if let Err(absent) = program::find(OsStr::new(command.program()), path.cloned()) {
+                row(part, format!("cannot run {}: {absent}", command.program()));
             }
         }
     }
@@ -99,15 +98,6 @@ fn probes_of(service: &ServiceConfig) -> Vec<(&'static str, &Probe, Vec<&Predica
     let drain = service.drain.until.iter().map(|(probe, until)| ("drain", probe, vec![until]));
     let verify = service.verify.iter().map(|verify| ("verify", &verify.probe, vec![&verify.expect]));
     check.chain(drain).chain(verify).collect()
-}
-
-/// Whether this program can be started: by its path, else from one of the folders.
-fn can_start(program: &str, folders: &[PathBuf]) -> bool {
-    let is_program = |path: &Path| path.is_file() && access(path, Access::EXEC_OK).is_ok();
-    if program.contains('/') {
-        return is_program(Path::new(program));
-    }
-    folders.iter().any(|folder| is_program(&folder.join(program)))
 }
 
 /// Asks everything once, one after the other.
@@ -171,6 +161,7 @@ fn text(config: &Config, rows: &[Row], code: u8) -> String {
 mod tests {
     use super::*;
     use crate::config::{Surroundings, parse};
+    use std::path::Path;
 
     fn config(folder: &Path, parts: &str) -> Config {
         let text = format!(
@@ -188,9 +179,9 @@ mod tests {
     #[test]
     fn what_the_file_names_and_the_host_has_not_is_told() {
         let folder = tempfile::tempdir().expect("a folder");
-        let folders = program_folders();
+        let path = OsString::from("/usr/bin:/bin");
         let right = config(folder.path(), "depool = { kind = \"file\", path = \"FOLDER/out\" }\n");
-        assert_eq!(missing(&right, &folders), []);
+        assert_eq!(missing(&right, Some(&path)), []);
         assert_eq!(text(&right, &[], exit::OK), "the file is right: mw1, 1 service, http://locks:7532");
         let wrong = config(
             folder.path(),
@@ -200,10 +191,10 @@ mod tests {
         let at = folder.path().display();
         let expected = [
             format!("✗ depool the folder {at}/none is not there, and nobody makes it"),
-            format!("✗ drain there is no program {at}"),
-            "✗ verify there is no program no-such-program".to_owned(),
+            format!("✗ drain cannot run {at}: {at} is no executable file"),
+            "✗ verify cannot run no-such-program: it is in no folder of PATH (/usr/bin:/bin)".to_owned(),
         ];
-        assert_eq!(says(&missing(&wrong, &folders)), expected);
+        assert_eq!(says(&missing(&wrong, Some(&path))), expected);
     }
 
     #[tokio::test]

@@ -264,7 +264,7 @@ impl Fleet {
         }
         let log = self.supervisor.folder(name)?.join("worker.log");
         let said = std::fs::read_to_string(log).unwrap_or_default();
-        let said = model::rollout::tail(said.trim_end(), model::lease::TEXT_BYTES_MAX).to_owned();
+        let said = model::bound::end(said.trim_end(), model::lease::TEXT_BYTES_MAX);
         Err(FleetError::Worker { host: name.to_owned(), said })
     }
 

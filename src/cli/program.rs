@@ -1,4 +1,4 @@
-//! Whether a command can be started at all: looked at before a slot is asked for, as a shell would look.
+//! Whether a command can be started at all: looked for as a shell would. Asked by `run`, before a slot is, and by `check`.
 //!
 //! Only a look: what vanishes meanwhile, and a script without its interpreter, shows when it is started.
 
@@ -13,7 +13,7 @@ const PATH_DEFAULT: &str = "/bin:/usr/bin";
 
 /// A program cannot be started. Fits after "cannot run NAME: ".
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Absent {
+pub(crate) enum Absent {
     /// There is no such file.
     #[error("there is no such file")]
     File,
@@ -27,7 +27,7 @@ pub(super) enum Absent {
 
 impl Absent {
     /// The code that shells end with.
-    pub(super) fn exit_code(&self) -> u8 {
+    pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Absent::File | Absent::InPath(_) => exit::NOT_FOUND,
             Absent::NotExecutable(_) => exit::CANNOT_START,
@@ -39,7 +39,7 @@ impl Absent {
 ///
 /// # Errors
 /// It is not there, or not executable by this user.
-pub(super) fn find(program: &OsStr, path: Option<OsString>) -> Result<(), Absent> {
+pub(crate) fn find(program: &OsStr, path: Option<OsString>) -> Result<(), Absent> {
     if program.is_empty() || program.as_encoded_bytes().contains(&b'/') {
         return look(Path::new(program));
     }
