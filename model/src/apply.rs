@@ -15,7 +15,7 @@ mod renew;
 mod settle;
 
 pub use grant::PASSES_MAX;
-pub(crate) use grant::{HOLDERS_NAMED_MAX, hindrance, listens, older_in_set};
+pub(crate) use grant::{HOLDERS_NAMED_MAX, hindrance, listens, place};
 
 use crate::change::Change;
 use crate::history::{Entry, EntryKind};
@@ -25,8 +25,9 @@ use crate::names::{Holder, Host, Pool, Scope, Service};
 use crate::request::{Reply, Request};
 use crate::rollout::{Halted, Rollout};
 use crate::state::State;
-use crate::time::Now;
+use crate::time::{Now, Time};
 use crate::view::View;
+use due::Due;
 use std::collections::BTreeSet;
 
 /// What a request comes to.
@@ -138,6 +139,13 @@ impl<'a> Draft<'a> {
         self.push(Change::Noted(Entry { number, at: self.now.wall, by: by.to_owned(), kind, scopes, text }));
     }
 
+    /// A lease in these pools stands still from now on: a waiter that kept other pools for itself until they move does so no
+    /// longer, and whoever waits for those others is next.
+    pub(crate) fn nudge_beside<'p>(&mut self, pools: impl Iterator<Item = &'p Pool>) {
+        let view = self.view;
+        self.nudges.pools.extend(pools.flat_map(|pool| view.queues_of(pool)).flat_map(|(set, _)| set).cloned());
+    }
+
     /// Halts a rollout that still moves.
     pub(crate) fn halt(&mut self, mut rollout: Rollout, cause: String, host: Option<Host>) -> Rollout {
         if rollout.halted.is_some() || rollout.ended.is_some() {
@@ -179,7 +187,14 @@ impl State {
     }
 
     /// The next moment at which time alone changes something, if any: then a [`Request::Tick`] is worth it.
-    pub fn next_due(&self, now: crate::time::Time) -> Option<crate::time::Time> {
-        due::next_moment(&self.view(), now)
+    pub fn next_due(&self) -> Option<Time> {
+        self.view().next_due()
+    }
+
+    /// One thing that has become due, decided; `None` when nothing is. [`apply`] does the same before its request, on a copy
+    /// of the state: whoever owns the state carries these out one after the other, and needs none.
+    pub fn overdue(&self, now: Now) -> Option<Decision> {
+        let Due { changes, nudges } = due::next(&self.view(), now)?;
+        Some(Decision { reply: Reply::Noted, changes, nudges })
     }
 }

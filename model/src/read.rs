@@ -308,11 +308,10 @@ impl State {
         let paused = pause_of(&view, &ticket.holder, &ticket.pools, &ticket.purpose).is_some();
         let since_ms = if paused { 0 } else { millis(now.time.since(ticket.counted)) };
         let waited_ms = ticket.waited_ms.saturating_add(since_ms);
-        let place = 1 + crate::apply::older_in_set(&view, ticket).count();
         WaiterRow {
             holder: ticket.holder.clone(),
             number: ticket.number,
-            place: u32::try_from(place).unwrap_or(u32::MAX),
+            place: crate::apply::place(&view, ticket),
             waited_ms,
             left_ms: ticket.wait_ms.saturating_sub(waited_ms),
             pools: ticket.pools.clone(),

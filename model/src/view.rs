@@ -4,14 +4,15 @@
 //! in [`Reads`]; asking for more is a bug, and panics in tests. Settings, pauses, generations and rollouts (their
 //! targets apart) are the domain's rules: small, and in every view.
 
-use crate::change::Operation;
+use crate::change::{Key, Operation};
 use crate::lease::{Lease, Ticket};
 use crate::member::{Member, Pause};
 use crate::names::{Holder, Host, Id, Pool, RolloutName, Service, Token};
 use crate::request::{Act, Request};
 use crate::rollout::{Rollout, Target};
 use crate::settings::{PoolRules, ServiceRules};
-use crate::state::{Names, State, Stored};
+use crate::state::{Names, Queue, State, Stored};
+use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a request reads, beside the rules.
@@ -89,7 +90,8 @@ impl State {
             for pool in reads.pools.clone() {
                 for set in self.index.wanted.get(&pool).into_iter().flatten() {
                     reads.pools.extend(set.iter().cloned());
-                    reads.holders.extend(self.index.queues.get(set).into_iter().flat_map(BTreeMap::values).cloned());
+                    let queue = self.index.queues.get(set);
+                    reads.holders.extend(queue.into_iter().flat_map(|queue| queue.all.values()).cloned());
                 }
                 reads.targets.extend(self.leases_in(&pool).map(|lease| lease.holder.as_host()));
             }
@@ -105,7 +107,13 @@ impl State {
             return self.clone();
         }
         let view = View { state: self, reads: reads.clone() };
-        let mut part = State { pauses: self.pauses.clone(), rollouts: self.rollouts.clone(), ..State::default() };
+        let mut part = State::default();
+        for pause in self.pauses.values() {
+            part.put(Stored::Pause(pause.clone()));
+        }
+        for rollout in self.rollouts.values() {
+            part.put(Stored::Rollout(Box::new(rollout.clone())));
+        }
         for from in self.settings.values() {
             part.put(Stored::Setting(from.clone()));
         }
@@ -213,6 +221,11 @@ impl<'a> View<'a> {
         lease
     }
 
+    /// The lease of a holder found in a covered pool.
+    pub(crate) fn held(&self, holder: &Holder) -> Option<&'a Lease> {
+        self.state.leases.get(holder)
+    }
+
     /// A named holder's ticket.
     pub(crate) fn ticket(&self, holder: &Holder) -> Option<&'a Ticket> {
         debug_assert!(
@@ -246,14 +259,11 @@ impl<'a> View<'a> {
 
     /// How many wait for a covered pool.
     pub(crate) fn waiting_in(&self, pool: &Pool) -> usize {
-        self.queues_of(pool).map(|(_, queue)| queue.len()).sum()
+        self.queues_of(pool).map(|(_, queue)| queue.all.len()).sum()
     }
 
-    /// The queues of all sets that contain a covered pool; the oldest first in each.
-    pub(crate) fn queues_of(
-        &self,
-        pool: &Pool,
-    ) -> impl Iterator<Item = (&'a BTreeSet<Pool>, &'a BTreeMap<u64, Holder>)> + 'a {
+    /// The queues of all sets that contain a covered pool.
+    pub(crate) fn queues_of(&self, pool: &Pool) -> impl Iterator<Item = (&'a BTreeSet<Pool>, &'a Queue)> + 'a {
         debug_assert!(self.covers_pool(pool), "the queue of {pool} was not declared to be read");
         let index = &self.state.index;
         index.wanted.get(pool).into_iter().flatten().filter_map(|set| Some((set, index.queues.get(set)?)))
@@ -264,8 +274,8 @@ impl<'a> View<'a> {
         self.state.tickets.get(holder)
     }
 
-    /// The waiters for exactly this set, oldest first.
-    pub(crate) fn queue(&self, set: &BTreeSet<Pool>) -> Option<&'a BTreeMap<u64, Holder>> {
+    /// The waiters for exactly this set.
+    pub(crate) fn queue(&self, set: &BTreeSet<Pool>) -> Option<&'a Queue> {
         debug_assert!(set.iter().all(|pool| self.covers_pool(pool)), "a queue was not declared to be read");
         self.state.index.queues.get(set)
     }
@@ -327,11 +337,6 @@ impl<'a> View<'a> {
         self.state.pauses.get(scope)
     }
 
-    /// All changed settings.
-    pub(crate) fn settings(&self) -> impl Iterator<Item = &'a crate::settings::Override> + 'a {
-        self.state.settings.values()
-    }
-
     /// One changed setting.
     pub(crate) fn setting(
         &self,
@@ -389,6 +394,25 @@ impl<'a> View<'a> {
     /// All covered operations.
     pub(crate) fn operations(&self) -> impl Iterator<Item = &'a Operation> + 'a {
         self.state.operations.values()
+    }
+
+    /// The first thing covered that has become due by now.
+    pub(crate) fn due(&self, now: Time) -> Option<&'a Key> {
+        let due = self.state.index.due.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| key);
+        due.into_iter().find(|key| match key {
+            // All that a lease's end may touch must be there.
+            Key::Lease(holder) => {
+                let lease = self.state.leases.get(holder);
+                lease.is_some_and(|lease| lease.pools.keys().all(|pool| self.covers_pool(pool)))
+            }
+            Key::Ticket(holder) => self.state.tickets.get(holder).is_some_and(|ticket| self.covers_ticket(ticket)),
+            _ => true,
+        })
+    }
+
+    /// When the next thing becomes due, covered or not.
+    pub(crate) fn next_due(&self) -> Option<Time> {
+        self.state.index.due.first().map(|(at, _)| *at)
     }
 
     /// The pools that anything names, covered or not.
