@@ -219,10 +219,7 @@ impl Domain {
             nudges.merge(more);
             turn.hand(reply, inner.number);
         }
-        if nudges.everyone {
-            self.calls.wake_all();
-        }
-        self.calls.wake_members(&nudges.hosts, &nudges.services);
+        self.calls.wake(&nudges.scopes);
     }
 
     /// Decides a request and waits until everything that the decision saw is on disk.

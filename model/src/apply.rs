@@ -21,7 +21,7 @@ use crate::change::Change;
 use crate::history::{Entry, EntryKind};
 use crate::lease::Ticket;
 use crate::member::Pause;
-use crate::names::{Holder, Host, Pool, Scope, Service};
+use crate::names::{Holder, Host, Pool, Scope};
 use crate::request::{Reply, Request};
 use crate::rollout::{Halted, Rollout};
 use crate::state::State;
@@ -46,21 +46,24 @@ pub struct Decision {
 pub struct Nudges {
     /// Pools in which the next in line may be granted now; [`State::next_in_line`] says who that is.
     pub pools: BTreeSet<Pool>,
-    /// Everyone who waits or holds should look again: a pause, a setting or a rollout changed.
-    pub everyone: bool,
-    /// Hosts for whose worker there is news.
-    pub hosts: BTreeSet<Host>,
-    /// Services for all of whose workers there is news.
-    pub services: BTreeSet<Service>,
+    /// Everyone within these who waits, or listens for what it owes, should look again: a pause, a wait or a rollout changed.
+    /// What concerns a rollout is told under its service, since a waiter for an older generation waits for the newest.
+    pub scopes: BTreeSet<Scope>,
 }
 
 impl Nudges {
     /// Adds another's.
     pub fn merge(&mut self, other: Nudges) {
         self.pools.extend(other.pools);
-        self.everyone |= other.everyone;
-        self.hosts.extend(other.hosts);
-        self.services.extend(other.services);
+        self.scopes.extend(other.scopes);
+    }
+
+    /// Everyone within a scope.
+    pub(crate) fn all_in(&mut self, scope: &Scope) {
+        self.scopes.insert(match scope {
+            Scope::Rollout(name) => Scope::Service(name.service.clone()),
+            other => other.clone(),
+        });
     }
 }
 
@@ -158,7 +161,7 @@ impl<'a> Draft<'a> {
             scopes.into_iter().flatten().collect(),
             format!("{}: {cause}", rollout.name),
         );
-        self.nudges.everyone = true;
+        self.nudges.all_in(&Scope::Rollout(rollout.name.clone()));
         rollout.halted = Some(Halted { cause, host, at: self.now.wall });
         rollout
     }

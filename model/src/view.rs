@@ -257,6 +257,12 @@ impl<'a> View<'a> {
         self.state.index.holders.get(pool).map_or(0, |holders| u32::try_from(holders.len()).unwrap_or(u32::MAX))
     }
 
+    /// The pools that anybody waits for. For views of everything.
+    pub(crate) fn wanted_pools(&self) -> impl Iterator<Item = &'a Pool> + 'a {
+        debug_assert!(self.reads.everything, "not every queue was declared to be read");
+        self.state.index.wanted.keys()
+    }
+
     /// How many wait for a covered pool.
     pub(crate) fn waiting_in(&self, pool: &Pool) -> usize {
         self.queues_of(pool).map(|(_, queue)| queue.all.len()).sum()

@@ -54,15 +54,15 @@ fn pause(draft: &mut Draft<'_>, pause: &Pause) {
         vec![pause.scope.clone()],
         format!("the pause of {} is over", pause.scope),
     );
-    draft.nudges.everyone = true;
+    draft.nudges.all_in(&pause.scope);
 }
 
 fn setting(draft: &mut Draft<'_>, from: &Override) {
     let (scope, kind) = (from.scope.clone(), from.setting.kind());
     let back = crate::apply::admin::take_back(draft, from);
     let text = format!("{scope} {}: {} → {back}, its time is over", kind.word(), from.setting);
+    crate::apply::admin::nudge(draft, &scope, kind);
     draft.note("stagger", EntryKind::Set, vec![scope], text);
-    draft.nudges.everyone = true;
 }
 
 fn rollout(draft: &mut Draft<'_>, rollout: &Rollout) {
@@ -70,7 +70,7 @@ fn rollout(draft: &mut Draft<'_>, rollout: &Rollout) {
     if left > 0 {
         let scopes = vec![Scope::Rollout(name.clone()), Scope::Service(name.service.clone())];
         draft.note("stagger", EntryKind::Expired, scopes, format!("{name}: its time is over, and {left} hosts owe it"));
-        draft.nudges.everyone = true;
+        draft.nudges.all_in(&Scope::Rollout(name.clone()));
     }
     draft.push(Change::RolloutMoved(Rollout { expired: true, ..rollout.clone() }));
 }

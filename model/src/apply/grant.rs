@@ -5,7 +5,7 @@
 
 use crate::apply::pause_of;
 use crate::lease::{LeaseState, Purpose, Ticket};
-use crate::names::{Holder, Pool};
+use crate::names::{Holder, Pool, Scope};
 use crate::request::{Holding, Refusal, RefusalKind};
 use crate::time::{Now, Time};
 use crate::view::View;
@@ -96,8 +96,13 @@ pub(crate) fn listens(ticket: &Ticket, now: Time) -> bool {
 /// The first in line of each set that contains one of these pools.
 fn heads<'a>(view: &View<'a>, pools: &BTreeSet<Pool>, now: Now) -> BTreeMap<u64, &'a Ticket> {
     let mut heads = BTreeMap::new();
+    if view.pause(&Scope::All).is_some() {
+        return heads;
+    }
+    let is_paused = |pool: &Pool| view.pause(&Scope::Pool(pool.clone())).is_some();
     for pool in pools {
-        for (_, queue) in view.queues_of(pool) {
+        // Those who all stand aside need not be looked at one by one.
+        for (_, queue) in view.queues_of(pool).filter(|(set, _)| !set.iter().any(is_paused)) {
             let mut tickets = queue.listening.values().filter_map(|holder| view.queued(holder));
             let first = tickets.find(|ticket| set_aside(view, ticket, now).is_none());
             heads.extend(first.map(|ticket| (ticket.number, ticket)));
