@@ -482,3 +482,23 @@ fn a_waiter_that_fell_silent_is_not_waited_for_again_and_again() {
     let due = world.state.next_due().map(|time| time.0 - world.now.time.0);
     assert_eq!(due, Some(20_000), "when a's lease is lost");
 }
+
+#[test]
+fn the_oldest_lease_is_told_by_pool_and_state() {
+    let mut world = World::with_slots(3);
+    world.granted("a", "ca", &["p"]);
+    world.later(1_000);
+    world.granted("b", "cb", &["p", "q"]);
+    world.later(29_000);
+    world.renew("b", "cb");
+    world.later(500);
+    world.tick();
+    let (p, q) = (name("p"), name("q"));
+    let oldest = world.state.read_oldest(world.now);
+    let expected = [
+        ((&p, model::lease::LeaseState::Held), 29_500),
+        ((&p, model::lease::LeaseState::Lost), 30_500),
+        ((&q, model::lease::LeaseState::Held), 29_500),
+    ];
+    assert_eq!(oldest, expected.into());
+}
