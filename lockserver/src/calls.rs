@@ -6,8 +6,8 @@
 
 use crate::domain::{Domain, Fault};
 use coordinator::wire::{HOLD_MS_MAX, JoinBody};
-use model::names::{Holder, Host, Id, RolloutName, Service};
-use model::request::{Answer, Ask, Ending, Joined, Quiet, Settle, Settled};
+use model::names::{Holder, Host, Id, RolloutName, Scope};
+use model::request::{Answer, Ask, Ending, Join, Joined, Quiet, Settle, Settled};
 use model::time::millis;
 use model::{Reply, Request};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,10 +39,17 @@ struct Registry {
 struct Listener {
     /// Its number: a later call of the same name takes its place.
     number: u64,
-    services: BTreeSet<Service>,
+    /// What concerns it.
+    scopes: BTreeSet<Scope>,
     /// A waiter's ask; a member has none.
     turn: Option<Turn>,
     wake: Arc<Notify>,
+}
+
+impl Listener {
+    fn wake(&self) {
+        self.wake.notify_one();
+    }
 }
 
 /// A held ask, and what came of it when its turn came.
@@ -93,11 +100,14 @@ impl Calls {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes everyone.
-    pub(crate) fn wake_all(&self) {
+    /// Wakes everyone within these scopes.
+    pub(crate) fn wake(&self, scopes: &BTreeSet<Scope>) {
+        if scopes.is_empty() {
+            return;
+        }
         let registry = self.registry();
         let all = registry.waiters.values().chain(registry.members.values()).flat_map(BTreeMap::values);
-        all.for_each(|listener| listener.wake.notify_one());
+        all.filter(|listener| !scopes.is_disjoint(&listener.scopes)).for_each(Listener::wake);
     }
 
     /// The ask that a waiter holds open here under this claim, when its turn has not come yet.
@@ -106,22 +116,13 @@ impl Calls {
         turn.handed().is_none().then_some(turn)
     }
 
-    /// Wakes one waiter, when it listens here.
-    fn wake_waiter(&self, holder: &Holder) {
+    /// Wakes whoever listens under the name of a call that ended.
+    fn wake_same(&self, quiet: &Quiet) {
         let registry = self.registry();
-        of_name(&registry.waiters, holder).for_each(|listener| listener.wake.notify_one());
-    }
-
-    /// Wakes the workers of these hosts, and those that have one of these services.
-    pub(crate) fn wake_members(&self, hosts: &BTreeSet<Host>, services: &BTreeSet<Service>) {
-        if hosts.is_empty() && services.is_empty() {
-            return;
+        match quiet {
+            Quiet::Waiter { holder, .. } => of_name(&registry.waiters, holder).for_each(Listener::wake),
+            Quiet::Member { host, .. } => of_name(&registry.members, host).for_each(Listener::wake),
         }
-        let registry = self.registry();
-        let by_host = hosts.iter().flat_map(|host| of_name(&registry.members, host));
-        let by_service = registry.members.values().flat_map(BTreeMap::values);
-        let by_service = by_service.filter(|listener| !services.is_disjoint(&listener.services));
-        by_host.chain(by_service).for_each(|listener| listener.wake.notify_one());
     }
 
     /// Takes a claim's listener away: its holder has settled it, and wants nothing any more.
@@ -187,13 +188,19 @@ impl Held {
     fn waiter(domain: &Arc<Domain>, ask: Ask) -> (Held, Turn) {
         let quiet = Quiet::Waiter { holder: ask.holder.clone(), claim: ask.claim.clone() };
         let wake = Arc::new(Notify::new());
+        let own = [Scope::All, Scope::Host(ask.holder.as_host())].into_iter();
+        let service = ask.purpose.service().cloned().map(Scope::Service);
+        let scopes = own.chain(ask.pools.iter().cloned().map(Scope::Pool)).chain(service).collect();
         let turn = Turn::new(ask, &wake);
-        let listener = Listener { number: 0, services: BTreeSet::new(), turn: Some(turn.clone()), wake };
+        let listener = Listener { number: 0, scopes, turn: Some(turn.clone()), wake };
         (Held::new(domain, quiet, listener), turn)
     }
 
-    fn member(domain: &Arc<Domain>, quiet: Quiet, services: BTreeSet<Service>) -> Held {
-        Held::new(domain, quiet, Listener { number: 0, services, turn: None, wake: Arc::default() })
+    /// A worker owes what concerns its services; pools and pauses are its waiters' affair.
+    fn member(domain: &Arc<Domain>, join: Join) -> Held {
+        let quiet = Quiet::Member { host: join.host, session: join.session };
+        let scopes = join.services.into_keys().map(Scope::Service).collect();
+        Held::new(domain, quiet, Listener { number: 0, scopes, turn: None, wake: Arc::default() })
     }
 
     fn new(domain: &Arc<Domain>, quiet: Quiet, mut listener: Listener) -> Held {
@@ -261,10 +268,7 @@ impl Drop for Held {
         // Nobody is left to hear what comes of it; a domain that is closed forgets its listeners when it starts again.
         let _ = self.domain.decide(&Request::Quiet(self.quiet.clone()));
         // A call of the same name may have come in between: it asks again, and is not silent.
-        match &self.quiet {
-            Quiet::Waiter { holder, .. } => self.domain.calls.wake_waiter(holder),
-            Quiet::Member { host, .. } => self.domain.calls.wake_members(&[host.clone()].into(), &BTreeSet::new()),
-        }
+        self.domain.calls.wake_same(&self.quiet);
     }
 }
 
@@ -340,8 +344,7 @@ pub(crate) async fn join(domain: &Arc<Domain>, body: JoinBody) -> Result<Joined,
     let request = Request::Join(join.clone());
     let Some(seen) = seen.filter(|_| !hold.is_zero()) else { return joined(domain, &request).await };
     let seen: BTreeSet<RolloutName> = seen.into_iter().collect();
-    let quiet = Quiet::Member { host: join.host, session: join.session };
-    let held = Held::member(domain, quiet, join.services.into_keys().collect());
+    let held = Held::member(domain, join);
     let mut over = Box::pin(tokio::time::sleep(hold));
     let mut is_over = false;
     loop {

@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::ring::{Ring, Told, tell};
 use crate::store::Loaded;
-use model::apply::Nudges;
+use model::apply::{Decision, Nudges};
 use model::change::Key;
 use model::state::Stored;
 use model::{Now, Reply, Request, State, Time};
@@ -161,7 +161,13 @@ impl Domain {
             return Err(fault.clone());
         }
         let now = inner.clock.now();
-        let (reply, nudges) = self.apply(inner, request, now)?;
+        let mut nudges = Nudges::default();
+        // What is due is carried out beforehand and one by one, so that no decision needs a copy of the state.
+        while let Some(due) = unless_it_panics(request, || inner.state.overdue(now))? {
+            nudges.merge(self.take_in(inner, due, now).1);
+        }
+        let (reply, more) = self.apply(inner, request, now)?;
+        nudges.merge(more);
         let number = inner.number;
         self.hand_on(inner, nudges, now);
         Ok((reply, number))
@@ -169,12 +175,12 @@ impl Domain {
 
     /// Decides one request, and takes in what it changes.
     fn apply(&self, inner: &mut Inner, request: &Request, now: Now) -> Result<(Reply, Nudges), Fault> {
-        // `apply` is pure: a panic in it has changed nothing, so that one odd request takes nobody else down.
-        let decided = catch_unwind(AssertUnwindSafe(|| model::apply(&inner.state.view(), request, now)));
-        let decision = decided.map_err(|_| {
-            tracing::error!(?request, "a decision failed; the request was not carried out");
-            Fault::Bug
-        })?;
+        let decision = unless_it_panics(request, || model::apply(&inner.state.view(), request, now))?;
+        Ok(self.take_in(inner, decision, now))
+    }
+
+    /// Takes in what a decision changes.
+    fn take_in(&self, inner: &mut Inner, decision: Decision, now: Now) -> (Reply, Nudges) {
         self.metrics.decided(&inner.state, &decision, now);
         for change in &decision.changes {
             inner.told.extend(tell(change, &inner.state));
@@ -193,7 +199,7 @@ impl Domain {
             inner.timer_idle = false;
             self.timer.notify_one();
         }
-        Ok((decision.reply, decision.nudges))
+        (decision.reply, decision.nudges)
     }
 
     /// Decides the held ask of whoever is next in line, per pool that has become freer, and wakes whoever else a decision may
@@ -213,10 +219,7 @@ impl Domain {
             nudges.merge(more);
             turn.hand(reply, inner.number);
         }
-        if nudges.everyone {
-            self.calls.wake_all();
-        }
-        self.calls.wake_members(&nudges.hosts, &nudges.services);
+        self.calls.wake(&nudges.scopes);
     }
 
     /// Decides a request and waits until everything that the decision saw is on disk.
@@ -282,7 +285,7 @@ impl Domain {
     fn until_due(&self) -> Result<Duration, Fault> {
         let mut inner = self.lock()?;
         let now = inner.clock.now().time;
-        let due = inner.state.next_due(now);
+        let due = inner.state.next_due();
         inner.timer_idle = due.is_none();
         Ok(due.map_or(TICK_MAX, |due| due.since(now).clamp(TICK_MIN, TICK_MAX)))
     }
@@ -305,7 +308,7 @@ impl Domain {
             told: std::mem::take(&mut inner.told),
             number: inner.number,
             time,
-            ticks: waited.timed_out() && inner.state.next_due(time).is_some(),
+            ticks: waited.timed_out() && inner.state.next_due().is_some(),
         })
     }
 
@@ -326,4 +329,12 @@ impl Domain {
     pub(crate) fn time(&self) -> Option<Time> {
         self.lock().ok().map(|inner| inner.clock.now().time)
     }
+}
+
+/// A decision is pure: a panic in it has changed nothing, so that one odd request takes nobody else down.
+fn unless_it_panics<T>(request: &Request, decide: impl FnOnce() -> T) -> Result<T, Fault> {
+    catch_unwind(AssertUnwindSafe(decide)).map_err(|_| {
+        tracing::error!(?request, "a decision failed; the request was not carried out");
+        Fault::Bug
+    })
 }

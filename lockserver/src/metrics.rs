@@ -224,10 +224,11 @@ impl Metrics {
             gauges.waiters.with_label_values(&[pool]).set(i64::from(row.waiting));
             gauges.paused.with_label_values(&[pool]).set(i64::from(!row.pauses.is_empty()));
         }
-        for row in state.read_leases(&Selection::default(), now).leases {
-            for pool in row.lease.pools.keys().map(|pool| self.label(pool)).filter(|pool| *pool != OTHER) {
-                let oldest = gauges.oldest.with_label_values(&[pool, &row.lease.state.to_string()]);
-                oldest.set(oldest.get().max(i64::try_from(row.age_ms / 1000).unwrap_or(i64::MAX)));
+        for ((pool, state), age_ms) in state.read_oldest(now) {
+            let pool = self.label(pool);
+            if pool != OTHER {
+                let oldest = gauges.oldest.with_label_values(&[pool, &state.to_string()]);
+                oldest.set(i64::try_from(age_ms / 1000).unwrap_or(i64::MAX));
             }
         }
     }

@@ -15,18 +15,19 @@ mod renew;
 mod settle;
 
 pub use grant::PASSES_MAX;
-pub(crate) use grant::{HOLDERS_NAMED_MAX, hindrance, listens, older_in_set};
+pub(crate) use grant::{HOLDERS_NAMED_MAX, hindrance, listens, place};
 
 use crate::change::Change;
 use crate::history::{Entry, EntryKind};
 use crate::lease::Ticket;
 use crate::member::Pause;
-use crate::names::{Holder, Host, Pool, Scope, Service};
+use crate::names::{Holder, Host, Pool, Scope};
 use crate::request::{Reply, Request};
 use crate::rollout::{Halted, Rollout};
 use crate::state::State;
-use crate::time::Now;
+use crate::time::{Now, Time};
 use crate::view::View;
+use due::Due;
 use std::collections::BTreeSet;
 
 /// What a request comes to.
@@ -45,21 +46,24 @@ pub struct Decision {
 pub struct Nudges {
     /// Pools in which the next in line may be granted now; [`State::next_in_line`] says who that is.
     pub pools: BTreeSet<Pool>,
-    /// Everyone who waits or holds should look again: a pause, a setting or a rollout changed.
-    pub everyone: bool,
-    /// Hosts for whose worker there is news.
-    pub hosts: BTreeSet<Host>,
-    /// Services for all of whose workers there is news.
-    pub services: BTreeSet<Service>,
+    /// Everyone within these who waits, or listens for what it owes, should look again: a pause, a wait or a rollout changed.
+    /// What concerns a rollout is told under its service, since a waiter for an older generation waits for the newest.
+    pub scopes: BTreeSet<Scope>,
 }
 
 impl Nudges {
     /// Adds another's.
     pub fn merge(&mut self, other: Nudges) {
         self.pools.extend(other.pools);
-        self.everyone |= other.everyone;
-        self.hosts.extend(other.hosts);
-        self.services.extend(other.services);
+        self.scopes.extend(other.scopes);
+    }
+
+    /// Everyone within a scope.
+    pub(crate) fn all_in(&mut self, scope: &Scope) {
+        self.scopes.insert(match scope {
+            Scope::Rollout(name) => Scope::Service(name.service.clone()),
+            other => other.clone(),
+        });
     }
 }
 
@@ -138,6 +142,13 @@ impl<'a> Draft<'a> {
         self.push(Change::Noted(Entry { number, at: self.now.wall, by: by.to_owned(), kind, scopes, text }));
     }
 
+    /// A lease in these pools stands still from now on: a waiter that kept other pools for itself until they move does so no
+    /// longer, and whoever waits for those others is next.
+    pub(crate) fn nudge_beside<'p>(&mut self, pools: impl Iterator<Item = &'p Pool>) {
+        let view = self.view;
+        self.nudges.pools.extend(pools.flat_map(|pool| view.queues_of(pool)).flat_map(|(set, _)| set).cloned());
+    }
+
     /// Halts a rollout that still moves.
     pub(crate) fn halt(&mut self, mut rollout: Rollout, cause: String, host: Option<Host>) -> Rollout {
         if rollout.halted.is_some() || rollout.ended.is_some() {
@@ -150,7 +161,7 @@ impl<'a> Draft<'a> {
             scopes.into_iter().flatten().collect(),
             format!("{}: {cause}", rollout.name),
         );
-        self.nudges.everyone = true;
+        self.nudges.all_in(&Scope::Rollout(rollout.name.clone()));
         rollout.halted = Some(Halted { cause, host, at: self.now.wall });
         rollout
     }
@@ -179,7 +190,14 @@ impl State {
     }
 
     /// The next moment at which time alone changes something, if any: then a [`Request::Tick`] is worth it.
-    pub fn next_due(&self, now: crate::time::Time) -> Option<crate::time::Time> {
-        due::next_moment(&self.view(), now)
+    pub fn next_due(&self) -> Option<Time> {
+        self.view().next_due()
+    }
+
+    /// One thing that has become due, decided; `None` when nothing is. [`apply`] does the same before its request, on a copy
+    /// of the state: whoever owns the state carries these out one after the other, and needs none.
+    pub fn overdue(&self, now: Now) -> Option<Decision> {
+        let Due { changes, nudges } = due::next(&self.view(), now)?;
+        Some(Decision { reply: Reply::Noted, changes, nudges })
     }
 }

@@ -8,6 +8,7 @@ use crate::time::{Now, Time, Wall};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 /// Most pools one lease may cover.
 pub const POOLS_PER_LEASE_MAX: usize = 8;
@@ -133,6 +134,15 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// When time alone changes it, if ever: it is lost or taken back when it is not renewed, and freed when it was lost for long.
+    pub fn due(&self) -> Option<Time> {
+        match self.state {
+            LeaseState::Held => Some(self.renewed.plus(Duration::from_millis(self.ttl_ms))),
+            LeaseState::Lost => self.lost_after_ms.map(|ms| self.since.time.plus(Duration::from_millis(ms))),
+            LeaseState::Failed => None,
+        }
+    }
+
     /// Whether a person is needed: for some service nobody can tell what happened.
     pub fn is_stuck(&self) -> bool {
         self.failed.values().any(|failure| failure.stuck)
@@ -156,6 +166,9 @@ pub struct Ticket {
     pub taken: Now,
     /// Until when its waiter counts as listening. A silent one loses its turn, not its ticket.
     pub live_until: Time,
+    /// That moment has come, or its waiter went away: it is skipped without being looked at.
+    #[serde(default)]
+    pub silent: bool,
     /// How long it has waited, pauses apart, in milliseconds, up to `counted`.
     pub waited_ms: u64,
     /// Up to when `waited_ms` is counted.
@@ -164,4 +177,12 @@ pub struct Ticket {
     pub wait_ms: u64,
     /// How often a younger waiter was granted a pool that this one wants.
     pub passed: u32,
+}
+
+impl Ticket {
+    /// When time alone changes it: its waiter falls silent, and after as long as it would have waited the ticket is dropped.
+    pub fn due(&self) -> Time {
+        let silent_for = if self.silent { self.wait_ms } else { 0 };
+        self.live_until.plus(Duration::from_millis(silent_for))
+    }
 }

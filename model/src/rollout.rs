@@ -310,6 +310,11 @@ impl RolloutState {
 }
 
 impl Rollout {
+    /// When it expires, unless that is recorded or it ended otherwise.
+    pub fn due(&self) -> Option<Time> {
+        (!self.expired && self.ended.is_none()).then_some(self.expires)
+    }
+
     /// Where it stands, when `down` of the targets that owe it are down.
     pub fn state(&self, down: u32) -> RolloutState {
         let left = self.tally.owes + self.tally.begun;

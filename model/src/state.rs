@@ -4,7 +4,7 @@
 
 mod index;
 
-pub(crate) use index::{Index, Names};
+pub(crate) use index::{Index, Names, Queue};
 
 use crate::change::{Change, Key, Operation};
 use crate::history::Entry;
@@ -116,6 +116,8 @@ impl State {
                 self.members.insert(member.host.clone(), *member);
             }
             Stored::Pause(pause) => {
+                self.remove(&Key::Pause(pause.scope.clone()));
+                self.index.add_pause(&pause);
                 self.pauses.insert(pause.scope.clone(), pause);
             }
             Stored::Setting(from) => {
@@ -129,6 +131,8 @@ impl State {
                 self.generations.insert(service, generation);
             }
             Stored::Rollout(rollout) => {
+                self.remove(&Key::Rollout(rollout.name.clone()));
+                self.index.add_rollout(&rollout);
                 self.rollouts.insert(rollout.name.clone(), *rollout);
             }
             Stored::Target(target) => {
@@ -167,7 +171,9 @@ impl State {
                 }
             }
             Key::Pause(scope) => {
-                self.pauses.remove(scope);
+                if let Some(pause) = self.pauses.remove(scope) {
+                    self.index.drop_pause(&pause);
+                }
             }
             Key::Setting(scope, kind) => {
                 if let Some(from) = self.settings.remove(&(scope.clone(), *kind)) {
@@ -180,7 +186,9 @@ impl State {
                 }
             }
             Key::Rollout(name) => {
-                self.rollouts.remove(name);
+                if let Some(rollout) = self.rollouts.remove(name) {
+                    self.index.drop_rollout(&rollout);
+                }
             }
             Key::Target(name, host) => {
                 if let Some(targets) = self.targets.get_mut(name) {

@@ -4,71 +4,25 @@
 //! in [`Reads`]; asking for more is a bug, and panics in tests. Settings, pauses, generations and rollouts (their
 //! targets apart) are the domain's rules: small, and in every view.
 
-use crate::change::Operation;
+mod part;
+
+pub use part::Reads;
+
+use crate::change::{Key, Operation};
 use crate::lease::{Lease, Ticket};
 use crate::member::{Member, Pause};
 use crate::names::{Holder, Host, Id, Pool, RolloutName, Service, Token};
-use crate::request::{Act, Request};
 use crate::rollout::{Rollout, Target};
 use crate::settings::{PoolRules, ServiceRules};
-use crate::state::{Names, State, Stored};
+use crate::state::{Names, Queue, State};
+use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a request reads, beside the rules.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Reads {
-    /// Everything there is.
-    pub everything: bool,
-    /// Pools: their leases, tokens, members' number, and the tickets of all who want them.
-    pub pools: BTreeSet<Pool>,
-    /// Holders: their lease and ticket, and the pools of both.
-    pub holders: BTreeSet<Holder>,
-    /// Hosts: their member's record.
-    pub hosts: BTreeSet<Host>,
-    /// Services all of whose members and targets are read.
-    pub services: BTreeSet<Service>,
-    /// Single targets: of every rollout of these hosts.
-    pub targets: BTreeSet<Host>,
-    /// A person's change, to answer it as before.
-    pub operation: Option<Id>,
-}
-
-impl Request {
-    /// What must be loaded to decide it. [`State::restrict`] adds the pools that these lead to.
-    pub fn reads(&self) -> Reads {
-        let of = |holder: &Holder| Reads {
-            holders: [holder.clone()].into(),
-            targets: [holder.as_host()].into(),
-            hosts: [holder.as_host()].into(),
-            ..Reads::default()
-        };
-        match self {
-            Request::Join(join) => {
-                Reads { pools: join.highest.keys().cloned().collect(), ..of(&join.host.clone().into()) }
-            }
-            Request::Quiet(crate::request::Quiet::Waiter { holder, .. }) => of(holder),
-            Request::Quiet(crate::request::Quiet::Member { host, .. }) => of(&host.clone().into()),
-            Request::Ask(ask) => Reads { pools: ask.pools.clone(), ..of(&ask.holder) },
-            Request::Begin(begin) => of(&begin.holder),
-            Request::Renew(renew) => of(&renew.holder),
-            Request::Settle(settle) => of(&settle.holder),
-            Request::Tick | Request::Restarted => Reads { everything: true, ..Reads::default() },
-            Request::Admin(admin) => {
-                let reads = match &admin.act {
-                    Act::Announce(announce) => {
-                        Reads { services: [announce.service.clone()].into(), ..Reads::default() }
-                    }
-                    Act::Release { holder, .. } => of(holder),
-                    Act::Abort { .. }
-                    | Act::Pause { .. }
-                    | Act::Resume { .. }
-                    | Act::Set { .. }
-                    | Act::Unset { .. } => Reads { everything: true, ..Reads::default() },
-                };
-                Reads { operation: Some(admin.operation.clone()), ..reads }
-            }
-        }
-    }
+/// The part of a state that a request may look at.
+#[derive(Debug, Clone)]
+pub struct View<'a> {
+    state: &'a State,
+    reads: Reads,
 }
 
 impl State {
@@ -76,90 +30,6 @@ impl State {
     pub fn view(&self) -> View<'_> {
         View { state: self, reads: Reads { everything: true, ..Reads::default() } }
     }
-
-    /// Adds what the named things lead to, until nothing is added any more: the pools of a holder's lease and ticket, the
-    /// pools that somebody wants together with one of these, all who want them, and the targets of all who hold them.
-    pub fn expand(&self, mut reads: Reads) -> Reads {
-        loop {
-            let before = (reads.pools.len(), reads.holders.len(), reads.targets.len());
-            for holder in &reads.holders {
-                let lease = self.leases.get(holder).into_iter().flat_map(|lease| lease.pools.keys());
-                let ticket = self.tickets.get(holder).into_iter().flat_map(|ticket| &ticket.pools);
-                reads.pools.extend(lease.chain(ticket).cloned());
-            }
-            for pool in reads.pools.clone() {
-                for set in self.index.wanted.get(&pool).into_iter().flatten() {
-                    reads.pools.extend(set.iter().cloned());
-                    reads.holders.extend(self.index.queues.get(set).into_iter().flat_map(BTreeMap::values).cloned());
-                }
-                reads.targets.extend(self.leases_in(&pool).map(|lease| lease.holder.as_host()));
-            }
-            if before == (reads.pools.len(), reads.holders.len(), reads.targets.len()) {
-                return reads;
-            }
-        }
-    }
-
-    /// The part of the state that (expanded) reads cover: what a store would load.
-    pub fn restrict(&self, reads: &Reads) -> State {
-        if reads.everything {
-            return self.clone();
-        }
-        let view = View { state: self, reads: reads.clone() };
-        let mut part = State { pauses: self.pauses.clone(), rollouts: self.rollouts.clone(), ..State::default() };
-        for from in self.settings.values() {
-            part.put(Stored::Setting(from.clone()));
-        }
-        for (service, generation) in &self.generations {
-            part.put(Stored::Generation { service: service.clone(), generation: *generation });
-        }
-        for ticket in self.tickets.values().filter(|ticket| view.covers_ticket(ticket)) {
-            part.put(Stored::Ticket(ticket.clone()));
-        }
-        for lease in self.leases.values().filter(|lease| view.covers_lease(lease)) {
-            part.put(Stored::Lease(Box::new(lease.clone())));
-        }
-        for member in self.members.values().filter(|member| view.covers_member(member)) {
-            part.put(Stored::Member(Box::new(member.clone())));
-        }
-        for (pool, token) in self.tokens.iter().filter(|(pool, _)| reads.pools.contains(pool)) {
-            part.put(Stored::Token { pool: pool.clone(), token: *token });
-        }
-        part.targets = self
-            .targets
-            .iter()
-            .map(|(name, hosts)| {
-                let whole = reads.services.contains(&name.service);
-                let covered = |host: &Host| whole || reads.targets.contains(host);
-                (
-                    name.clone(),
-                    hosts.iter().filter(|(host, _)| covered(host)).map(|(h, t)| (h.clone(), t.clone())).collect(),
-                )
-            })
-            .filter(|(_, hosts): &(RolloutName, BTreeMap<Host, Target>)| !hosts.is_empty())
-            .collect();
-        part.operations = reads
-            .operation
-            .iter()
-            .filter_map(|id| self.operations.get(id).map(|op| (id.clone(), op.clone())))
-            .collect();
-        // Only their ends are read: what the next number is, and what is too old to be kept.
-        part.history = self.history.last_key_value().map(|(n, e)| (*n, e.clone())).into_iter().collect();
-        if let Some(last) = self.index.numbers.last() {
-            part.index.numbers.insert(last.clone());
-        }
-        // What there is in all is known everywhere.
-        (part.index.pools, part.index.services) = (self.index.pools.clone(), self.index.services.clone());
-        (part.index.tickets, part.index.hosts) = (self.index.tickets, self.index.hosts);
-        part
-    }
-}
-
-/// The part of a state that a request may look at.
-#[derive(Debug, Clone)]
-pub struct View<'a> {
-    state: &'a State,
-    reads: Reads,
 }
 
 impl<'a> View<'a> {
@@ -214,6 +84,11 @@ impl<'a> View<'a> {
         lease
     }
 
+    /// The lease of a holder found in a covered pool.
+    pub(crate) fn held(&self, holder: &Holder) -> Option<&'a Lease> {
+        self.state.leases.get(holder)
+    }
+
     /// A named holder's ticket.
     pub(crate) fn ticket(&self, holder: &Holder) -> Option<&'a Ticket> {
         debug_assert!(
@@ -245,16 +120,19 @@ impl<'a> View<'a> {
         self.state.index.holders.get(pool).map_or(0, |holders| u32::try_from(holders.len()).unwrap_or(u32::MAX))
     }
 
-    /// How many wait for a covered pool.
-    pub(crate) fn waiting_in(&self, pool: &Pool) -> usize {
-        self.queues_of(pool).map(|(_, queue)| queue.len()).sum()
+    /// The pools that anybody waits for. For views of everything.
+    pub(crate) fn wanted_pools(&self) -> impl Iterator<Item = &'a Pool> + 'a {
+        debug_assert!(self.reads.everything, "not every queue was declared to be read");
+        self.state.index.wanted.keys()
     }
 
-    /// The queues of all sets that contain a covered pool; the oldest first in each.
-    pub(crate) fn queues_of(
-        &self,
-        pool: &Pool,
-    ) -> impl Iterator<Item = (&'a BTreeSet<Pool>, &'a BTreeMap<u64, Holder>)> + 'a {
+    /// How many wait for a covered pool.
+    pub(crate) fn waiting_in(&self, pool: &Pool) -> usize {
+        self.queues_of(pool).map(|(_, queue)| queue.all.len()).sum()
+    }
+
+    /// The queues of all sets that contain a covered pool.
+    pub(crate) fn queues_of(&self, pool: &Pool) -> impl Iterator<Item = (&'a BTreeSet<Pool>, &'a Queue)> + 'a {
         debug_assert!(self.covers_pool(pool), "the queue of {pool} was not declared to be read");
         let index = &self.state.index;
         index.wanted.get(pool).into_iter().flatten().filter_map(|set| Some((set, index.queues.get(set)?)))
@@ -265,8 +143,8 @@ impl<'a> View<'a> {
         self.state.tickets.get(holder)
     }
 
-    /// The waiters for exactly this set, oldest first.
-    pub(crate) fn queue(&self, set: &BTreeSet<Pool>) -> Option<&'a BTreeMap<u64, Holder>> {
+    /// The waiters for exactly this set.
+    pub(crate) fn queue(&self, set: &BTreeSet<Pool>) -> Option<&'a Queue> {
         debug_assert!(set.iter().all(|pool| self.covers_pool(pool)), "a queue was not declared to be read");
         self.state.index.queues.get(set)
     }
@@ -328,11 +206,6 @@ impl<'a> View<'a> {
         self.state.pauses.get(scope)
     }
 
-    /// All changed settings.
-    pub(crate) fn settings(&self) -> impl Iterator<Item = &'a crate::settings::Override> + 'a {
-        self.state.settings.values()
-    }
-
     /// One changed setting.
     pub(crate) fn setting(
         &self,
@@ -390,6 +263,25 @@ impl<'a> View<'a> {
     /// All covered operations.
     pub(crate) fn operations(&self) -> impl Iterator<Item = &'a Operation> + 'a {
         self.state.operations.values()
+    }
+
+    /// The first thing covered that has become due by now.
+    pub(crate) fn due(&self, now: Time) -> Option<&'a Key> {
+        let due = self.state.index.due.iter().take_while(|(at, _)| *at <= now).map(|(_, key)| key);
+        due.into_iter().find(|key| match key {
+            // All that a lease's end may touch must be there.
+            Key::Lease(holder) => {
+                let lease = self.state.leases.get(holder);
+                lease.is_some_and(|lease| lease.pools.keys().all(|pool| self.covers_pool(pool)))
+            }
+            Key::Ticket(holder) => self.state.tickets.get(holder).is_some_and(|ticket| self.covers_ticket(ticket)),
+            _ => true,
+        })
+    }
+
+    /// When the next thing becomes due, covered or not.
+    pub(crate) fn next_due(&self) -> Option<Time> {
+        self.state.index.due.first().map(|(at, _)| *at)
     }
 
     /// The pools that anything names, covered or not.

@@ -111,6 +111,23 @@ async fn several_slots_that_are_freed_at_once_are_handed_on_at_once() {
 }
 
 #[tokio::test]
+async fn more_slots_are_taken_at_once_with_the_change_that_made_them() {
+    let platter = Platter::new(0);
+    let server = Server::on(&platter).await;
+    let client = server.client();
+    slots(&client, "app", 1).await;
+    granted(client.ask(&ask("a", &["app"]), NOW).await.expect("an answer"));
+    let (b, c, d) = (held(&server, "b").await, held(&server, "c").await, held(&server, "d").await);
+    let before = commits(&server).await;
+    platter.slow(20);
+    slots(&client, "app", 3).await;
+    granted(soon("one grant", b).await.expect("no panic"));
+    granted(soon("the other grant", c).await.expect("no panic"));
+    assert_eq!(commits(&server).await - before, 1);
+    assert!(!d.is_finished());
+}
+
+#[tokio::test]
 async fn a_head_whose_client_goes_away_holds_nobody_up() {
     let server = Server::on(&Platter::new(0)).await;
     let client = server.client();

@@ -87,7 +87,7 @@ fn abort(draft: &mut Draft<'_>, admin: &Admin, name: &RolloutName, reason: &str)
     let ended = Ended { superseded: false, by: admin.by.clone(), reason: reason.to_owned(), at: draft.now.wall };
     draft.push(Change::RolloutMoved(Rollout { ended: Some(ended), ..rollout.clone() }));
     draft.note(&admin.by, EntryKind::Aborted, vec![Scope::Rollout(name.clone())], format!("{name}: {reason}"));
-    draft.nudges.everyone = true;
+    draft.nudges.all_in(&Scope::Rollout(name.clone()));
     // Whoever has a lease is in flight; only those that have begun their restart finish it.
     let purpose = Purpose::Rollout(name.clone());
     let waver = |lease: &&Lease| lease.purpose == purpose && lease.state == LeaseState::Held && !lease.has_begun;
@@ -120,7 +120,8 @@ fn pause(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope, reason: &str, for_
     };
     draft.push(Change::Paused(pause));
     draft.note(&admin.by, EntryKind::Paused, vec![scope.clone()], format!("{scope} for {}: {reason}", span(for_ms)));
-    draft.nudges.everyone = true;
+    // Their clocks stand still from now on.
+    draft.nudges.all_in(scope);
     let begun = draft.view.leases().filter(|lease| lease.has_begun && lease.state == LeaseState::Held).count();
     let finish = count(u32::try_from(begun).unwrap_or(u32::MAX), "that has begun finishes", "that have begun finish");
     let before = before.map(|before| {
@@ -153,7 +154,7 @@ fn resume(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope) -> Done {
     }
     let what = what.join("; ");
     draft.note(&admin.by, EntryKind::Resumed, vec![scope.clone()], what.clone());
-    draft.nudges.everyone = true;
+    draft.nudges.all_in(scope);
     did(what)
 }
 
@@ -244,7 +245,7 @@ fn set(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope, to: Setting, reason:
     let lasting = for_ms.map(|ms| format!(" for {}", span(ms))).unwrap_or_default();
     let what = format!("{scope} {word}: {was} → {to}{lasting}");
     draft.note(&admin.by, EntryKind::Set, vec![scope.clone()], format!("{what}: {reason}"));
-    draft.nudges.everyone = true;
+    nudge(draft, scope, to.kind());
     did(what)
 }
 
@@ -255,8 +256,20 @@ fn unset(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope, kind: SettingKind,
     let back = take_back(draft, was);
     let what = format!("{scope} {}: {} → {back}", kind.word(), was.setting);
     draft.note(&admin.by, EntryKind::Set, vec![scope.clone()], format!("{what}: {reason}"));
-    draft.nudges.everyone = true;
+    nudge(draft, scope, kind);
     did(what)
+}
+
+/// Whom a changed setting may help: more slots the next in line, another wait all who wait. The others change nobody's turn.
+pub(crate) fn nudge(draft: &mut Draft<'_>, scope: &Scope, kind: SettingKind) {
+    match (kind, scope) {
+        (SettingKind::Slots, Scope::Pool(pool)) => {
+            draft.nudges.pools.insert(pool.clone());
+        }
+        (SettingKind::Slots, _) => draft.nudges.pools.extend(draft.view.wanted_pools().cloned()),
+        (SettingKind::Wait, _) => draft.nudges.all_in(scope),
+        _ => {}
+    }
 }
 
 /// Takes a changed setting back: to what was set for good before it, else to what holds without it. Returns to what.

@@ -75,8 +75,7 @@ pub(crate) fn announce(draft: &mut Draft<'_>, admin: &Admin, announce: &Announce
     for host in hosts {
         draft.push(Change::TargetMoved(Target { rollout: name.clone(), host, progress: Progress::Owes, report: None }));
     }
-    draft.nudges.services.insert(announce.service.clone());
-    draft.nudges.everyone = true;
+    draft.nudges.all_in(&Scope::Service(announce.service.clone()));
     Done::Announced { rollout: name, targets }
 }
 

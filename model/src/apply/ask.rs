@@ -1,7 +1,7 @@
 //! Asks for a lease: the same request again gets the same ticket, lease and token.
 
 use crate::apply::begin::{Authority, authority};
-use crate::apply::grant::{hindrance, missing, older_in_set, passed_by, plain};
+use crate::apply::grant::{hindrance, missing, passed_by, place, plain};
 use crate::apply::{Draft, bounds, pause_of};
 use crate::change::Change;
 use crate::lease::{Lease, LeaseState, POOLS_PER_LEASE_MAX, Purpose, TEXT_BYTES_MAX, Ticket};
@@ -140,6 +140,7 @@ fn take_ticket(draft: &Draft<'_>, ask: &Ask, purpose: Purpose) -> Result<Ticket,
                 claim: ask.claim.clone(),
                 purpose,
                 live_until,
+                silent: false,
                 waited_ms,
                 counted: now.time,
                 wait_ms,
@@ -155,6 +156,7 @@ fn take_ticket(draft: &Draft<'_>, ask: &Ask, purpose: Purpose) -> Result<Ticket,
         purpose,
         taken: now,
         live_until,
+        silent: false,
         waited_ms: 0,
         counted: now.time,
         wait_ms,
@@ -179,13 +181,13 @@ fn decide(draft: &mut Draft<'_>, ask: &Ask, ticket: Ticket, kept: Option<&Lease>
     {
         return Answer::Refused(refusal);
     }
-    let place = 1 + older_in_set(draft.view, &ticket).count();
+    let place = place(draft.view, &ticket);
     let left_ms = ticket.wait_ms.saturating_sub(ticket.waited_ms);
     draft.push(match old {
         Some(old) if old.pools == ticket.pools && old.claim == ticket.claim => Change::TicketHeard(ticket),
         _ => Change::TicketTaken(ticket),
     });
-    Answer::Queued(Queued { place: u32::try_from(place).unwrap_or(u32::MAX), left_ms, why })
+    Answer::Queued(Queued { place, left_ms, why })
 }
 
 /// Why another may not wait for these pools. Whoever can be granted at once need not wait.

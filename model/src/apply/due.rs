@@ -5,14 +5,14 @@ use crate::apply::begin::move_target;
 use crate::apply::bounds::{ROLLOUTS_PAST_MAX, TARGETS_PAST_MAX};
 use crate::apply::settle::{filled_by_failures, free, halt_if_spent, place_again};
 use crate::apply::{Draft, Nudges};
-use crate::change::Change;
+use crate::change::{Change, Key};
 use crate::history::{ENTRIES_MAX, EntryKind};
 use crate::lease::{Failure, Lease, LeaseState, Purpose, Ticket};
-use crate::member::Member;
+use crate::member::{Member, Pause};
 use crate::names::{RolloutName, Scope};
 use crate::rollout::{Outcome, Progress, Report, Rollout};
-use crate::settings::count;
-use crate::time::{Now, Time};
+use crate::settings::{Override, count};
+use crate::time::Now;
 use crate::view::View;
 use std::time::Duration;
 
@@ -33,26 +33,20 @@ pub(crate) struct Due {
 
 /// The next thing in the view that has become due, decided; to be replayed before the one after it is looked for.
 pub(crate) fn next(view: &View<'_>, now: Now) -> Option<Due> {
+    let key = view.due(now.time)?;
     let mut draft = Draft::new(view, now);
-    let is_due =
-        pause(&mut draft) || setting(&mut draft) || rollout(&mut draft) || lease(&mut draft) || ticket(&mut draft);
-    is_due.then_some(Due { changes: draft.changes, nudges: draft.nudges })
+    match key {
+        Key::Pause(scope) => pause(&mut draft, view.pause(scope)?),
+        Key::Setting(scope, kind) => setting(&mut draft, view.setting(scope, *kind)?),
+        Key::Rollout(name) => rollout(&mut draft, view.rollout(name)?),
+        Key::Lease(holder) => lease(&mut draft, view.held(holder)?.clone()),
+        Key::Ticket(holder) => ticket(&mut draft, view.queued(holder)?.clone()),
+        _ => return None,
+    }
+    Some(Due { changes: draft.changes, nudges: draft.nudges })
 }
 
-/// When the next thing will be due, or the next waiter counts as silent.
-pub(crate) fn next_moment(view: &View<'_>, now: Time) -> Option<Time> {
-    let leases = view.leases().filter_map(lease_moment);
-    let silent = |ticket: &Ticket| Some(ticket.live_until).filter(|until| *until > now);
-    let tickets = view.tickets().flat_map(|ticket| silent(ticket).into_iter().chain([ticket_moment(ticket)]));
-    let pauses = view.pauses().map(|pause| pause.until);
-    let settings = view.settings().filter_map(|from| from.until);
-    let rollouts = view.rollouts().filter_map(rollout_moment);
-    leases.chain(tickets).chain(pauses).chain(settings).chain(rollouts).min()
-}
-
-fn pause(draft: &mut Draft<'_>) -> bool {
-    let now = draft.now.time;
-    let Some(pause) = draft.view.pauses().find(|pause| pause.until <= now) else { return false };
+fn pause(draft: &mut Draft<'_>, pause: &Pause) {
     draft.push(Change::Resumed(pause.scope.clone()));
     draft.note(
         "stagger",
@@ -60,32 +54,18 @@ fn pause(draft: &mut Draft<'_>) -> bool {
         vec![pause.scope.clone()],
         format!("the pause of {} is over", pause.scope),
     );
-    draft.nudges.everyone = true;
-    true
+    draft.nudges.all_in(&pause.scope);
 }
 
-fn setting(draft: &mut Draft<'_>) -> bool {
-    let now = draft.now.time;
-    let Some(from) = draft.view.settings().find(|from| from.until.is_some_and(|until| until <= now)) else {
-        return false;
-    };
+fn setting(draft: &mut Draft<'_>, from: &Override) {
     let (scope, kind) = (from.scope.clone(), from.setting.kind());
     let back = crate::apply::admin::take_back(draft, from);
     let text = format!("{scope} {}: {} → {back}, its time is over", kind.word(), from.setting);
+    crate::apply::admin::nudge(draft, &scope, kind);
     draft.note("stagger", EntryKind::Set, vec![scope], text);
-    draft.nudges.everyone = true;
-    true
 }
 
-/// When a rollout expires, unless it ended otherwise.
-fn rollout_moment(rollout: &Rollout) -> Option<Time> {
-    (!rollout.expired && rollout.ended.is_none()).then_some(rollout.expires)
-}
-
-fn rollout(draft: &mut Draft<'_>) -> bool {
-    let now = draft.now.time;
-    let is_due = |rollout: &&Rollout| rollout_moment(rollout).is_some_and(|moment| moment <= now);
-    let Some(rollout) = draft.view.rollouts().find(is_due) else { return false };
+fn rollout(draft: &mut Draft<'_>, rollout: &Rollout) {
     let (name, left) = (&rollout.name, rollout.tally.owes + rollout.tally.begun);
     if left > 0 {
         let scopes = vec![Scope::Rollout(name.clone()), Scope::Service(name.service.clone())];
@@ -95,36 +75,18 @@ fn rollout(draft: &mut Draft<'_>) -> bool {
             scopes,
             format!("{name}: its time is over, and {} it", count(left, "host owes", "hosts owe")),
         );
-        draft.nudges.everyone = true;
+        draft.nudges.all_in(&Scope::Rollout(name.clone()));
     }
     draft.push(Change::RolloutMoved(Rollout { expired: true, ..rollout.clone() }));
-    true
 }
 
-/// When a lease is next due, if ever.
-fn lease_moment(lease: &Lease) -> Option<Time> {
-    match lease.state {
-        LeaseState::Held => Some(lease.renewed.plus(Duration::from_millis(lease.ttl_ms))),
-        LeaseState::Lost => lease.lost_after_ms.map(|ms| lease.since.time.plus(Duration::from_millis(ms))),
-        LeaseState::Failed => None,
-    }
-}
-
-fn lease(draft: &mut Draft<'_>) -> bool {
-    let (view, now) = (draft.view, draft.now);
-    let whole = |lease: &Lease| {
-        let reads = view.reads();
-        reads.everything || lease.pools.keys().all(|pool| reads.pools.contains(pool))
-    };
-    let is_due = |lease: &&Lease| whole(lease) && lease_moment(lease).is_some_and(|moment| moment <= now.time);
-    let Some(lease) = view.leases().find(is_due).cloned() else { return false };
+fn lease(draft: &mut Draft<'_>, lease: Lease) {
     match lease.state {
         LeaseState::Held if lease.has_begun => lost_after_begin(draft, lease),
         LeaseState::Held if lease.unconfirmed => withdraw(draft, lease),
         LeaseState::Held => lost(draft, lease),
         _ => freed(draft, lease),
     }
-    true
 }
 
 fn scopes_of(lease: &Lease) -> Vec<Scope> {
@@ -140,6 +102,7 @@ fn lost(draft: &mut Draft<'_>, mut lease: Lease) {
     let step = lease.step.map(|step| format!(" at {step}")).unwrap_or_default();
     let text = format!("{} stopped renewing{step}, for {}", lease.holder, lease.purpose);
     draft.note("stagger", EntryKind::Lost, scopes_of(&lease), text);
+    draft.nudge_beside(lease.pools.keys());
     lease.state = LeaseState::Lost;
     lease.since = draft.now;
     draft.push(Change::LeaseLost(lease));
@@ -163,6 +126,7 @@ fn lost_after_begin(draft: &mut Draft<'_>, mut lease: Lease) {
             }
         }
     }
+    draft.nudge_beside(lease.pools.keys());
     lease.state = LeaseState::Failed;
     lease.since = draft.now;
     draft.push(Change::LeaseFailed(lease));
@@ -186,17 +150,13 @@ pub(crate) fn withdraw(draft: &mut Draft<'_>, mut lease: Lease) {
     draft.push(Change::TicketTaken(ticket));
 }
 
-/// A ticket is dropped when its waiter has been silent for as long as it would have waited.
-fn ticket_moment(ticket: &Ticket) -> Time {
-    ticket.live_until.plus(Duration::from_millis(ticket.wait_ms))
-}
-
-fn ticket(draft: &mut Draft<'_>) -> bool {
-    let now = draft.now.time;
-    let Some(ticket) = draft.view.tickets().find(|ticket| ticket_moment(ticket) <= now) else { return false };
-    draft.push(Change::TicketDropped(ticket.holder.clone()));
-    draft.nudges.pools.extend(ticket.pools.clone());
-    true
+/// Its waiter falls silent, and loses its turn; or it was silent for as long as it would have waited, and loses its ticket.
+fn ticket(draft: &mut Draft<'_>, ticket: Ticket) {
+    draft.nudges.pools.extend(ticket.pools.iter().cloned());
+    draft.push(match ticket.silent {
+        false => Change::TicketHeard(Ticket { silent: true, ..ticket }),
+        true => Change::TicketDropped(ticket.holder),
+    });
 }
 
 /// The coordinator started again: its downtime makes nobody lost. What its holders confirmed is not on disk, so any of them may
@@ -208,17 +168,16 @@ pub(crate) fn grace(draft: &mut Draft<'_>) {
         draft.push(Change::LeaseRenewed(Lease { renewed: now, unconfirmed: false, ..lease.clone() }));
     }
     for ticket in draft.view.tickets() {
-        draft.push(Change::TicketHeard(Ticket { live_until: until, counted: now, ..ticket.clone() }));
+        draft.push(Change::TicketHeard(Ticket { live_until: until, silent: false, counted: now, ..ticket.clone() }));
     }
     for member in draft.view.members() {
         draft.push(Change::MemberHeard(Member { live_until: until, ..member.clone() }));
     }
 }
 
-/// Forgets what is too old to be kept, and lets whoever is next in line ask again: a silent one may stand before it.
+/// Forgets what is too old to be kept.
 pub(crate) fn forget(draft: &mut Draft<'_>) {
     let (view, now) = (draft.view, draft.now.time);
-    draft.nudges.pools.extend(view.tickets().flat_map(|ticket| ticket.pools.iter().cloned()));
     for number in view.entries_too_many(ENTRIES_MAX) {
         draft.push(Change::EntryForgotten(number));
     }

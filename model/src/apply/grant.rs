@@ -5,7 +5,7 @@
 
 use crate::apply::pause_of;
 use crate::lease::{LeaseState, Purpose, Ticket};
-use crate::names::{Holder, Pool};
+use crate::names::{Holder, Pool, Scope};
 use crate::request::{Holding, Refusal, RefusalKind};
 use crate::time::{Now, Time};
 use crate::view::View;
@@ -36,11 +36,6 @@ fn set_aside(view: &View<'_>, ticket: &Ticket, now: Now) -> Option<Refusal> {
 /// The first full pool among those that a waiter does not hold yet.
 fn full<'t>(view: &View<'_>, ticket: &'t Ticket) -> Option<&'t Pool> {
     missing(view, ticket).into_iter().find(|pool| view.count_in(pool) >= view.slots(pool))
-}
-
-/// Whether it can be a waiter's turn: it listens, and nothing sets it aside.
-fn stands_in_line(view: &View<'_>, ticket: &Ticket, now: Now) -> bool {
-    listens(ticket, now.time) && set_aside(view, ticket, now).is_none()
 }
 
 /// A strict rollout lets no more hosts out at once than it may still lose.
@@ -101,10 +96,15 @@ pub(crate) fn listens(ticket: &Ticket, now: Time) -> bool {
 /// The first in line of each set that contains one of these pools.
 fn heads<'a>(view: &View<'a>, pools: &BTreeSet<Pool>, now: Now) -> BTreeMap<u64, &'a Ticket> {
     let mut heads = BTreeMap::new();
+    if view.pause(&Scope::All).is_some() {
+        return heads;
+    }
+    let is_paused = |pool: &Pool| view.pause(&Scope::Pool(pool.clone())).is_some();
     for pool in pools {
-        for (_, queue) in view.queues_of(pool) {
-            let mut tickets = queue.values().filter_map(|holder| view.queued(holder));
-            let first = tickets.find(|ticket| stands_in_line(view, ticket, now));
+        // Those who all stand aside need not be looked at one by one.
+        for (_, queue) in view.queues_of(pool).filter(|(set, _)| !set.iter().any(is_paused)) {
+            let mut tickets = queue.listening.values().filter_map(|holder| view.queued(holder));
+            let first = tickets.find(|ticket| set_aside(view, ticket, now).is_none());
             heads.extend(first.map(|ticket| (ticket.number, ticket)));
         }
     }
@@ -130,7 +130,7 @@ pub(crate) fn hindrance(view: &View<'_>, ticket: &Ticket, now: Now) -> Option<Re
     if missing(view, ticket).is_empty() {
         return None;
     }
-    let mut same_set = older_in_set(view, ticket).filter(|older| stands_in_line(view, older, now));
+    let mut same_set = older_in_set(view, ticket).filter(|older| set_aside(view, older, now).is_none());
     let first = same_set
         .find(|older| full(view, older).is_none())
         .or_else(|| older_heads(view, ticket, now).find(|head| full(view, head).is_none() || reserves(view, head)))?;
@@ -142,15 +142,17 @@ pub(crate) fn hindrance(view: &View<'_>, ticket: &Ticket, now: Now) -> Option<Re
     })
 }
 
-/// The older waiters for exactly the same pools, oldest first.
-pub(crate) fn older_in_set<'a>(view: &View<'a>, ticket: &Ticket) -> impl Iterator<Item = &'a Ticket> {
+/// The older waiters for exactly the same pools that are not silent, oldest first.
+fn older_in_set<'a>(view: &View<'a>, ticket: &Ticket) -> impl Iterator<Item = &'a Ticket> {
+    let older = view.queue(&ticket.pools).map(|queue| queue.listening.range(..ticket.number));
     let view = view.clone();
-    let queue = view.queue(&ticket.pools);
-    let number = ticket.number;
-    queue
-        .into_iter()
-        .flat_map(move |queue| queue.range(..number).map(|(_, holder)| holder))
-        .filter_map(move |holder| view.queued(holder))
+    older.into_iter().flatten().filter_map(move |(_, holder)| view.queued(holder))
+}
+
+/// A waiter's place among those for the same pools, from 1.
+pub(crate) fn place(view: &View<'_>, ticket: &Ticket) -> u32 {
+    let older = view.queue(&ticket.pools).map_or(0, |queue| queue.older(ticket.number));
+    u32::try_from(older + 1).unwrap_or(u32::MAX)
 }
 
 /// The heads that are older than this waiter and want one of its pools; its own ticket for other pools is none of them.

@@ -133,7 +133,7 @@ pub(crate) fn quiet(draft: &mut Draft<'_>, quiet: &Quiet) {
         Quiet::Waiter { holder, claim } => {
             if let Some(ticket) = draft.view.ticket(holder).filter(|ticket| ticket.claim == *claim) {
                 let mut ticket = ticket.clone();
-                ticket.live_until = now;
+                (ticket.live_until, ticket.silent) = (now, true);
                 draft.nudges.pools.extend(ticket.pools.clone());
                 draft.push(Change::TicketHeard(ticket));
             }

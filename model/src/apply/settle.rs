@@ -75,6 +75,7 @@ pub(crate) fn free(draft: &mut Draft<'_>, mut lease: Lease) {
     if lease.failed.is_empty() {
         draft.push(Change::LeaseEnded(lease.holder));
     } else {
+        draft.nudge_beside(lease.pools.keys());
         lease.state = LeaseState::Failed;
         lease.since = draft.now;
         draft.push(Change::LeaseFailed(lease));
@@ -92,6 +93,7 @@ pub(crate) fn place_again(draft: &Draft<'_>, lease: &Lease, patience: Duration) 
         purpose: lease.purpose.clone(),
         taken: now,
         live_until: now.time.plus(patience),
+        silent: patience.is_zero(),
         waited_ms: 0,
         counted: now.time,
         wait_ms: lease.pools.keys().map(|pool| draft.view.pool_rules(pool).wait_ms).min().unwrap_or(0),

@@ -6,7 +6,7 @@ use crate::lease::{Lease, LeaseState, Purpose, Ticket};
 use crate::names::{Holder, Pool, Scope};
 use crate::state::State;
 use crate::time::{Now, millis};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 impl State {
@@ -28,14 +28,13 @@ impl State {
         leases.sort_by_key(|row| {
             (std::cmp::Reverse(row.lease.state), std::cmp::Reverse(row.age_ms), row.lease.holder.clone())
         });
-        let mut queue: Vec<WaiterRow> = (self.tickets.values())
+        let mut waiting: Vec<&Ticket> = (self.tickets.values())
             .filter(|ticket| about(&ticket.holder, &|pool| ticket.pools.contains(pool), &ticket.purpose))
-            .map(|ticket| self.waiter_row(ticket, now))
             .collect();
-        queue.sort_by_key(|row| row.number);
-        let cut = leases.len() > limit || queue.len() > limit;
+        waiting.sort_by_key(|ticket| ticket.number);
+        let cut = leases.len() > limit || waiting.len() > limit;
         leases.truncate(limit);
-        queue.truncate(limit);
+        let queue: Vec<_> = waiting.into_iter().take(limit).map(|ticket| self.waiter_row(ticket, now)).collect();
         let mut pools: BTreeSet<&Pool> = leases.iter().flat_map(|row| row.lease.pools.keys()).collect();
         pools.extend(queue.iter().flat_map(|row| &row.pools));
         if let Scope::Pool(pool) = scope {
@@ -43,6 +42,19 @@ impl State {
         }
         let pools = pools.into_iter().map(|pool| self.pool_row(pool, now)).collect();
         Leases { leases, queue, pools, cut }
+    }
+
+    /// The age of the oldest lease of each pool in each state, in milliseconds.
+    pub fn read_oldest(&self, now: Now) -> BTreeMap<(&Pool, LeaseState), u64> {
+        let mut oldest = BTreeMap::new();
+        for lease in self.leases.values() {
+            let age = millis(now.wall.since(lease.granted.wall));
+            for pool in lease.pools.keys() {
+                let known = oldest.entry((pool, lease.state)).or_insert(age);
+                *known = age.max(*known);
+            }
+        }
+        oldest
     }
 
     fn lease_row(&self, lease: &Lease, now: Now) -> LeaseRow {
@@ -62,11 +74,10 @@ impl State {
         let paused = pause_of(&view, &ticket.holder, &ticket.pools, &ticket.purpose).is_some();
         let since_ms = if paused { 0 } else { millis(now.time.since(ticket.counted)) };
         let waited_ms = ticket.waited_ms.saturating_add(since_ms);
-        let place = 1 + crate::apply::older_in_set(&view, ticket).count();
         WaiterRow {
             holder: ticket.holder.clone(),
             number: ticket.number,
-            place: u32::try_from(place).unwrap_or(u32::MAX),
+            place: crate::apply::place(&view, ticket),
             waited_ms,
             left_ms: ticket.wait_ms.saturating_sub(waited_ms),
             pools: ticket.pools.clone(),

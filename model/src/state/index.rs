@@ -2,19 +2,22 @@
 //!
 //! Derived: the state keeps it whenever a record is put in or taken out, and no store holds it. Decides nothing.
 
+use crate::change::Key;
 use crate::lease::{Lease, Ticket};
-use crate::member::Member;
+use crate::member::{Member, Pause};
 use crate::names::{Holder, Host, Pool, Scope, Service};
+use crate::rollout::Rollout;
 use crate::settings::Override;
-use std::collections::{BTreeMap, BTreeSet};
+use crate::time::Time;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The indexes of a state.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Index {
     /// Who has a lease in a pool.
     pub(crate) holders: BTreeMap<Pool, BTreeSet<Holder>>,
-    /// The waiters for one set of pools, oldest first.
-    pub(crate) queues: BTreeMap<BTreeSet<Pool>, BTreeMap<u64, Holder>>,
+    /// The waiters for one set of pools.
+    pub(crate) queues: BTreeMap<BTreeSet<Pool>, Queue>,
     /// The sets of pools that are waited for and contain this one.
     pub(crate) wanted: BTreeMap<Pool, BTreeSet<BTreeSet<Pool>>>,
     /// The members of a pool.
@@ -27,8 +30,43 @@ pub(crate) struct Index {
     pub(crate) tickets: usize,
     /// How many members there are.
     pub(crate) hosts: usize,
+    /// What time alone changes, by when.
+    pub(crate) due: BTreeSet<(Time, Key)>,
     /// Every ticket number in use, by waiters and (`true`) by holders who may give way.
     pub(crate) numbers: BTreeSet<(u64, Holder, bool)>,
+}
+
+/// The waiters for one set of pools, by number: the oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Queue {
+    /// All of them.
+    pub(crate) all: BTreeMap<u64, Holder>,
+    /// Those that are not silent.
+    pub(crate) listening: BTreeMap<u64, Holder>,
+    /// All their numbers in order, so that a place is found without counting.
+    order: VecDeque<u64>,
+}
+
+impl Queue {
+    /// How many have a smaller number.
+    pub(crate) fn older(&self, number: u64) -> usize {
+        self.order.partition_point(|other| *other < number)
+    }
+
+    fn add(&mut self, ticket: &Ticket) {
+        self.order.insert(self.older(ticket.number), ticket.number);
+        self.all.insert(ticket.number, ticket.holder.clone());
+        if !ticket.silent {
+            self.listening.insert(ticket.number, ticket.holder.clone());
+        }
+    }
+
+    fn drop(&mut self, ticket: &Ticket) {
+        if self.all.remove(&ticket.number).is_some() {
+            self.order.remove(self.older(ticket.number));
+        }
+        self.listening.remove(&ticket.number);
+    }
 }
 
 /// Names, each with how many records bear it.
@@ -82,7 +120,8 @@ impl Index {
         self.tickets += 1;
         ticket.pools.iter().for_each(|pool| self.pools.add(pool));
         self.numbers.insert((ticket.number, ticket.holder.clone(), false));
-        self.queues.entry(ticket.pools.clone()).or_default().insert(ticket.number, ticket.holder.clone());
+        self.due.insert((ticket.due(), Key::Ticket(ticket.holder.clone())));
+        self.queues.entry(ticket.pools.clone()).or_default().add(ticket);
         for pool in &ticket.pools {
             self.wanted.entry(pool.clone()).or_default().insert(ticket.pools.clone());
         }
@@ -92,9 +131,10 @@ impl Index {
         self.tickets -= 1;
         ticket.pools.iter().for_each(|pool| self.pools.drop(pool));
         self.numbers.remove(&(ticket.number, ticket.holder.clone(), false));
+        self.due.remove(&(ticket.due(), Key::Ticket(ticket.holder.clone())));
         let Some(queue) = self.queues.get_mut(&ticket.pools) else { return };
-        queue.remove(&ticket.number);
-        if !queue.is_empty() {
+        queue.drop(ticket);
+        if !queue.all.is_empty() {
             return;
         }
         self.queues.remove(&ticket.pools);
@@ -109,6 +149,7 @@ impl Index {
     }
 
     pub(super) fn add_lease(&mut self, lease: &Lease) {
+        self.due.extend(lease.due().map(|at| (at, Key::Lease(lease.holder.clone()))));
         self.numbers.insert((lease.ticket, lease.holder.clone(), true));
         for pool in lease.pools.keys() {
             self.holders.entry(pool.clone()).or_default().insert(lease.holder.clone());
@@ -116,6 +157,7 @@ impl Index {
     }
 
     pub(super) fn drop_lease(&mut self, lease: &Lease) {
+        self.forget_due(lease.due(), Key::Lease(lease.holder.clone()));
         self.numbers.remove(&(lease.ticket, lease.holder.clone(), true));
         for pool in lease.pools.keys() {
             if let Some(holders) = self.holders.get_mut(pool) {
@@ -150,7 +192,30 @@ impl Index {
         }
     }
 
+    pub(super) fn add_pause(&mut self, pause: &Pause) {
+        self.due.insert((pause.until, Key::Pause(pause.scope.clone())));
+    }
+
+    pub(super) fn drop_pause(&mut self, pause: &Pause) {
+        self.due.remove(&(pause.until, Key::Pause(pause.scope.clone())));
+    }
+
+    pub(super) fn add_rollout(&mut self, rollout: &Rollout) {
+        self.due.extend(rollout.due().map(|at| (at, Key::Rollout(rollout.name.clone()))));
+    }
+
+    pub(super) fn drop_rollout(&mut self, rollout: &Rollout) {
+        self.forget_due(rollout.due(), Key::Rollout(rollout.name.clone()));
+    }
+
+    fn forget_due(&mut self, at: Option<Time>, key: Key) {
+        if let Some(at) = at {
+            self.due.remove(&(at, key));
+        }
+    }
+
     pub(super) fn add_setting(&mut self, from: &Override) {
+        self.due.extend(from.until.map(|at| (at, Key::Setting(from.scope.clone(), from.setting.kind()))));
         match &from.scope {
             Scope::Pool(pool) => self.pools.add(pool),
             Scope::Service(service) => self.services.add(service),
@@ -159,6 +224,7 @@ impl Index {
     }
 
     pub(super) fn drop_setting(&mut self, from: &Override) {
+        self.forget_due(from.until, Key::Setting(from.scope.clone(), from.setting.kind()));
         match &from.scope {
             Scope::Pool(pool) => self.pools.drop(pool),
             Scope::Service(service) => self.services.drop(service),

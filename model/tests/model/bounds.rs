@@ -153,6 +153,7 @@ fn waiters_are_bounded_in_all_and_whoever_need_not_wait_is_granted() {
             purpose: Purpose::Run("x".into()),
             taken: world.now,
             live_until: world.now.time.plus(std::time::Duration::from_secs(60)),
+            silent: false,
             waited_ms: 0,
             counted: world.now.time,
             wait_ms: 600_000,

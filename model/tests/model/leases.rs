@@ -136,9 +136,46 @@ fn a_waiter_counts_as_listening_for_as_long_as_its_ask_stands() {
     world.queued("c", "cc", &["p"]);
     world.settle("a", "ca", Ending::Released);
     world.later(4_999);
+    world.tick();
     assert_eq!(world.next_in_line().as_deref(), Some("b"));
     world.later(1);
+    let tick = world.tick();
+    assert!(tick.nudges.pools.contains(&name("p")), "whoever is behind it is told");
     assert_eq!(world.next_in_line().as_deref(), Some("c"));
+    world.granted("b", "cb", &["p"]);
+}
+
+#[test]
+fn those_behind_a_kept_pool_are_told_when_it_is_kept_no_longer() {
+    type Stop = fn(&mut World) -> model::apply::Decision;
+    let ways: [(&str, Stop); 2] = [
+        ("lost", |world| {
+            world.later(30_000);
+            world.tick()
+        }),
+        ("failed", |world| {
+            world.begin("slow", "cs");
+            world.later(30_000);
+            world.tick()
+        }),
+    ];
+    for (how, stop) in ways {
+        let mut world = World::with_slots(1);
+        world.set("pool/q", Setting::Slots(Slots::Count(1)));
+        world.granted("slow", "cs", &["q"]);
+        let patient = |holder, claim, names| model::request::Ask { patience_ms: 60_000, ..ask(holder, claim, names) };
+        world.ask(&patient("b", "cb", &["p", "q"]));
+        for turn in 0..PASSES_MAX {
+            let claim = format!("c{turn}");
+            world.granted("young", &claim, &["p"]);
+            world.settle("young", &claim, Ending::Released);
+        }
+        world.ask(&patient("young", "last", &["p"]));
+        assert_eq!(world.next_in_line(), None, "p is kept for b");
+        let stopped = stop(&mut world);
+        assert!(stopped.nudges.pools.contains(&name("p")), "{how}");
+        assert_eq!(world.next_in_line().as_deref(), Some("young"), "{how}");
+    }
 }
 
 #[test]

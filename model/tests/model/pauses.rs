@@ -1,7 +1,7 @@
 //! Pauses, settings and other changes by people.
 
 use crate::world::{World, ask, name, rollout_of};
-use model::request::{Act, Answer, Begin, Done, Ending, RefusalKind};
+use model::request::{Act, Admin, Answer, Begin, Done, Ending, RefusalKind, Request};
 use model::settings::{Setting, SettingKind, Slots};
 
 fn why(answer: Answer) -> RefusalKind {
@@ -237,4 +237,47 @@ fn a_pause_says_how_many_that_have_begun_will_finish() {
     world.tick();
     let done = world.act(pause());
     assert_eq!(done, Done::Did { what: "all is paused for 1m; nothing new begins, 0 that have begun finish; it takes the place of 30s by ann@ops1: r".into() });
+}
+
+#[test]
+fn a_change_tells_those_whom_it_may_help_and_nobody_else() {
+    let mut world = World::with_slots(1);
+    world.granted("a", "ca", &["p"]);
+    world.queued("b", "cb", &["p", "q"]);
+    let mut number = 0;
+    let mut told = |act| {
+        number += 1;
+        let admin = Admin { operation: name(&format!("n{number}")), by: "ann@ops1".into(), act };
+        let nudges = world.decide(&Request::Admin(admin)).nudges;
+        let pools = nudges.pools.iter().map(|pool| format!("next in {pool}"));
+        let scopes = nudges.scopes.iter().map(|scope| format!("all of {scope}"));
+        pools.chain(scopes).collect::<Vec<_>>()
+    };
+    let set = |scope: &str, setting| Act::Set { scope: name(scope), setting, reason: "r".into(), for_ms: None };
+    let slots = Setting::Slots(Slots::Count(2));
+    assert_eq!(told(set("pool/p", slots)), ["next in p"]);
+    assert_eq!(told(set("all", slots)), ["next in p", "next in q"]);
+    assert_eq!(told(set("pool/p", Setting::Wait(60_000))), ["all of pool/p"]);
+    assert_eq!(told(set("pool/p", Setting::Ttl(60_000))), [] as [&str; 0]);
+    assert_eq!(told(set("service/php", Setting::Strict(true))), [] as [&str; 0]);
+    let unset = Act::Unset { scope: name("pool/p"), kind: SettingKind::Slots, reason: "r".into() };
+    assert_eq!(told(unset), ["next in p"]);
+    let pause = |scope: &str| Act::Pause { scope: name(scope), reason: "r".into(), for_ms: 60_000 };
+    for (scope, all) in [("all", "all"), ("host/b", "host/b"), ("pool/q", "pool/q"), ("rollout/php@1", "service/php")] {
+        assert_eq!(told(pause(scope)), [format!("all of {all}")]);
+        assert_eq!(told(Act::Resume { scope: name(scope) }), [format!("all of {all}")]);
+    }
+}
+
+#[test]
+fn nobody_is_next_in_a_pool_that_is_paused() {
+    for scope in ["all", "pool/p", "pool/q"] {
+        let mut world = World::with_slots(1);
+        world.granted("a", "ca", &["p"]);
+        world.queued("b", "cb", &["p", "q"]);
+        world.settle("a", "ca", Ending::Released);
+        assert_eq!(world.next_in_line().as_deref(), Some("b"));
+        world.pause(scope, 5_000);
+        assert_eq!(world.next_in_line(), None, "{scope}");
+    }
 }

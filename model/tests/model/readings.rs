@@ -384,9 +384,9 @@ fn a_stuck_host_and_a_lease_lost_for_ever_say_so() {
 #[test]
 fn the_next_moment_is_when_time_alone_changes_something() {
     let mut world = World::with_slots(1);
-    assert_eq!(world.state.next_due(world.now.time), None);
+    assert_eq!(world.state.next_due(), None);
     world.granted("a", "ca", &["p"]);
-    let due = |world: &World| world.state.next_due(world.now.time).map(|time| time.0 - world.now.time.0);
+    let due = |world: &World| world.state.next_due().map(|time| time.0 - world.now.time.0);
     assert_eq!(due(&world), Some(30_000));
     world.queued("b", "cb", &["p"]);
     assert_eq!(due(&world), Some(10_000), "when b counts as silent");
@@ -397,7 +397,7 @@ fn the_next_moment_is_when_time_alone_changes_something() {
     world.later(30_000);
     world.tick();
     assert_eq!(
-        world.state.next_due(world.now.time).map(|time| time.0 - world.now.time.0),
+        world.state.next_due().map(|time| time.0 - world.now.time.0),
         Some(580_000),
         "when b's ticket is dropped"
     );
@@ -483,6 +483,27 @@ fn a_waiter_that_fell_silent_is_not_waited_for_again_and_again() {
     world.granted("a", "ca", &["p"]);
     world.queued("b", "cb", &["p"]);
     world.later(10_000);
-    let due = world.state.next_due(world.now.time).map(|time| time.0 - world.now.time.0);
+    world.tick();
+    let due = world.state.next_due().map(|time| time.0 - world.now.time.0);
     assert_eq!(due, Some(20_000), "when a's lease is lost");
+}
+
+#[test]
+fn the_oldest_lease_is_told_by_pool_and_state() {
+    let mut world = World::with_slots(3);
+    world.granted("a", "ca", &["p"]);
+    world.later(1_000);
+    world.granted("b", "cb", &["p", "q"]);
+    world.later(29_000);
+    world.renew("b", "cb");
+    world.later(500);
+    world.tick();
+    let (p, q) = (name("p"), name("q"));
+    let oldest = world.state.read_oldest(world.now);
+    let expected = [
+        ((&p, model::lease::LeaseState::Held), 29_500),
+        ((&p, model::lease::LeaseState::Lost), 30_500),
+        ((&q, model::lease::LeaseState::Held), 29_500),
+    ];
+    assert_eq!(oldest, expected.into());
 }

@@ -1,6 +1,7 @@
 //! Rollouts: announced, owed, begun, reported, halted, ended.
 
 use crate::world::{World, ask, failed, name, rollout_of};
+use model::apply::Nudges;
 use model::history::EntryKind;
 use model::lease::{LeaseState, Purpose};
 use model::member::DOWN_AFTER_MS;
@@ -98,10 +99,10 @@ fn what_has_expired_stays_so_through_a_crash_that_loses_the_clock() {
     let waiter = Ask { patience_ms: 120_000, purpose: Purpose::Rollout(rollout.clone()), ..ask("h1", "c1", &["q"]) };
     world.pause("pool/q", 3_600_000);
     world.ask(&waiter);
-    assert_eq!(world.state.next_due(world.now.time), Some(world.now.time.plus(Duration::from_millis(50_000))));
+    assert_eq!(world.state.next_due(), Some(world.now.time.plus(Duration::from_millis(50_000))));
     world.later(50_000);
     let tick = world.tick();
-    assert!(tick.nudges.everyone, "whoever waits under it is told");
+    assert_eq!(tick.nudges.scopes, [name("service/php")].into(), "whoever waits under it is told");
     let entry = world.state.read_history(&Default::default()).rows.pop().expect("an entry");
     assert_eq!((entry.kind, entry.text.as_str()), (EntryKind::Expired, "php@1: its time is over, and 2 hosts owe it"));
     // It is killed, and its clock goes on from long ago.
@@ -710,15 +711,15 @@ fn nudges_reach_those_whom_a_decision_may_help() {
         })
     };
     let decision = world.decide(&announce("a1", false));
-    assert!(decision.nudges.everyone && decision.nudges.services.contains(&name("php")));
-    assert!(!world.decide(&announce("a2", false)).nudges.everyone, "a refusal helps nobody");
+    assert_eq!(decision.nudges.scopes, [name("service/php")].into());
+    assert_eq!(world.decide(&announce("a2", false)).nudges, Nudges::default(), "a refusal helps nobody");
     // What fell due is told of too, beside the request's own.
     world.set("pool/p", Setting::Ttl(1_000));
     world.pause("host/zz", 500);
     world.granted("r", "cr", &["p"]);
     world.later(600);
     let tick = world.tick();
-    assert!(tick.nudges.everyone, "the pause is over");
+    assert_eq!(tick.nudges.scopes, [name("host/zz")].into(), "the pause is over");
     let settle = model::request::Settle {
         holder: name("r"),
         claim: name("cr"),
@@ -727,7 +728,7 @@ fn nudges_reach_those_whom_a_decision_may_help() {
         report: None,
     };
     let settled = world.decide(&Request::Settle(settle));
-    assert!(settled.nudges.pools.contains(&name("p")) && !settled.nudges.everyone);
+    assert_eq!((settled.nudges.pools, settled.nudges.scopes), (crate::world::pools(&["p"]), [].into()));
 }
 
 #[test]
