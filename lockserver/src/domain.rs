@@ -175,7 +175,7 @@ impl Domain {
 
     /// Decides one request, and takes in what it changes.
     fn apply(&self, inner: &mut Inner, request: &Request, now: Now) -> Result<(Reply, Nudges), Fault> {
-        let decision = unless_it_panics(request, || model::apply(&inner.state.view(), request, now))?;
+        let decision = unless_it_panics(request, || model::apply(&inner.state, request, now))?;
         Ok(self.take_in(inner, decision, now))
     }
 

@@ -1,6 +1,6 @@
-//! The one place where anything about leases and rollouts is decided: `apply(view, request, now) → decision`.
+//! The one place where anything about leases and rollouts is decided: `apply(state, request, now) → decision`.
 //!
-//! Pure: the same view, request and time give the same decision, and nothing is changed until its changes are replayed.
+//! Pure: the same state, request and time give the same decision, and nothing is changed until its changes are replayed.
 //! One file per request. First what time alone has changed, then the request.
 
 mod admin;
@@ -67,24 +67,21 @@ impl Nudges {
     }
 }
 
-/// Decides a request.
-///
-/// # Panics
-/// In debug builds, when the view was not loaded for what the request reads.
-pub fn apply(view: &View<'_>, request: &Request, now: Now) -> Decision {
-    let Some(first) = due::next(view, now) else {
-        return decide(view, request, now);
+/// Decides a request; nothing is changed until the changes are replayed.
+pub fn apply(state: &State, request: &Request, now: Now) -> Decision {
+    let Some(first) = due::next(&state.view(), now) else {
+        return decide(&state.view(), request, now);
     };
-    let mut state = view.to_state();
+    let mut state = state.clone();
     let (mut changes, mut nudges) = (Vec::new(), Nudges::default());
     let mut due = Some(first);
     while let Some(step) = due {
         state.replay(&step.changes);
         changes.extend(step.changes);
         nudges.merge(step.nudges);
-        due = due::next(&View::of(&state, view.reads().clone()), now);
+        due = due::next(&state.view(), now);
     }
-    let decision = decide(&View::of(&state, view.reads().clone()), request, now);
+    let decision = decide(&state.view(), request, now);
     changes.extend(decision.changes);
     nudges.merge(decision.nudges);
     Decision { reply: decision.reply, changes, nudges }

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`names`], [`time`], [`mod@bound`], [`settings`]; the records [`lease`], [`member`], [`rollout`], [`history`];
 //! what is asked and answered, [`request`]; the state and what changes it, [`state`] and [`change`]; the one function
-//! that decides, [`mod@apply`], over a [`view`]; what can be looked at, [`read`] and [`why`]; what must always hold,
+//! that decides, [`mod@apply`]; what can be looked at, [`read`] and [`why`]; what must always hold,
 //! [`invariants`]. The worker's side: [`sequence`] and [`host`].
 
 pub mod bound;
@@ -22,7 +22,7 @@ pub mod change;
 pub mod state;
 
 pub mod apply;
-pub mod view;
+pub(crate) mod view;
 
 pub mod read;
 pub mod why;

@@ -39,8 +39,8 @@ pub(crate) fn next(view: &View<'_>, now: Now) -> Option<Due> {
         Key::Pause(scope) => pause(&mut draft, view.pause(scope)?),
         Key::Setting(scope, kind) => setting(&mut draft, view.setting(scope, *kind)?),
         Key::Rollout(name) => rollout(&mut draft, view.rollout(name)?),
-        Key::Lease(holder) => lease(&mut draft, view.held(holder)?.clone()),
-        Key::Ticket(holder) => ticket(&mut draft, view.queued(holder)?.clone()),
+        Key::Lease(holder) => lease(&mut draft, view.lease(holder)?.clone()),
+        Key::Ticket(holder) => ticket(&mut draft, view.ticket(holder)?.clone()),
         _ => return None,
     }
     Some(Due { changes: draft.changes, nudges: draft.nudges })

@@ -103,7 +103,7 @@ fn heads<'a>(view: &View<'a>, pools: &BTreeSet<Pool>, now: Now) -> BTreeMap<u64,
     for pool in pools {
         // Those who all stand aside need not be looked at one by one.
         for (_, queue) in view.queues_of(pool).filter(|(set, _)| !set.iter().any(is_paused)) {
-            let mut tickets = queue.listening.values().filter_map(|holder| view.queued(holder));
+            let mut tickets = queue.listening.values().filter_map(|holder| view.ticket(holder));
             let first = tickets.find(|ticket| set_aside(view, ticket, now).is_none());
             heads.extend(first.map(|ticket| (ticket.number, ticket)));
         }
@@ -145,8 +145,8 @@ pub(crate) fn hindrance(view: &View<'_>, ticket: &Ticket, now: Now) -> Option<Re
 /// The older waiters for exactly the same pools that are not silent, oldest first.
 fn older_in_set<'a>(view: &View<'a>, ticket: &Ticket) -> impl Iterator<Item = &'a Ticket> {
     let older = view.queue(&ticket.pools).map(|queue| queue.listening.range(..ticket.number));
-    let view = view.clone();
-    older.into_iter().flatten().filter_map(move |(_, holder)| view.queued(holder))
+    let view = *view;
+    older.into_iter().flatten().filter_map(move |(_, holder)| view.ticket(holder))
 }
 
 /// A waiter's place among those for the same pools, from 1.

@@ -204,7 +204,7 @@ mod tests {
             wait_ms: None,
             patience_ms: 1_000,
         };
-        let decision = crate::apply(&state.view(), &Request::Ask(ask), Now::default());
+        let decision = crate::apply(&state, &Request::Ask(ask), Now::default());
         state.replay(&decision.changes);
         let why = state.why(&"host/run-7.ops1".parse().expect("a scope"), Now::default());
         assert_eq!(why.headline, "run-7.ops1 has a lease, held 0s, for run: true");

@@ -108,7 +108,7 @@ fn a_token_that_is_known_is_not_written_again() {
     let token = granted.pools[&name("p")];
     for (highest, is_news) in [(token, false), (token + 1, true)] {
         let join = Join { highest: [(name("p"), highest)].into(), ..World::join_request("h1", "php", &["p"]) };
-        let decision = apply(&world.state.view(), &Request::Join(join), world.now);
+        let decision = apply(&world.state, &Request::Join(join), world.now);
         let is_raised = decision.changes.iter().any(|change| matches!(change, Change::TokenUsed { .. }));
         assert_eq!(is_raised, is_news, "{highest}");
     }

@@ -16,7 +16,7 @@ use model::time::{Now, Time, Wall};
 
 /// What is decided; the state is as it was.
 fn reply(world: &World, request: &Request) -> Reply {
-    apply(&world.state.view(), request, world.now).reply
+    apply(&world.state, request, world.now).reply
 }
 
 fn asked(world: &World, holder: &str, names: &[&str]) -> Answer {
@@ -214,7 +214,7 @@ fn rollouts_are_bounded_and_the_oldest_that_are_over_are_forgotten() {
     assert!(is_refused(&done(&world, announce("php")), "4096 rollouts are kept already"));
     assert!(is_refused(&done(&world, announce("new")), "4096 rollouts are kept already"));
     world.later(newest + 1);
-    let tick = apply(&world.state.view(), &Request::Tick, world.now);
+    let tick = apply(&world.state, &Request::Tick, world.now);
     world.state.replay(&tick.changes);
     let kept: Vec<u64> = rollouts_of(&world.state);
     assert_eq!(kept, (newest - ROLLOUTS_PAST_MAX as u64..=newest).collect::<Vec<_>>());

@@ -3,12 +3,12 @@
 mod borders;
 mod bounds;
 mod confirmed;
+mod kept;
 mod leases;
 mod pauses;
 mod random;
 mod readings;
 mod rollouts;
-mod views;
 mod watchdogs;
 mod whereabouts;
 mod wire;

@@ -14,7 +14,6 @@ use model::rollout::{Outcome, Report};
 use model::settings::{Setting, Slots};
 use model::state::State;
 use model::time::{Now, Time, Wall};
-use model::view::View;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -75,19 +74,9 @@ impl World {
         self.now.wall = Wall(self.now.wall.0 + ms);
     }
 
-    /// Decides, checks every invariant, and that a part of the state decides like the whole.
+    /// Decides, and checks every invariant.
     pub(crate) fn decide(&mut self, request: &Request) -> Decision {
-        let decision = apply(&self.state.view(), request, self.now);
-        let reads = self.state.expand(request.reads());
-        let part = self.state.restrict(&reads);
-        let partial = apply(&View::of(&part, reads.clone()), request, self.now);
-        let narrow = apply(&View::of(&self.state, reads), request, self.now);
-        assert_eq!(partial, narrow, "a partly loaded state decides otherwise");
-        if decision.reply != narrow.reply {
-            // Only what fell due elsewhere may make a difference; once that has been decided there is none.
-            let ticked = apply(&self.state.view(), &Request::Tick, self.now);
-            assert!(!ticked.changes.is_empty(), "{request:?}: {:?} is not {:?}", decision.reply, narrow.reply);
-        }
+        let decision = apply(&self.state, request, self.now);
         let mut after = self.state.clone();
         after.replay(&decision.changes);
         let taken = Taken { before: &self.state, request, decision: &decision, after: &after, now: self.now };
