@@ -7,6 +7,7 @@ pub mod error;
 pub mod events;
 pub mod http;
 pub mod refusal;
+pub mod store;
 pub mod wire;
 
 pub use error::{Error, Result};
