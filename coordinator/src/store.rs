@@ -25,8 +25,14 @@ pub const ANSWER_KEPT: Duration = Duration::from_secs(60);
 /// Longest call and longest answer, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 
-/// What a store gives back.
-pub type StoreResult<T> = std::result::Result<T, StoreError>;
+/// What a store does, under way.
+pub type Doing<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+/// A call's answer.
+pub type CallAnswer = (CallId, Vec<u8>);
+/// A record: its key, as `lease/web01`, and its text.
+pub type Record = (String, Vec<u8>);
+/// A record to be written; `None` deletes it.
+pub type Write = (String, Option<Vec<u8>>);
 
 /// Why a store did not do as asked. Each fits after "cannot …: ".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,7 +72,7 @@ impl fmt::Display for CallId {
 impl std::str::FromStr for CallId {
     type Err = String;
 
-    fn from_str(text: &str) -> std::result::Result<CallId, String> {
+    fn from_str(text: &str) -> Result<CallId, String> {
         let read = || {
             let (caller, number) = text.split_once('/')?;
             Some(CallId { caller: caller.parse().ok()?, number: number.parse().ok()? })
@@ -98,9 +104,6 @@ pub enum Seat {
     Empty,
 }
 
-/// A record's key, as `lease/web01`, and its text; `None` deletes it.
-pub type Write = (String, Option<Vec<u8>>);
-
 /// A store, as callers and would-be stewards see it.
 ///
 /// Dropping a future gives it up; whether it was done is then unknown. [`Store::answer`] may lose an answer so.
@@ -109,43 +112,43 @@ pub trait Store: fmt::Debug + Send + Sync {
     fn name(&self) -> String;
 
     /// Posts a call. It may be thrown away when it is not answered within `kept`. Returns whether somebody sits who will hear it.
-    fn post(&self, call: &CallId, request: Vec<u8>, kept: Duration) -> BoxFuture<'_, StoreResult<Seat>>;
+    fn post(&self, call: &CallId, request: Vec<u8>, kept: Duration) -> Doing<'_, Seat>;
 
     /// Waits for the next answer to this caller; `None` when none came within `patience`. One at a time per caller.
-    fn answer(&self, caller: &Id, patience: Duration) -> BoxFuture<'_, StoreResult<Option<(CallId, Vec<u8>)>>>;
+    fn answer(&self, caller: &Id, patience: Duration) -> Doing<'_, Option<CallAnswer>>;
 
     /// Takes a call back: its answer is not wanted any more. Nothing, when there is none.
-    fn take_back(&self, call: &CallId) -> BoxFuture<'_, StoreResult<()>>;
+    fn take_back(&self, call: &CallId) -> Doing<'_, ()>;
 
     /// Whether somebody sits.
-    fn seat(&self) -> BoxFuture<'_, StoreResult<Seat>>;
+    fn seat(&self) -> Doing<'_, Seat>;
 
     /// Sits down, when the seat is empty; `None` when it is not.
-    fn sit(&self, steward: &Id) -> BoxFuture<'_, StoreResult<Option<Box<dyn Sitting>>>>;
+    fn sit(&self, steward: &Id) -> Doing<'_, Option<Box<dyn Sitting>>>;
 }
 
 /// The seat, taken: what only a steward may do. Every method fails with [`StoreError::Deposed`] once another sits.
 pub trait Sitting: fmt::Debug + Send + Sync {
     /// Every record.
-    fn load(&self) -> BoxFuture<'_, StoreResult<Vec<(String, Vec<u8>)>>>;
+    fn load(&self) -> Doing<'_, Vec<Record>>;
 
     /// Writes and deletes records, whole or not at all. When it returns they are as safe as the store makes them. Stays seated.
-    fn commit(&self, writes: Vec<Write>) -> BoxFuture<'_, StoreResult<()>>;
+    fn commit(&self, writes: Vec<Write>) -> Doing<'_, ()>;
 
     /// Waits for calls, at most `patience`; at first it hears those that lay there. One at a time.
-    fn hear(&self, patience: Duration) -> BoxFuture<'_, StoreResult<Vec<Heard>>>;
+    fn hear(&self, patience: Duration) -> Doing<'_, Vec<Heard>>;
 
     /// Answers calls: each is over with it. One whose caller took it back is none any more.
-    fn reply(&self, answers: Vec<(CallId, Vec<u8>)>) -> BoxFuture<'_, StoreResult<()>>;
+    fn reply(&self, answers: Vec<CallAnswer>) -> Doing<'_, ()>;
 
     /// Takes an answer back that its caller has not fetched. Returns whether it lay there: then nobody learned of it.
-    fn take_back_answer(&self, call: &CallId) -> BoxFuture<'_, StoreResult<bool>>;
+    fn take_back_answer(&self, call: &CallId) -> Doing<'_, bool>;
 
     /// Stays seated: to be said more often than every [`SEAT_KEPT`].
-    fn stay(&self) -> BoxFuture<'_, StoreResult<()>>;
+    fn stay(&self) -> Doing<'_, ()>;
 
     /// Gets up, so that another can sit at once.
-    fn leave(&self) -> BoxFuture<'_, StoreResult<()>>;
+    fn leave(&self) -> Doing<'_, ()>;
 }
 
 #[cfg(test)]
