@@ -129,6 +129,10 @@ pub trait Store: fmt::Debug + Send + Sync {
 
 /// The seat, taken: what only a steward may do. Every method fails with [`StoreError::Deposed`] once another sits.
 pub trait Sitting: fmt::Debug + Send + Sync {
+    /// Whether the store was replaced by a copy, or started again, since the last steward sat: then what is loaded may lack what
+    /// that one wrote last.
+    fn may_lack(&self) -> bool;
+
     /// Every record.
     fn load(&self) -> Doing<'_, Vec<Record>>;
 
