@@ -6,6 +6,7 @@
 pub mod error;
 pub mod events;
 pub mod http;
+pub mod mailbox;
 pub mod refusal;
 pub mod store;
 pub mod wire;
