@@ -40,6 +40,8 @@ const SHOWN_BYTES_MAX: usize = 80;
 pub struct HttpCoordinator {
     way: Way,
     base: Url,
+    /// Its address, for people.
+    name: String,
 }
 
 /// How calls travel.
@@ -90,7 +92,8 @@ impl HttpCoordinator {
             .tcp_keepalive(KEEPALIVE)
             .build()
             .map_err(|cause| wrong(format!("the HTTP client does not start: {}", chain(&cause))))?;
-        Ok(HttpCoordinator { way: Way::Connections(client), base })
+        let name = base.as_str().trim_end_matches('/').to_owned();
+        Ok(HttpCoordinator { way: Way::Connections(client), base, name })
     }
 
     /// A client of whoever decides for the domain of a store.
@@ -101,12 +104,13 @@ impl HttpCoordinator {
         // Of this, only the paths below it are used.
         let base =
             Url::parse("http://store/").map_err(|cause| Error::NotApplied { retry: false, why: cause.to_string() })?;
-        Ok(HttpCoordinator { way: Way::Mailbox(mailbox), base })
+        let name = mailbox.store().name();
+        Ok(HttpCoordinator { way: Way::Mailbox(mailbox), base, name })
     }
 
-    /// The server's address, for people.
+    /// The coordinator's address, for people: without password.
     pub fn url(&self) -> &str {
-        self.base.as_str().trim_end_matches('/')
+        &self.name
     }
 
     /// Watches what happens within a scope. With `last`, the number of the last event seen, it goes on behind that one;

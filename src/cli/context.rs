@@ -5,6 +5,7 @@
 
 use super::client::Client;
 use super::failure::Failure;
+use super::seat::Seats;
 use crate::config::{self, Config, CoordinatorUrl, Surroundings};
 use model::names::Host;
 use std::path::{Path, PathBuf};
@@ -33,10 +34,12 @@ pub(crate) struct Globals {
 }
 
 /// What a command is given.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Context {
     /// The flags that every command has.
     pub(crate) globals: Globals,
+    /// The stores that it has reached.
+    pub(crate) seats: Seats,
 }
 
 impl Context {
@@ -64,7 +67,7 @@ impl Context {
                 .optional_config()?
                 .map_or_else(|| COORDINATOR_DEFAULT.to_owned(), |config| config.coordinator.to_string()),
         };
-        Client::new(&url)
+        Client::new(&url, &self.seats)
     }
 
     /// The name of this host: the configuration's, else the system's.
@@ -138,7 +141,10 @@ mod tests {
     use super::*;
 
     fn context(config: Option<PathBuf>, coordinator: Option<&str>) -> Context {
-        Context { globals: Globals { json: false, config, coordinator: coordinator.map(str::to_owned) } }
+        Context {
+            globals: Globals { json: false, config, coordinator: coordinator.map(str::to_owned) },
+            seats: Seats::default(),
+        }
     }
 
     #[test]

@@ -209,7 +209,7 @@ mod tests {
     #[tokio::test]
     async fn somebody_must_be_left_to_serve() {
         let args = read(&["--hosts", "3", "--slots", "3"]).expect("each in its bounds");
-        let context = Context { globals: Globals::default() };
+        let context = Context::default();
         assert_eq!(run(args, &context).await.expect_err("refused").exit_code(), exit::USAGE);
     }
 }
