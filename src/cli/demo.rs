@@ -170,7 +170,6 @@ fn keeping(fleet: &Fleet) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::context::Globals;
     use clap::Parser;
 
     #[derive(Debug, Parser)]
