@@ -117,23 +117,23 @@ impl Unit {
 
     /// How long [`Unit::inspect`] looks at most before it can tell that the restart did not happen. It tells at once, when it
     /// cannot be told here.
-    pub fn inspection(&self, before: Option<&str>) -> Option<Duration> {
-        (before.is_some() && self.restart.identity.is_some()).then(|| self.quiet())
+    pub fn inspection(&self, before: Option<&str>, is_again: bool) -> Option<Duration> {
+        (before.is_some() && self.restart.identity.is_some()).then(|| self.quiet(is_again))
     }
 
-    fn quiet(&self) -> Duration {
-        self.restart.timeout.max(QUIET)
+    fn quiet(&self, is_again: bool) -> Duration {
+        if is_again { Duration::ZERO } else { self.restart.timeout.max(QUIET) }
     }
 
     /// Whether a restart that was begun, and whose end nobody saw, happened: another incarnation than `before` runs. A restart
     /// that was handed to somebody else, such as the service manager, may go on after its command died; so that the same one
-    /// runs is believed only after it was seen without a break for as long as a restart may take, its timeout. While nobody
-    /// can tell, it is asked again, for [`INSPECT_MAX`] longer than that.
-    pub async fn inspect(&self, before: Option<&str>) -> Seen {
+    /// runs is believed only after it was seen without a break for as long as a restart may take, its timeout; or at once, when that
+    /// was done before. While nobody can tell, it is asked again, for [`INSPECT_MAX`] longer than that.
+    pub async fn inspect(&self, before: Option<&str>, is_again: bool) -> Seen {
         let Some(before) = before else {
             return Seen::Unknown("which incarnation ran before the restart was not recorded".to_owned());
         };
-        let quiet = self.quiet();
+        let quiet = self.quiet(is_again);
         let deadline = Instant::now() + quiet + INSPECT_MAX;
         let mut same_since: Option<Instant> = None;
         loop {

@@ -2,7 +2,7 @@
 //!
 //! Used by the client and by the server, so that they cannot differ.
 
-use model::request::{Answer, Begin, Done, Holding, Joined, Own, Refusal, RefusalKind, Settled};
+use model::request::{Answer, Begin, Done, Holding, Joined, Own, Refusal, RefusalKind, Settled, for_nobody};
 use serde::{Deserialize, Serialize};
 
 /// Every kind of refusal that is not a [`RefusalKind`], with its status.
@@ -197,6 +197,7 @@ impl Refusable for Done {
         let (kind, value) = match self {
             Done::Announced { .. } | Done::Did { .. } => return None,
             Done::Refused { why, hint } => (kind::REFUSED, format!("{why}: {hint}")),
+            Done::ForNobody { service, only } => (kind::REFUSED, for_nobody(service, only)),
             Done::UnderWay { rollout, state, by, since_ms, message } => {
                 let since = since(*since_ms);
                 (kind::UNDER_WAY, format!("{rollout} by {by} is {state} since {since}: {message}"))
@@ -240,6 +241,15 @@ mod tests {
         there_and_back(&Joined::Duplicate { since_ms: 5, version: "1".into() }, 409);
         there_and_back(&Joined::Refused { why: "w".into() }, 409);
         there_and_back(&Done::Refused { why: "w".into(), hint: "h".into() }, 409);
+        let for_nobody = |only: &[&str]| Done::ForNobody {
+            service: "php".parse().expect("a service"),
+            only: only.iter().map(|scope| scope.parse().expect("a scope")).collect(),
+        };
+        there_and_back(&for_nobody(&[]), 409);
+        there_and_back(&for_nobody(&["pool/a", "host/h1"]), 409);
+        let value = |done: Done| done.problem().map(|problem| (problem.kind, problem.value)).expect("a refusal");
+        assert_eq!(value(for_nobody(&[])), ("refused".into(), "no host has php".into()));
+        assert_eq!(value(for_nobody(&["pool/a", "host/h1"])).1, "no host of pool/a, host/h1 has php");
         let under_way = Done::UnderWay {
             rollout: "php@1".parse().expect("a rollout"),
             state: RolloutState::Rolling,

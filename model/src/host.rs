@@ -28,8 +28,8 @@ use crate::lease::{Lease, Purpose};
 use crate::names::{Holder, Id, Pool, Service};
 use crate::request::{Ending, Owed};
 use crate::rollout::Report;
-use crate::sequence::Sequence;
 use crate::sequence::record::Balancers;
+use crate::sequence::{Doubt, Sequence};
 use crate::time::Time;
 use pace::Pace;
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,6 +68,8 @@ pub struct Locked {
     pub unfinished: Option<Vec<crate::sequence::Record>>,
     /// Where the newest sequence of each service left the host out.
     pub left_out: BTreeMap<Service, Balancers>,
+    /// What the newest sequence of each service left in doubt.
+    pub doubts: BTreeMap<Service, Doubt>,
 }
 
 /// What a worker decides.

@@ -8,7 +8,7 @@ mod ask;
 mod hold;
 mod join;
 
-pub use admin::{Act, Admin, Announce, Done};
+pub use admin::{Act, Admin, Announce, Done, for_nobody};
 pub use ask::{Answer, Ask, Granted, Holding, Queued, Refusal, RefusalKind};
 pub use hold::{Begin, BeginAsk, Ending, Own, Renew, Settle, Settled};
 pub use join::{Join, Joined, Owed, Quiet, Welcome};

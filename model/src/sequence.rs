@@ -13,7 +13,7 @@ mod tests;
 
 pub use machine::Sequence;
 pub use next::{Authority, Next};
-pub use record::{Act, Fault, Found, Illegal, Look, Memo, Plan, Record, Seen, Unwind};
+pub use record::{Act, Doubt, Fault, Found, Illegal, Look, Memo, Plan, Record, Seen, Unwind};
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -51,12 +51,13 @@ pub(crate) async fn run(args: AnnounceArgs, context: &Context) -> Result<u8, Fai
     if args.follow {
         client.until_it_answers("announce", follow::AWAY_MAX).await?;
     }
-    let service = args.service.clone();
     let mut only = Vec::new();
     for part in args.only {
         only.push(known::the_one(&client, part).await?);
     }
-    known::must_be_for_somebody(&client, &service, &only).await?;
+    for part in &only {
+        known::must(&client, part).await?;
+    }
     let act = Act::Announce(Announce {
         service: args.service,
         message: args.message,
@@ -69,15 +70,12 @@ pub(crate) async fn run(args: AnnounceArgs, context: &Context) -> Result<u8, Fai
     });
     let (rollout, targets) = match client.admin("announce", act).await? {
         Done::Announced { rollout, targets } => (rollout, targets),
+        Done::ForNobody { service, only } => return Err(known::for_nobody(&client, &service, &only).await),
         other => return client::did(other).map(|_| exit::OK),
     };
     match context.globals.json {
         true => out::json(&json!({ "rollout": rollout, "targets": targets }))?,
         false => out::result(&rollout.to_string())?,
-    }
-    if targets == 0 {
-        out::note(&format!("no host has {service} any more: nothing restarts now; hosts that join owe it"));
-        return Ok(exit::OK);
     }
     if args.follow {
         return follow::follow(&client, &rollout, context).await;

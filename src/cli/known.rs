@@ -10,8 +10,6 @@ use super::scope::Typed;
 use crate::config::nearest::distance;
 use model::lease::Lease;
 use model::names::{Host, NameError, Pool, Scope, Service};
-use model::read::MemberRow;
-use model::rollout::is_among;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -58,32 +56,15 @@ pub(crate) async fn warn(client: &Client, scope: &Scope) -> Result<(), Failure> 
     Ok(())
 }
 
-/// Refuses a deploy that no host would restart for: its name is mistyped, or its workers have not joined yet.
-///
-/// # Errors
-/// No member has the service, or none in these parts of the fleet; one of the parts is not there. Or the coordinator cannot be
-/// asked.
-pub(crate) async fn must_be_for_somebody(client: &Client, service: &Service, only: &[Scope]) -> Result<(), Failure> {
+/// The refusal of a deploy that no host would restart for, with what was probably meant.
+pub(crate) async fn for_nobody(client: &Client, service: &Service, only: &[Scope]) -> Failure {
     let scope = Scope::Service(service.clone());
-    let members = client.members(Some(scope.clone())).await?;
-    if members.is_empty() {
-        let near = nearest(client, &scope).await?;
-        return Err(Failure::Refused { why: format!("no host has {service}"), hint: meant(&near, &scope) });
-    }
-    for part in only {
-        must(client, part).await?;
-    }
-    let is_one = |member: &MemberRow| {
-        member.services.get(service).is_some_and(|pools| is_among(only, &member.host, service, pools))
+    let hint = match only {
+        // Without an answer there is nothing to offer, and it is refused all the same.
+        [] => meant(&nearest(client, &scope).await.unwrap_or_default(), &scope),
+        _ => format!("those that have it: stagger members {scope}"),
     };
-    if !members.iter().any(is_one) {
-        let parts = only.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        return Err(Failure::Refused {
-            why: format!("no host of {parts} has {service}"),
-            hint: format!("those that have it: stagger members {scope}"),
-        });
-    }
-    Ok(())
+    Failure::Refused { why: model::request::for_nobody(service, only), hint }
 }
 
 /// What was typed, when only one thing of that name is there.

@@ -9,7 +9,7 @@ use crate::sequence::journal::{Crash, CrashPoint, Damage, Journal, parse};
 use crate::sequence::power::Platter;
 use model::names::{Id, Pool, Service, Token};
 use model::sequence::record::Balancers;
-use model::sequence::{Illegal, Record, Sequence};
+use model::sequence::{Doubt, Illegal, Record, Sequence};
 use model::time::Wall;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -137,8 +137,8 @@ impl Journals {
         self.prune()
     }
 
-    /// The newest of a service that left its host out is kept, however old: what was left out must be known until it is
-    /// put back. With a damaged one goes all that is older, since it may not be so any more.
+    /// The newest of a service that left its host out, or a restart in doubt, is kept, however old: what was left out must be
+    /// known until it is put back. With a damaged one goes all that is older, since it may not be so any more.
     fn prune(&self) -> Result<(), StoreError> {
         let done = self.files(State::Done)?;
         let (old, recent) = done.split_at(done.len().saturating_sub(KEPT_MAX));
@@ -146,7 +146,7 @@ impl Journals {
         for (at, path) in old.iter().enumerate() {
             match self.known(path)? {
                 Some(sequence)
-                    if !sequence.left_out().is_empty()
+                    if (!sequence.left_out().is_empty() || sequence.doubt().is_some())
                         && !self.has_newer(&sequence, old[at + 1..].iter().chain(recent))? =>
                 {
                     kept.push(path);
@@ -172,18 +172,17 @@ impl Journals {
         Ok(false)
     }
 
-    /// Where the newest sequence of each of these services left the host out; a service without one, or with nothing left
-    /// out, is missing. So is one whose newest sequence may be in a closed journal that is damaged: what is older may not be so
+    /// The newest sequence of each of these services; a service without one is missing. So is one whose newest sequence may be in a closed journal that is damaged: what is older may not be so
     /// any more, and what is not known to be Stagger's doing is not undone.
     ///
     /// # Errors
     /// A journal cannot be read, or an unfinished one is damaged.
-    pub fn left_out<'s>(
+    pub fn newest<'s>(
         &self,
         services: impl Iterator<Item = &'s Service>,
-    ) -> Result<BTreeMap<Service, Balancers>, StoreError> {
+    ) -> Result<BTreeMap<Service, Sequence>, StoreError> {
         let mut wanted: BTreeSet<&Service> = services.collect();
-        let mut left_out = BTreeMap::new();
+        let mut newest = BTreeMap::new();
         for path in self.files(State::Any)?.iter().rev() {
             if wanted.is_empty() {
                 break;
@@ -196,11 +195,22 @@ impl Journals {
                 other => other?,
             };
             let Some(sequence) = sequence else { continue };
-            if wanted.remove(&sequence.plan().service) && !sequence.left_out().is_empty() {
-                left_out.insert(sequence.plan().service.clone(), sequence.left_out());
+            if wanted.remove(&sequence.plan().service) {
+                newest.insert(sequence.plan().service.clone(), sequence);
             }
         }
-        Ok(left_out)
+        Ok(newest)
+    }
+
+    /// Where the newest sequence of each of these services left the host out; those with nothing left out are missing.
+    ///
+    /// # Errors
+    /// As [`Journals::newest`].
+    pub fn left_out<'s>(
+        &self,
+        services: impl Iterator<Item = &'s Service>,
+    ) -> Result<BTreeMap<Service, Balancers>, StoreError> {
+        Ok(left_out(&self.newest(services)?))
     }
 
     /// The highest fencing token that these journals tell of, by pool. Damaged ones tell nothing.
@@ -265,6 +275,17 @@ impl Journals {
         names.sort();
         Ok(names.into_iter().map(|name| self.folder.join(name)).collect())
     }
+}
+
+/// Where these left the host out.
+pub(crate) fn left_out(newest: &BTreeMap<Service, Sequence>) -> BTreeMap<Service, Balancers> {
+    let left_out = newest.iter().map(|(service, sequence)| (service.clone(), sequence.left_out()));
+    left_out.filter(|(_, left)| !left.is_empty()).collect()
+}
+
+/// What these left in doubt.
+pub(crate) fn doubts(newest: &BTreeMap<Service, Sequence>) -> BTreeMap<Service, Doubt> {
+    newest.iter().filter_map(|(service, sequence)| Some((service.clone(), sequence.doubt()?.clone()))).collect()
 }
 
 /// Which journals.

@@ -2,13 +2,13 @@
 
 use super::disk::{Disk, RealDisk};
 use super::journal::{Crash, CrashPoint, Journal};
-use super::store::{Journals, KEPT_MAX, StoreError};
+use super::store::{Journals, KEPT_MAX, StoreError, doubts as doubts_of};
 use super::{HostLock, LockError};
 use model::lease::Purpose;
 use model::request::Ending;
 use model::rollout::{Outcome, Report};
 use model::sequence::record::Balancers;
-use model::sequence::{Act, Fault, Found, Memo, Plan, Record, Sequence, Step};
+use model::sequence::{Act, Doubt, Fault, Found, Memo, Plan, Record, Sequence, Step, Unwind};
 use model::time::Wall;
 use std::collections::BTreeMap;
 use std::io;
@@ -99,6 +99,7 @@ fn plan(sequence: &str, service: &str) -> Plan {
         keep: true,
         leaseless: false,
         left_out: Balancers::new(),
+        doubt: None,
         before: Vec::new(),
     }
 }
@@ -346,6 +347,29 @@ fn so_many_are_kept_and_what_was_left_out_is_not_forgotten() {
     assert!(rig.left("cron").is_empty());
     rig.close(5_000, "back", &closed("back", "php"));
     assert!(!rig.done().contains(&"00000000000001-left".to_owned()), "it was put back since");
+}
+
+#[test]
+fn a_restart_in_doubt_is_known_until_a_newer_sequence_of_its_service() {
+    let rig = Rig::new();
+    let php = || ["php".parse().expect("a service")];
+    let doubts = |rig: &Rig| doubts_of(&rig.journals.newest(php().iter()).expect("readable"));
+    let doubt = Doubt { generation: 7, identity: "i1".to_owned() };
+    let in_doubt = [Record::Resumed, Record::Inspected { step: Step::Restart, seen: model::sequence::Seen::NotDone }];
+    let memo = Some(Memo::Identity(Some("i1".to_owned())));
+    let restarting = [&failed("q1", "php")[..8], &[Record::Acting { step: Step::Restart, memo }]].concat();
+    let undone =
+        [Record::Undoing { why: Unwind::GaveWay("paused".to_owned()) }, Record::Undone { act: Act::default() }];
+    rig.close(1, "q1", &[&restarting[..], &in_doubt, &undone, &[ended(), Record::Settled]].concat());
+    let known = BTreeMap::from([("php".parse().expect("a service"), doubt)]);
+    assert!(rig.left("php").is_empty());
+    assert_eq!(doubts(&rig), known);
+    for ms in 10..10 + KEPT_MAX as u64 {
+        rig.close(ms, "q", &[opened("q", "other"), ended(), Record::Settled]);
+    }
+    assert_eq!(doubts(&rig), known, "however old");
+    rig.close(5_000, "q2", &[opened("q2", "php"), ended(), Record::Settled]);
+    assert!(doubts(&rig).is_empty(), "what is newer knows more");
 }
 
 #[test]

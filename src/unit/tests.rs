@@ -61,18 +61,18 @@ async fn an_identity_is_a_word_of_its_command() {
 #[tokio::test]
 async fn another_incarnation_is_a_restart_that_happened() {
     let unit = unit("true", Some("echo 8"));
-    assert_eq!(unit.inspect(Some("7")).await, Seen::Done);
+    assert_eq!(unit.inspect(Some("7"), false).await, Seen::Done);
 }
 
 #[tokio::test]
 async fn the_same_incarnation_is_believed_only_after_a_while() {
     let started = Instant::now();
-    assert_eq!(unit("true", Some("echo 7")).inspect(Some("7")).await, Seen::NotDone);
+    assert_eq!(unit("true", Some("echo 7")).inspect(Some("7"), false).await, Seen::NotDone);
     assert!(started.elapsed() >= QUIET);
     // A restart that goes on after its command died: it shows within the quiet time.
     let folder = tempfile::tempdir().expect("a folder");
     let unit = unit("true", Some(&changes_at(3, "echo 7", folder.path())));
-    assert_eq!(unit.inspect(Some("7")).await, Seen::Done);
+    assert_eq!(unit.inspect(Some("7"), false).await, Seen::Done);
 }
 
 #[tokio::test]
@@ -80,21 +80,32 @@ async fn a_restart_that_goes_on_by_itself_is_waited_for_as_long_as_it_may_take()
     let folder = tempfile::tempdir().expect("a folder");
     let beyond_quiet = QUIET.as_millis() / LOOK_EVERY.as_millis() + 2;
     let unit = unit_within("30s", "true", Some(&changes_at(beyond_quiet, "echo 7", folder.path())));
-    assert_eq!(unit.inspect(Some("7")).await, Seen::Done);
+    assert_eq!(unit.inspect(Some("7"), false).await, Seen::Done);
 }
 
 #[tokio::test]
 async fn what_nobody_can_tell_is_unknown() {
     let unknown =
         |seen: Seen, word: &str| assert!(matches!(&seen, Seen::Unknown(why) if why.contains(word)), "{seen:?}");
-    unknown(unit("true", Some("echo 7")).inspect(None).await, "not recorded");
-    unknown(unit("true", None).inspect(Some("7")).await, "no identity command");
-    unknown(unit("true", Some("echo gone >&2; exit 1")).inspect(Some("7")).await, "exit 1: gone");
+    unknown(unit("true", Some("echo 7")).inspect(None, false).await, "not recorded");
+    unknown(unit("true", None).inspect(Some("7"), false).await, "no identity command");
+    unknown(unit("true", Some("echo gone >&2; exit 1")).inspect(Some("7"), false).await, "exit 1: gone");
 }
 
 #[tokio::test]
 async fn a_service_in_the_middle_of_its_restart_is_waited_for() {
     let folder = tempfile::tempdir().expect("a folder");
     let unit = unit("true", Some(&changes_at(4, "exit 1", folder.path())));
-    assert_eq!(unit.inspect(Some("7")).await, Seen::Done);
+    assert_eq!(unit.inspect(Some("7"), false).await, Seen::Done);
+}
+
+#[tokio::test]
+async fn looked_for_again_one_look_is_enough() {
+    let started = Instant::now();
+    assert_eq!(unit_within("30s", "true", Some("echo 7")).inspect(Some("7"), true).await, Seen::NotDone);
+    assert!(started.elapsed() < Duration::from_secs(20), "it does not wait for as long as a restart may take");
+    assert_eq!(unit("true", Some("echo 8")).inspect(Some("7"), true).await, Seen::Done);
+    let folder = tempfile::tempdir().expect("a folder");
+    let in_the_middle = unit("true", Some(&changes_at(4, "exit 1", folder.path())));
+    assert_eq!(in_the_middle.inspect(Some("7"), true).await, Seen::Done, "while nobody can tell, it is asked again");
 }

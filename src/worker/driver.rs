@@ -224,7 +224,9 @@ impl<C: Coordinator + 'static, P: FnMut(Option<&Purpose>, Progress)> Driver<C, P
                 self.shop.begin(ask)
             }
             Effect::Prepare(_) => self.with_deed(ByName::new(), |shop, deed| shop.prepare(&deed)),
-            Effect::Inspect => self.with_deed(ByName::new(), |shop, deed| shop.inspect(&deed, &self.notes.0)),
+            Effect::Inspect { is_again } => {
+                self.with_deed(ByName::new(), |shop, deed| shop.inspect(&deed, is_again, &self.notes.0))
+            }
             Effect::Look(service) => self.shop.look(&service),
             Effect::Act(receipt, step) => {
                 self.begin(step);

@@ -7,7 +7,7 @@ use crate::balancer::Balancers;
 use crate::config::{Config, ServiceConfig};
 use crate::probe::ask::Client;
 use crate::probe::{check, drain, verify};
-use crate::sequence::store::Journals;
+use crate::sequence::store::{self, Journals};
 use crate::sequence::{HostLock, Journal, LockError, Receipt};
 use crate::telemetry::Telemetry;
 use crate::telemetry::tally::Tally;
@@ -112,11 +112,12 @@ impl<C: Coordinator + 'static> Shop<C> {
             Err(error) => return Event::NotLocked(error.to_string()).into(),
         };
         let found = self.journals.unfinished();
-        let left_out = self.journals.left_out(self.config.services.keys());
-        match (found, left_out, coordinator::random_id()) {
-            (Ok(found), Ok(left_out), Ok(fresh)) => {
+        let newest = self.journals.newest(self.config.services.keys());
+        match (found, newest, coordinator::random_id()) {
+            (Ok(found), Ok(newest), Ok(fresh)) => {
                 let (journal, unfinished) = found.unzip();
-                let event = Event::Locked(Box::new(Locked { fresh, unfinished, left_out }));
+                let (left_out, doubts) = (store::left_out(&newest), store::doubts(&newest));
+                let event = Event::Locked(Box::new(Locked { fresh, unfinished, left_out, doubts }));
                 Came { event, lock: Some(lock), journal }
             }
             (Err(error), ..) | (_, Err(error), _) if error.is_damage() => Event::Damaged(error.to_string()).into(),
@@ -241,17 +242,19 @@ impl<C: Coordinator + 'static> Shop<C> {
         .boxed_local()
     }
 
-    /// Finds out whether the interrupted restart act was done; that can take as long as a restart may, so it says until when.
-    pub(super) fn inspect(&self, deed: &Deed, notes: &Notes) -> Main {
+    /// Finds out whether the interrupted restart act was done; the first time that can take as long as a restart may, so it says
+    /// until when.
+    pub(super) fn inspect(&self, deed: &Deed, is_again: bool, notes: &Notes) -> Main {
         let (unit, identity) = (self.unit(deed), deed.identity.clone());
-        if let Some(takes) = unit.as_ref().and_then(|unit| unit.inspection(identity.as_deref())) {
+        let takes = unit.as_ref().and_then(|unit| unit.inspection(identity.as_deref(), is_again));
+        if let Some(takes) = takes.filter(|takes| !takes.is_zero()) {
             let until = clock::time_of_day(clock::wall(), takes);
             // Nobody is left to tell when the driver is gone.
             drop(notes.send(format!("looks until {until} UTC whether its restart happened")));
         }
         main(async move {
             Event::Inspected(match unit {
-                Some(unit) => unit.inspect(identity.as_deref()).await,
+                Some(unit) => unit.inspect(identity.as_deref(), is_again).await,
                 None => Seen::Unknown("the service is not configured any more".to_owned()),
             })
         })

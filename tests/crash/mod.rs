@@ -4,6 +4,7 @@
 //! The points are enumerated from the code: a whole sequence is run once, and the journal that it left has one line per
 //! record; the worker is killed just before each is written, and just after each is on disk.
 
+mod handed_on;
 mod lock_server;
 mod power;
 

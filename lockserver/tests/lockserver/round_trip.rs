@@ -97,6 +97,23 @@ async fn a_rollout_goes_from_announcement_to_report() {
 }
 
 #[tokio::test]
+async fn a_deploy_for_nobody_is_refused_and_the_same_one_is_taken_when_somebody_has_joined() {
+    let server = Server::on(&Platter::new(0)).await;
+    let client = server.client();
+    let operation = admin(announce());
+    let service = "php".parse().expect("a service");
+    assert_eq!(client.admin(&operation).await, Ok(Done::ForNobody { service, only: Vec::new() }));
+    assert_eq!(client.rollouts(&Selection::default()).await.expect("rollouts").len(), 0);
+    let body = r#"{"by":"me","service":"php","message":"go"}"#;
+    let (status, answer) = server.request("POST", "/v1/rollouts", body).await;
+    assert_eq!((status, &answer["kind"], &answer["value"]), (409, &"refused".into(), &"no host has php".into()));
+    client.join(&join("mw1", "s1"), None, NOW).await.expect("an answer");
+    let rollout = "php@1".parse().expect("a rollout");
+    assert_eq!(client.admin(&operation).await, Ok(Done::Announced { rollout, targets: 1 }));
+    server.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
 async fn what_people_change_holds_at_once() {
     let server = Server::on(&Platter::new(0)).await;
     let client = server.client();

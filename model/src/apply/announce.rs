@@ -20,7 +20,15 @@ pub(crate) fn announce(draft: &mut Draft<'_>, admin: &Admin, announce: &Announce
         return refused;
     }
     let (view, now) = (draft.view, draft.now);
-    if let Some(full) = bounds::rollout(view, &announce.service) {
+    let hosts: Vec<Host> = view
+        .members_with(&announce.service)
+        .filter(|member| has_among(&announce.only, &announce.service, member))
+        .map(|member| member.host.clone())
+        .collect();
+    if hosts.is_empty() {
+        return for_nobody(view, announce);
+    }
+    if let Some(full) = bounds::rollout(view) {
         return Done::Refused { why: full.why, hint: full.hint };
     }
     let generation = view.generation(&announce.service) + 1;
@@ -39,12 +47,6 @@ pub(crate) fn announce(draft: &mut Draft<'_>, admin: &Admin, announce: &Announce
         supersede(draft, admin, newest, state, &name);
     }
     let rules = view.service_rules(&announce.service);
-    let mut hosts: Vec<Host> = Vec::new();
-    hosts.extend(
-        view.members_with(&announce.service)
-            .filter(|member| has_among(&announce.only, &announce.service, member))
-            .map(|member| member.host.clone()),
-    );
     let targets = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
     let expires_ms = announce.expires_ms.unwrap_or(rules.expires_ms);
     let text = format!("{name} for {}: {}", count(targets, "host", "hosts"), announce.message);
@@ -77,6 +79,13 @@ pub(crate) fn announce(draft: &mut Draft<'_>, admin: &Admin, announce: &Announce
     }
     draft.nudges.all_in(&Scope::Service(announce.service.clone()));
     Done::Announced { rollout: name, targets }
+}
+
+/// Its service is mistyped, or its workers have not joined yet: announced again when one has, it is taken.
+fn for_nobody(view: &View<'_>, announce: &Announce) -> Done {
+    let is_anywhere = view.members_with(&announce.service).next().is_some();
+    let only = if is_anywhere { announce.only.clone() } else { Vec::new() };
+    Done::ForNobody { service: announce.service.clone(), only }
 }
 
 fn invalid(announce: &Announce) -> Option<Done> {

@@ -138,7 +138,10 @@ pub enum Effect<R> {
     /// Ask the balancers of this service whether the host is in rotation.
     Look(Service),
     /// Find out whether the interrupted restart act was done.
-    Inspect,
+    Inspect {
+        /// Whether it was looked for before, for as long as it may take: then one look is enough.
+        is_again: bool,
+    },
     /// Tell the coordinator how it ended.
     Settle(Settle),
     /// End the driver.

@@ -233,6 +233,7 @@ impl Host {
         let plan = Plan {
             sequence: wait.job.fresh,
             left_out: locked.left_out.remove(&wait.job.service).unwrap_or_default(),
+            doubt: locked.doubts.remove(&wait.job.service),
             service: wait.job.service,
             purpose: wait.job.purpose,
             pools: duty.pools.clone(),

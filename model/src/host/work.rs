@@ -286,10 +286,10 @@ impl Work {
                 self.identify(out);
                 out.push(Effect::Look(self.sequence.plan().service.clone()));
             }
-            Next::Inspect => {
+            Next::Inspect { is_again } => {
                 self.begin(Doing::Inspecting, Some(Step::Restart), now);
                 self.renew(now, out);
-                out.push(Effect::Inspect);
+                out.push(Effect::Inspect { is_again });
             }
             Next::Undo(why) => self.write(Record::Undoing { why }, out),
             Next::End(ending, report) => self.write(Record::Ended { ending, report }, out),
@@ -401,6 +401,7 @@ impl Work {
                     | Doing::Claiming
                     | Doing::Preparing(_)
                     | Doing::Looking
+                    | Doing::Inspecting
                     | Doing::Beginning
             )
     }

@@ -120,6 +120,13 @@ pub enum Done {
         /// What to do.
         hint: String,
     },
+    /// Not done: no host would restart for it, now or when it is back.
+    ForNobody {
+        /// What no host has.
+        service: Service,
+        /// The parts of the fleet of which no host has it; empty when none has it at all.
+        only: Vec<Scope>,
+    },
     /// Not done: another rollout is under way.
     UnderWay {
         /// Which.
@@ -133,4 +140,10 @@ pub enum Done {
         /// What it deploys.
         message: String,
     },
+}
+
+/// What [`Done::ForNobody`] says, for people.
+pub fn for_nobody(service: &Service, only: &[Scope]) -> String {
+    let parts = only.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if parts.is_empty() { format!("no host has {service}") } else { format!("no host of {parts} has {service}") }
 }

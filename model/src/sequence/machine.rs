@@ -3,11 +3,12 @@
 //! One [`Sequence::record`] serves live and replay, so that a sequence after a crash stands exactly where its journal says.
 //! Pure: never acts, never waits, knows no clock and no lease. Called by the host. What comes next is in [`super::next`].
 
+use crate::lease::Purpose;
 use crate::names::{Generation, Pool, RolloutName, Token};
 use crate::request::Ending;
 use crate::rollout::{Report, Timing};
 use crate::sequence::record::Balancers;
-use crate::sequence::{Act, Fault, Found, Illegal, Memo, Plan, Record, Seen, Step, Unwind};
+use crate::sequence::{Act, Doubt, Fault, Found, Illegal, Memo, Plan, Record, Seen, Step, Unwind};
 use std::collections::BTreeMap;
 
 /// How often the host is taken out of its balancers, when one of them forgets it.
@@ -24,6 +25,8 @@ pub(super) enum Stage {
     /// The balancers were seen to agree.
     Confirmed,
     Begun,
+    /// The last word is there, for a generation of which an earlier act is in doubt.
+    Doubtful,
     /// A worker died in the restart act.
     Interrupted,
     Restarted,
@@ -47,6 +50,7 @@ pub struct Sequence {
     /// Which incarnation of the service ran before the restart act.
     identity: Option<String>,
     generation: Option<Generation>,
+    doubt: Option<Doubt>,
     depools: u32,
     is_back: bool,
     is_undone: bool,
@@ -61,6 +65,7 @@ impl Sequence {
     pub fn open(plan: Plan) -> Sequence {
         Sequence {
             timings: plan.before.clone(),
+            doubt: plan.doubt.clone(),
             plan,
             tokens: BTreeMap::new(),
             found: None,
@@ -106,7 +111,12 @@ impl Sequence {
         self.found.as_ref()
     }
 
-    /// Which incarnation of the service ran before the restart act.
+    /// A restart act that may still come: what the next sequence of the service gets as its plan's `doubt`.
+    pub fn doubt(&self) -> Option<&Doubt> {
+        self.doubt.as_ref()
+    }
+
+    /// Which incarnation of the service ran before the restart act; of several acts for one generation, before the first.
     pub fn identity(&self) -> Option<&str> {
         self.identity.as_deref()
     }
@@ -130,7 +140,7 @@ impl Sequence {
     pub fn rollout(&self) -> Option<RolloutName> {
         let begun = self.generation.map(|generation| RolloutName { service: self.plan.service.clone(), generation });
         begun.or_else(|| match &self.plan.purpose {
-            crate::lease::Purpose::Rollout(name) => Some(name.clone()),
+            Purpose::Rollout(name) => Some(name.clone()),
             _ => None,
         })
     }
@@ -161,14 +171,22 @@ impl Sequence {
             Record::Acting { memo: Some(Memo::Found(found)), .. } if self.found.is_none() => {
                 self.found = Some(found.clone());
             }
-            Record::Acting { memo: Some(Memo::Identity(identity)), .. } => self.identity.clone_from(identity),
+            Record::Acting { memo: Some(Memo::Identity(identity)), .. } => {
+                self.identity = self.doubted(self.generation).or_else(|| identity.clone());
+            }
+            Record::Inspected { step: Step::Restart, seen: Seen::NotDone } => self.leave_in_doubt(),
+            Record::Inspected { step: Step::Restart, seen: Seen::Done } => self.doubt = None,
             Record::Acted { step, act } => {
+                if *step == Step::Restart {
+                    self.doubt = None;
+                }
                 self.depools += u32::from(*step == Step::Depool);
                 self.is_back = *step == Step::Repool && act.fault.is_none();
                 self.time(*step, act);
             }
             Record::Begun { generation, ms } => {
                 self.generation = *generation;
+                self.identity = self.doubted(*generation);
                 self.time(Step::Begin, &Act { ms: *ms, ..Act::default() });
             }
             Record::Undone { act } => {
@@ -188,6 +206,22 @@ impl Sequence {
         self.timings.push(Timing { step, ms: act.ms, ok: act.fault.is_none(), note });
     }
 
+    /// Which incarnation ran before the first act for this generation, when such an act is in doubt. A person's restart is done
+    /// whatever came before it.
+    fn doubted(&self, generation: Option<Generation>) -> Option<String> {
+        let is_by_rollout = matches!(self.plan.purpose, Purpose::Rollout(_));
+        let doubt = self.doubt.as_ref().filter(|doubt| is_by_rollout && Some(doubt.generation) == generation)?;
+        Some(doubt.identity.clone())
+    }
+
+    /// The restart act has not shown. What was noted before the first act for its generation is kept.
+    fn leave_in_doubt(&mut self) {
+        let (Some(generation), Some(identity)) = (self.generation, &self.identity) else { return };
+        if self.doubt.as_ref().is_none_or(|doubt| doubt.generation != generation) {
+            self.doubt = Some(Doubt { generation, identity: identity.clone() });
+        }
+    }
+
     /// Where a record leads; `None` when it cannot come here.
     fn after(&self, record: &Record) -> Option<Stage> {
         let stage = self.stage.clone();
@@ -204,7 +238,10 @@ impl Sequence {
             },
             Record::Acted { step, act } => self.after_acted(*step, act),
             Record::Inspected { step, seen } => self.after_inspected(*step, seen),
-            Record::Begun { .. } => self.is_ready().then_some(Stage::Begun),
+            Record::Begun { generation, .. } => {
+                let is_doubtful = self.doubted(*generation).is_some();
+                self.is_ready().then_some(if is_doubtful { Stage::Doubtful } else { Stage::Begun })
+            }
             Record::Undoing { why } => (self.is_undoable() && self.has_taken()).then(|| Stage::Undoing(why.clone())),
             Record::Undone { act } => match (stage, &act.fault) {
                 (Stage::Undoing(why), None) => Some(Stage::Undone(why)),
@@ -259,9 +296,10 @@ impl Sequence {
             (Step::Depool, Stage::Drained, Seen::Unknown(why)) => {
                 Some(Stage::Failed(Step::Depool, Fault::plain(why.clone())))
             }
-            (Step::Restart, Stage::Interrupted, Seen::Done) => Some(Stage::Restarted),
+            (Step::Restart, Stage::Interrupted | Stage::Doubtful, Seen::Done) => Some(Stage::Restarted),
             (Step::Restart, Stage::Interrupted, Seen::NotDone) => Some(self.before_begin()),
-            (Step::Restart, Stage::Interrupted, Seen::Unknown(why)) => {
+            (Step::Restart, Stage::Doubtful, Seen::NotDone) => Some(Stage::Begun),
+            (Step::Restart, Stage::Interrupted | Stage::Doubtful, Seen::Unknown(why)) => {
                 let cause =
                     format!("the worker died during the restart, and nobody can tell whether it happened: {why}");
                 Some(Stage::Stuck(Step::Restart, Fault::plain(cause)))
@@ -278,7 +316,7 @@ impl Sequence {
             Stage::Acting(Step::Verify) => Stage::Restarted,
             Stage::Acting(Step::Repool) => Stage::Verified,
             // Time went by: look again, and ask again.
-            Stage::Confirmed | Stage::Begun => self.before_begin(),
+            Stage::Confirmed | Stage::Begun | Stage::Doubtful => self.before_begin(),
             Stage::Settled => return None,
             other => other,
         })
@@ -325,10 +363,8 @@ impl Sequence {
         match &self.stage {
             Stage::Repooled | Stage::Undone(_) | Stage::Stuck(..) => true,
             Stage::Verified => !self.has_ours(),
-            Stage::Failed(..) | Stage::Opened | Stage::Depooled | Stage::Drained | Stage::Confirmed | Stage::Begun => {
-                !(self.is_undoable() && self.has_taken())
-            }
-            _ => false,
+            Stage::Failed(..) => !(self.is_undoable() && self.has_taken()),
+            _ => self.is_on_its_way() && !self.has_taken(),
         }
     }
 
@@ -338,8 +374,10 @@ impl Sequence {
         self.is_on_its_way() || has_failed_before || matches!(self.stage, Stage::Undoing(_))
     }
 
-    fn is_on_its_way(&self) -> bool {
-        matches!(self.stage, Stage::Opened | Stage::Depooled | Stage::Drained | Stage::Confirmed | Stage::Begun)
+    /// Whether nothing is under way, and the restart act is still to come.
+    pub(super) fn is_on_its_way(&self) -> bool {
+        use Stage::{Begun, Confirmed, Depooled, Doubtful, Drained, Opened};
+        matches!(self.stage, Opened | Depooled | Drained | Confirmed | Begun | Doubtful)
     }
 
     /// Whether it is on its way to a restart act that it may still be kept from.

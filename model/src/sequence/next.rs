@@ -24,7 +24,10 @@ pub enum Next {
     /// Look at the balancers: is the host out?
     Look,
     /// Find out whether the restart act, in which a worker died, was done.
-    Inspect,
+    Inspect {
+        /// Whether it was looked for before, for as long as it may take: then one look is enough.
+        is_again: bool,
+    },
     /// Ask for the last word.
     Begin,
     /// Record it, then put the host back where this sequence took it out.
@@ -48,12 +51,11 @@ impl Sequence {
             None => Some(Unwind::Cancelled("the lease is not known to be its own any more".to_owned())),
         };
         match (&self.stage, unwind) {
-            (Stage::Opened | Stage::Depooled | Stage::Drained | Stage::Confirmed | Stage::Begun, Some(why)) => {
-                self.give_up(why)
-            }
+            (_, Some(why)) if self.is_on_its_way() => self.give_up(why),
             (Stage::Acting(_), _) => Next::Wait,
             (Stage::Drained, None) => Next::Look,
-            (Stage::Interrupted, _) => Next::Inspect,
+            (Stage::Interrupted, _) => Next::Inspect { is_again: false },
+            (Stage::Doubtful, _) => Next::Inspect { is_again: true },
             (Stage::Failed(step @ (Step::Depool | Step::Drain), fault), _) => {
                 self.give_up(Unwind::Failed(*step, fault.clone()))
             }

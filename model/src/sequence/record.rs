@@ -34,8 +34,19 @@ pub struct Plan {
     /// Where an earlier sequence of this service took the host out and left it out, because it failed. The next good run
     /// puts it back.
     pub left_out: Balancers,
+    /// What an earlier sequence of this service left in doubt.
+    pub doubt: Option<Doubt>,
     /// How long what came before took.
     pub before: Vec<Timing>,
+}
+
+/// A restart act that a worker died in and that had not shown when the next one looked. Handed on, it may still come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubt {
+    /// The generation that it satisfies when it comes.
+    pub generation: Generation,
+    /// Which incarnation of the service ran before the first act for that generation.
+    pub identity: String,
 }
 
 /// One line of the journal.

@@ -17,6 +17,7 @@ fn plan() -> Plan {
         keep: true,
         leaseless: false,
         left_out: Balancers::new(),
+        doubt: None,
         before: vec![Timing { step: Step::Check, ms: 5, ok: true, note: "free 3".into() }],
     }
 }
@@ -417,7 +418,7 @@ fn after_a_crash_steps_are_done_again_and_the_memo_is_kept() {
         (5, Next::Look),
         (6, Next::Look),
         (7, Next::Look),
-        (8, Next::Inspect),
+        (8, Next::Inspect { is_again: false }),
         (9, Next::Act(Step::Verify)),
         (10, Next::Act(Step::Verify)),
         (11, Next::Act(Step::Repool)),
@@ -444,7 +445,11 @@ fn an_interrupted_restart_is_done_or_not_or_a_person_is_needed() {
     let interrupted = [&good()[..8], &[Record::Resumed]].concat();
     let after =
         |seen_: Seen| run(Plan { keep: false, ..plan() }, &[&interrupted[..], &[seen(Step::Restart, seen_)]].concat());
-    assert_eq!(run(plan(), &interrupted).next(&cut()), Next::Inspect, "it is not unwound before that is known");
+    assert_eq!(
+        run(plan(), &interrupted).next(&cut()),
+        Next::Inspect { is_again: false },
+        "it is not unwound before that is known"
+    );
     assert_eq!(after(Seen::Done).next(&cut()), Next::Act(Step::Verify));
     assert_eq!(after(Seen::NotDone).next(&may()), Next::Look);
     assert!(matches!(after(Seen::NotDone).next(&may_not()), Next::Undo(_)));
@@ -453,6 +458,43 @@ fn an_interrupted_restart_is_done_or_not_or_a_person_is_needed() {
     assert_eq!((ending, report.stuck, report.step), (Ending::Kept, true, Some(Step::Restart)));
     assert!(report.cause.ends_with("whether it happened: no identity"), "{}", report.cause);
     assert_eq!(stuck.left_out(), names(&["lb1"]));
+}
+
+#[test]
+fn a_restart_in_doubt_is_looked_for_once_more_after_the_last_word_for_its_generation() {
+    let not_done = || seen(Step::Restart, Seen::NotDone);
+    let in_doubt = [&good()[..8], &[Record::Resumed, not_done(), seen(Step::Depool, Seen::Done)]].concat();
+    let doubt = Doubt { generation: 8, identity: "i1".into() };
+    assert_eq!(run(plan(), &in_doubt).doubt(), Some(&doubt));
+    let with = |plan: Plan, records: &[Record]| run(plan, &[&in_doubt, records].concat());
+    let again = with(plan(), &[begun()]);
+    assert_eq!(again.next(&may()), Next::Inspect { is_again: true });
+    assert!(matches!(again.next(&may_not()), Next::Undo(_)), "nothing is begun yet");
+    assert_eq!(again.identity(), Some("i1"));
+    let done = with(plan(), &[begun(), seen(Step::Restart, Seen::Done)]);
+    assert_eq!((done.next(&cut()), done.doubt()), (Next::Act(Step::Verify), None));
+    assert_eq!(with(plan(), &[begun(), not_done()]).next(&may()), Next::Act(Step::Restart));
+    let stuck = with(plan(), &[begun(), seen(Step::Restart, Seen::Unknown("?".into()))]);
+    assert!(end(stuck.next(&may())).1.stuck);
+    // What was noted first is kept, however often it is begun again.
+    let memo = Some(Memo::Identity(Some("i2".into())));
+    let second = [begun(), not_done(), Record::Acting { step: Step::Restart, memo: memo.clone() }];
+    assert_eq!(with(plan(), &second).identity(), Some("i1"));
+    let third = [&second[..], &[Record::Resumed, not_done()]].concat();
+    assert_eq!(with(plan(), &third).doubt(), Some(&doubt));
+    assert_eq!(with(plan(), &[&second[..], &[acted(Step::Restart)]].concat()).doubt(), None);
+    // Another generation is another restart.
+    let newer = Record::Begun { generation: Some(9), ms: 1 };
+    assert_eq!(with(plan(), std::slice::from_ref(&newer)).next(&may()), Next::Act(Step::Restart));
+    let interrupted = [newer, Record::Acting { step: Step::Restart, memo }, Record::Resumed, not_done()];
+    let newer = Doubt { generation: 9, identity: "i2".into() };
+    assert_eq!(with(plan(), &interrupted).doubt(), Some(&newer));
+    // A later sequence gets it, and hands it on; what a person wants is done whatever came before.
+    let later = || Plan { doubt: Some(doubt.clone()), ..plan() };
+    assert_eq!(run(later(), &good()[..7]).next(&may()), Next::Inspect { is_again: true });
+    assert_eq!(run(later(), &good()[..5]).doubt(), Some(&doubt));
+    let by_hand = Plan { purpose: Purpose::Restart("php".parse().expect("a service")), ..later() };
+    assert_eq!(run(by_hand, &good()[..7]).next(&may()), Next::Act(Step::Restart));
 }
 
 #[test]
@@ -512,6 +554,7 @@ fn steps_are_named_and_ordered() {
 fn only_what_can_follow_is_taken() {
     let at = |upto: usize, more: &[Record]| [&good()[..upto], more].concat();
     let stuck = seen(Step::Restart, Seen::Unknown("?".into()));
+    let in_doubt = at(8, &[Record::Resumed, seen(Step::Restart, Seen::NotDone)]);
     let stations: Vec<(&str, Vec<Record>)> = vec![
         ("opened", vec![]),
         ("granted", at(1, &[])),
@@ -523,6 +566,7 @@ fn only_what_can_follow_is_taken() {
         ("begun", at(7, &[])),
         ("restarting", at(8, &[])),
         ("interrupted", at(8, &[Record::Resumed])),
+        ("doubtful", [in_doubt, vec![seen(Step::Depool, Seen::Done), begun()]].concat()),
         ("restarted", at(9, &[])),
         ("verifying", at(10, &[])),
         ("verified", at(11, &[])),
@@ -584,6 +628,7 @@ confirmed: begun undoing resumed
 begun: undoing resumed restart…
 restarting: resumed restart✓ restart✗ restart-
 interrupted: resumed restart?
+doubtful: undoing resumed restart?
 restarted: resumed verify…
 verifying: resumed verify✓ verify✗
 verified: resumed repool…

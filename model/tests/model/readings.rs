@@ -156,6 +156,7 @@ fn a_rollout_shows_who_is_in_flight_who_is_down_and_what_blocks_it() {
     assert_eq!((row.age_ms, row.last_report_ms, row.newest), (8_000, Some(0), true));
     world.announce_with("php", |announce| announce.supersede = true);
     world.later(1);
+    world.join("y", "nginx", &["y"]);
     world.announce("nginx");
     let rows = world.state.read_rollouts(&Selection::default(), world.now);
     assert_eq!(
@@ -353,6 +354,7 @@ fn why_a_rollout_is_halted_expired_or_waits_for_hosts_that_are_down() {
     let said = why(&world, "host/a");
     assert!(said.contains(&"- rollout: php@1 is expired".to_owned()), "{said:?}");
     assert!(said.contains(&"    its time is over | stagger announce php -m …".to_owned()), "{said:?}");
+    world.join("x", "php", &["x"]);
     world.announce_with("php", |announce| announce.only = vec![name("pool/x")]);
     assert!(why(&world, "host/a").contains(&"+ rollout: php@2 is not for a".to_owned()));
 }

@@ -6,6 +6,7 @@ use model::history::EntryKind;
 use model::lease::{LeaseState, Purpose};
 use model::member::DOWN_AFTER_MS;
 use model::names::RolloutName;
+use model::read::Selection;
 use model::request::{Act, Answer, Ask, Begin, Done, Ending, Joined, Quiet, RefusalKind, Request, Settled, Welcome};
 use model::rollout::{Outcome, Report, RolloutState, Tally};
 use model::settings::{Setting, Slots};
@@ -167,6 +168,7 @@ fn a_second_deployer_is_told_who_deploys_since_when_and_why() {
     let Done::UnderWay { rollout, state, by, since_ms, message } = world.announce("php") else { panic!("not refused") };
     assert_eq!((rollout, state, by.as_str(), since_ms), (first.clone(), RolloutState::Announced, "ann@ops1", 5_000));
     assert_eq!(message, "build 7");
+    world.join("y", "nginx", &["p"]);
     announced(world.announce("nginx"));
     let (second, _) = announced(world.announce_with("php", |announce| announce.supersede = true));
     assert_eq!(world.state_of(&first), RolloutState::Superseded);
@@ -218,9 +220,7 @@ fn a_newer_generation_that_is_not_for_a_host_stops_the_older_one() {
 
 #[test]
 fn only_names_pools_hosts_and_services() {
-    for (only, expected) in
-        [("pool/p", 2), ("pool/q", 1), ("host/h1", 1), ("service/php", 3), ("service/nginx", 0), ("all", 3)]
-    {
+    for (only, expected) in [("pool/p", 2), ("pool/q", 1), ("host/h1", 1), ("service/php", 3), ("all", 3)] {
         let mut world = fleet(2, 2);
         world.join("x", "php", &["q"]);
         world.join("y", "nginx", &["p"]);
@@ -240,11 +240,39 @@ fn only_names_pools_hosts_and_services() {
 }
 
 #[test]
-fn a_service_that_nobody_has_is_announced_and_done_at_once() {
+fn a_deploy_for_nobody_is_refused_and_announced_again_when_somebody_is_there() {
     let mut world = fleet(1, 1);
-    let (rollout, targets) = announced(world.announce("nobody"));
-    assert_eq!(targets, 0);
-    assert_eq!(world.state_of(&rollout), RolloutState::Done);
+    let entries = |world: &World| world.state.read_history(&Selection::default()).rows.len();
+    let before = entries(&world);
+    let nobody = |service: &str, only: &[&str]| Done::ForNobody {
+        service: name(service),
+        only: only.iter().map(|scope| name(scope)).collect(),
+    };
+    let only = |world: &mut World, service: &str, only: &[&str]| {
+        world.announce_with(service, |announce| announce.only = only.iter().map(|scope| name(scope)).collect())
+    };
+    assert_eq!(world.announce("web"), nobody("web", &[]));
+    assert_eq!(only(&mut world, "web", &["pool/p"]), nobody("web", &[]), "no part of the fleet has it");
+    let parts = ["pool/q", "host/h2", "service/web"];
+    assert_eq!(only(&mut world, "php", &parts), nobody("php", &parts));
+    assert_eq!(entries(&world), before, "nothing was done");
+    world.join("h2", "web", &["p"]);
+    assert_eq!(announced(world.announce("web")), (name("web@1"), 1), "no generation was used up");
+    assert_eq!(announced(only(&mut world, "php", &["pool/q", "host/h1"])).1, 1, "one of the parts has it");
+}
+
+#[test]
+fn a_deploy_for_nobody_takes_nobodys_place_and_hosts_that_are_down_are_somebody() {
+    let mut world = fleet(1, 1);
+    let (rollout, _) = announced(world.announce("php"));
+    let refused = world.announce_with("php", |announce| {
+        announce.supersede = true;
+        announce.only = vec![name("pool/q")];
+    });
+    assert!(matches!(refused, Done::ForNobody { .. }));
+    assert_eq!(owed(&world.join("h1", "php", &["p"])), [rollout.to_string()]);
+    world.later(DOWN_AFTER_MS);
+    assert_eq!(announced(world.announce_with("php", |announce| announce.supersede = true)).1, 1);
 }
 
 #[test]
@@ -630,6 +658,7 @@ fn a_services_settings_hold_for_its_next_rollout() {
     let (rollout, _) = announced(world.announce("php"));
     let row = world.state.read_rollout(&rollout, world.now).expect("a rollout").row;
     assert_eq!((row.strict, row.expires_ms, row.max_failures), (true, 5_000, 7));
+    world.join("y", "nginx", &["p"]);
     announced(world.announce("nginx"));
     let row = world.state.read_rollout(&rollout_of("nginx", 1), world.now).expect("a rollout").row;
     assert_eq!((row.strict, row.expires_ms, row.max_failures), (false, 24 * 3_600_000, 7));

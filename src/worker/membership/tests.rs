@@ -98,6 +98,7 @@ async fn the_first_join_tells_the_tokens_though_a_sequence_is_under_way() {
         keep: true,
         leaseless: false,
         left_out: BTreeMap::new(),
+        doubt: None,
         before: Vec::new(),
     };
     let tokens = BTreeMap::from([("app".parse().expect("a pool"), 41)]);

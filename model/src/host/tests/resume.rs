@@ -4,7 +4,7 @@ use super::rig::{Rig, act, by_rollout, errand, go, granted, lease, welcome};
 use super::*;
 use crate::lease::{LeaseState, Purpose};
 use crate::request::{Own, Welcome};
-use crate::sequence::Seen;
+use crate::sequence::{Doubt, Seen};
 
 /// A fresh daemon that finds what this one had recorded.
 fn crash(rig: &Rig) -> (Rig, Vec<String>) {
@@ -99,8 +99,49 @@ fn an_interrupted_restart_is_looked_at() {
     assert_eq!(rig.held(30_000), ["prepare restart", "look php"]);
     rig.looked(&[("lb1", false)]);
     assert_eq!(rig.on(Event::Prepared(Prepared::Identity(Some("i1".into())))), ["begin"]);
-    let restarts = ["+inspected", "+inspected", "+begun", "+acting", "renew restart", "act restart"];
-    assert_eq!(rig.begun(Ok(go(7))), restarts);
+    assert_eq!(rig.begun(Ok(go(7))), ["renew restart", "inspect again"], "it may have come since");
+    let before_act = ["+inspected", "+inspected", "+begun"];
+    let restarts = [&before_act[..], &["+inspected", "+acting", "renew restart", "act restart"]].concat();
+    assert_eq!(rig.on(Event::Inspected(Seen::NotDone)), restarts);
+}
+
+/// A worker that took the interrupted restart as not done, and has the last word for this generation again.
+fn begun_again(generation: u64) -> (Rig, Vec<String>) {
+    let (mut rig, _) = crash(&Rig::restarting());
+    rig.on(Event::Inspected(Seen::NotDone));
+    rig.held(30_000);
+    rig.looked(&[("lb1", false)]);
+    rig.on(Event::Prepared(Prepared::Identity(Some("i1".into()))));
+    let effects = rig.begun(Ok(go(generation)));
+    (rig, effects)
+}
+
+#[test]
+fn a_restart_that_comes_late_is_not_done_again() {
+    let (mut rig, _) = begun_again(7);
+    let verifies = ["+inspected", "+inspected", "+begun", "+inspected", "+acting", "renew verify", "act verify"];
+    assert_eq!(rig.on(Event::Inspected(Seen::Done)), verifies);
+    let (_, effects) = begun_again(8);
+    assert!(effects.ends_with(&["renew restart".into(), "act restart".into()]), "another generation: {effects:?}");
+    let (mut rig, _) = begun_again(7);
+    let effects = rig.on(Event::StopRequested);
+    assert!(effects.ends_with(&["+undoing".into(), "renew repool".into(), "undo".into()]), "{effects:?}");
+    let (mut rig, _) = begun_again(7);
+    rig.now += 60_000;
+    assert!(rig.on(Event::Woke).ends_with(&["undo".into()]), "it begins nothing without its lease");
+}
+
+#[test]
+fn what_is_in_doubt_is_in_the_plan_of_its_own_service() {
+    let doubt = |identity: &str| Doubt { generation: 7, identity: identity.into() };
+    let mut rig = Rig::daemon_owing("php@7", true, false);
+    let doubts = [("php", doubt("i1")), ("cron", doubt("i2"))];
+    let doubts = doubts.into_iter().map(|(service, doubt)| (service.parse().expect("a service"), doubt)).collect();
+    rig.locked();
+    rig.answered(Ok(granted(&rig.claim())));
+    let locked = Locked { doubts, ..rig.lockable() };
+    rig.on(Event::Locked(Box::new(locked)));
+    assert_eq!(rig.host.sequence().expect("a sequence").doubt(), Some(&doubt("i1")));
 }
 
 #[test]

@@ -171,7 +171,8 @@ impl Rig {
             Effect::Act(_, step) => format!("act {step}"),
             Effect::Undo(_) => "undo".to_owned(),
             Effect::Look(service) => format!("look {service}"),
-            Effect::Inspect => "inspect".to_owned(),
+            Effect::Inspect { is_again: false } => "inspect".to_owned(),
+            Effect::Inspect { is_again: true } => "inspect again".to_owned(),
             Effect::Settle(settle) => {
                 let outcome = settle.report.as_ref().map(|report| report.outcome.to_string()).unwrap_or_default();
                 let text = format!("settle {} {outcome}", word(&settle.ending));
@@ -194,7 +195,7 @@ impl Rig {
     pub(super) fn lockable(&mut self) -> Locked {
         self.fresh += 1;
         let fresh = format!("q{}", self.fresh).parse().expect("an id");
-        Locked { fresh, unfinished: None, left_out: BTreeMap::new() }
+        Locked { fresh, unfinished: None, left_out: BTreeMap::new(), doubts: BTreeMap::new() }
     }
 
     pub(super) fn locked(&mut self) -> Vec<String> {

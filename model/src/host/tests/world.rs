@@ -40,6 +40,10 @@ enum Op {
     Stop,
     /// A balancer forgets that the host is out.
     Forgets,
+    /// The worker dies; when it was in the restart, that was handed on, and is still to come.
+    DiesHandingOn,
+    /// A restart that was handed on comes.
+    Comes,
 }
 
 /// The world, and the host in it.
@@ -60,12 +64,16 @@ struct World {
     lease: Option<(String, u64)>,
     paused: bool,
     owed: bool,
+    generation: u64,
     is_in: bool,
     was_in: bool,
     incarnation: u64,
-    /// The incarnations at the last opening, and how often the restart was acted since the last word.
-    opened_at: u64,
+    /// How often the restart was acted since the last word.
     acts_since_begun: u32,
+    /// Whether a restart that was handed on is still to come.
+    handed_on: bool,
+    /// The incarnation before the first restart act for the newest generation.
+    first: Option<u64>,
     said_go: bool,
     stopping: bool,
     exited: bool,
@@ -86,11 +94,13 @@ impl World {
             lease: None,
             paused: false,
             owed: true,
+            generation: 7,
             is_in,
             was_in: is_in,
             incarnation: 1,
-            opened_at: 1,
             acts_since_begun: 0,
+            handed_on: false,
+            first: None,
             said_go: false,
             stopping: false,
             exited: false,
@@ -110,7 +120,8 @@ impl World {
     }
 
     fn join(&mut self) {
-        let owed = [("php@7", true, false)];
+        let rollout = format!("php@{}", self.generation);
+        let owed = [(rollout.as_str(), true, false)];
         self.tell(Event::Joined(Box::new(welcome(if self.owed { &owed } else { &[] }))));
     }
 
@@ -130,6 +141,7 @@ impl World {
                             matches!(old, Effect::Ask { .. } | Effect::Begin(_) | Effect::Look(_) | Effect::Lock);
                         is_question
                             || matches!(old, Effect::Prepare(_) | Effect::Act(_, Step::Drain) | Effect::Check(_))
+                            || matches!(old, Effect::Inspect { is_again: true })
                     });
                     assert!(is_droppable, "{:?} was dropped for {effect:?}", self.main);
                     self.check(&effect);
@@ -164,7 +176,7 @@ impl World {
                 self.host.as_ref().and_then(Host::sequence).map(|sequence| sequence.plan().sequence.to_string());
             assert!(self.said_go, "a restart without a last word");
             assert_eq!(self.acts_since_begun, 0, "two restarts on one last word");
-            assert_eq!(self.incarnation, self.opened_at, "a sequence restarts once");
+            assert!(self.first.is_none_or(|first| first == self.incarnation), "a rollout restarts once");
             assert!(self.holds(&claim.unwrap_or_default()), "a restart without a lease");
             assert!(!self.stopping, "a restart begun after a stop");
         }
@@ -191,7 +203,10 @@ impl World {
             }
             Op::Pause(paused) => self.paused = paused,
             Op::Announce => {
-                self.owed = true;
+                if !std::mem::replace(&mut self.owed, true) {
+                    self.generation += 1;
+                    self.first = None;
+                }
                 self.join();
             }
             Op::Stop => {
@@ -199,6 +214,7 @@ impl World {
                 self.tell(Event::StopRequested);
             }
             Op::Forgets => self.forgetful = true,
+            Op::Comes => self.comes(),
             op => self.main(op),
         }
         if self.exited {
@@ -212,12 +228,16 @@ impl World {
             self.tell(Event::Prepared(Prepared::Identity(identity)));
         }
         let Some(effect) = self.main.take() else {
-            if matches!(op, Op::DiesBefore | Op::DiesAfter) {
+            if matches!(op, Op::DiesBefore | Op::DiesAfter | Op::DiesHandingOn) {
                 self.boot();
             }
             return;
         };
-        if matches!(op, Op::DiesBefore) {
+        if matches!(op, Op::DiesHandingOn) && matches!(effect, Effect::Act(_, Step::Restart)) {
+            self.handed_on = true;
+            self.first.get_or_insert(self.incarnation);
+        }
+        if matches!(op, Op::DiesBefore | Op::DiesHandingOn) {
             return self.boot();
         }
         let event = self.outcome(effect, op);
@@ -225,6 +245,20 @@ impl World {
             return self.boot();
         }
         self.tell(event);
+    }
+
+    /// It comes at any moment but the last before a restart act, of which nobody can tell.
+    fn comes(&mut self) {
+        let is_too_late = match &self.main {
+            Some(Effect::Record(records)) => {
+                matches!(records.last(), Some(Record::Acting { step: Step::Restart, .. }))
+            }
+            Some(Effect::Act(_, Step::Restart)) => true,
+            _ => false,
+        };
+        if !is_too_late && std::mem::take(&mut self.handed_on) {
+            self.incarnation += 1;
+        }
     }
 
     fn own(&mut self, claim: &str) -> Own {
@@ -252,9 +286,13 @@ impl World {
                 self.sequences += 1;
                 let fresh = format!("q{}", self.sequences).parse().expect("an id");
                 let replayed = self.disk.last().map(|file| Sequence::replay(file).expect("a legal journal"));
-                let left = replayed.flatten().map(|sequence| sequence.left_out()).unwrap_or_default();
-                let left_out = BTreeMap::from([("php".parse().expect("a service"), left)]);
-                Event::Locked(Box::new(Locked { fresh, unfinished: self.open().cloned(), left_out }))
+                let replayed = replayed.flatten();
+                let php = || "php".parse().expect("a service");
+                let left = replayed.as_ref().map(Sequence::left_out).unwrap_or_default();
+                let left_out = BTreeMap::from([(php(), left)]);
+                let doubt = replayed.and_then(|sequence| sequence.doubt().cloned());
+                let doubts = doubt.map(|doubt| (php(), doubt)).into_iter().collect();
+                Event::Locked(Box::new(Locked { fresh, unfinished: self.open().cloned(), left_out, doubts }))
             }
             Effect::Check(_) => Event::Checked(Checked { ms: 1, note: String::new(), restart: Ok(is_done) }),
             Effect::Record(records) => self.record(records, op, is_done),
@@ -278,7 +316,7 @@ impl World {
                     Own::Gone => Begin::Gone,
                     Own::Held { .. } if self.paused => Begin::Paused("paused".into()),
                     Own::Held { .. } if matches!(op, Op::Failed) => Begin::Halted("halted".into()),
-                    Own::Held { .. } => Begin::Go { generation: Some(7) },
+                    Own::Held { .. } => Begin::Go { generation: Some(self.generation) },
                 };
                 let is_lost = matches!(op, Op::Lost | Op::Unheard);
                 self.said_go = !is_lost && matches!(begin, Begin::Go { .. });
@@ -290,7 +328,7 @@ impl World {
                 self.is_in |= forgets && self.was_in;
                 Event::Looked(self.looks(op))
             }
-            Effect::Inspect => Event::Inspected(self.inspect(op)),
+            Effect::Inspect { .. } => Event::Inspected(self.inspect(op)),
             Effect::Act(_, step) => Event::Acted(self.act(step, is_done, op)),
             Effect::Undo(_) => {
                 self.is_in |= is_done && self.was_in;
@@ -312,7 +350,7 @@ impl World {
             match &record {
                 Record::Opened(_) => {
                     self.disk.push(Vec::new());
-                    (self.was_in, self.opened_at) = (self.is_in, self.incarnation);
+                    self.was_in = self.is_in;
                 }
                 Record::Begun { .. } => self.acts_since_begun = 0,
                 _ => {}
@@ -354,6 +392,7 @@ impl World {
             Step::Restart => {
                 assert!(!self.is_in, "restarted in rotation");
                 self.acts_since_begun += 1;
+                self.first.get_or_insert(self.incarnation);
                 self.incarnation += u64::from(is_done);
             }
             Step::Repool if is_done => self.is_in |= ours,
@@ -426,6 +465,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Lost),
         1 => Just(Op::DiesBefore),
         1 => Just(Op::DiesAfter),
+        1 => Just(Op::DiesHandingOn),
+        2 => Just(Op::Comes),
         6 => any::<bool>().prop_map(Op::Renewed),
         4 => (0..1_500_u64).prop_map(Op::Wait),
         1 => (2_000..20_000_u64).prop_map(Op::Wait),
@@ -468,6 +509,33 @@ fn killed_anywhere_it_is_finished_or_undone() {
             assert!(world.is_in, "{death:?} at {moment}");
             assert!(world.incarnation - before <= 1);
         }
+    }
+}
+
+/// A restart that was handed on, and comes at any moment after: none is done beside it, if that could be told.
+#[test]
+fn one_that_was_handed_on_is_not_done_again() {
+    for moment in 0..40 {
+        let mut world = World::new(true);
+        while !matches!(world.main, Some(Effect::Act(_, Step::Restart))) {
+            world.run(Op::Renewed(true));
+            world.run(Op::Done);
+        }
+        world.run(Op::DiesHandingOn);
+        world.paused = moment % 2 == 0;
+        for at in 0..60 {
+            if at >= moment {
+                world.run(Op::Comes);
+            }
+            if at == 20 {
+                world.paused = false;
+            }
+            world.run(Op::Renewed(true));
+            world.run(Op::Done);
+            world.run(Op::Wait(500));
+        }
+        world.calm();
+        assert!(world.is_in, "at {moment}");
     }
 }
 
