@@ -13,6 +13,8 @@
 //!
 //! Nothing rests on the store's clock but when an empty seat can be taken, and when what nobody wants is thrown away.
 
+pub mod memory;
+
 use futures_util::future::BoxFuture;
 use model::names::Id;
 use std::fmt;
@@ -130,8 +132,8 @@ pub trait Store: fmt::Debug + Send + Sync {
 
 /// The seat, taken: what only a steward may do. Every method fails with [`StoreError::Deposed`] once another sits.
 pub trait Sitting: fmt::Debug + Send + Sync {
-    /// Whether the store was replaced by a copy, or started again, since the last steward sat: then what is loaded may lack what
-    /// that one wrote last.
+    /// Whether the store was replaced by a copy, or started again, since a steward last wrote: then what is loaded may lack
+    /// what that one wrote last. It stays so for whoever sits, until one of them commits.
     fn may_lack(&self) -> bool;
 
     /// Every record.
