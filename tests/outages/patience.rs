@@ -1,9 +1,10 @@
-//! How long a command waits whose person said so, by that person's own clock: paused, or with a lock server that is away.
+//! How long a command waits whose person said so, by that person's own clock: paused, or with a lock server that is away; and
+//! what becomes of a lease whose command ends while it is away.
 
-use crate::support::{Balancer, Host, LockServer, Running, SOON, Tuning, own_address, run, stagger, wait_for};
+use crate::support::{Balancer, Host, LockServer, Running, SOON, Tuning, own_address, run, signal, stagger, wait_for};
 use rustix::process::Signal;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How much longer than it says a wait lasts at most, here on a busy machine.
@@ -112,4 +113,91 @@ fn a_lock_server_that_comes_back_within_the_wait_grants_the_lease() {
 
 fn said(log: &Path) -> String {
     std::fs::read_to_string(log).unwrap_or_default()
+}
+
+/// A command under `run` that has begun, and ends with 7 when a file is there.
+struct Begun {
+    process: Running,
+    log: std::path::PathBuf,
+    end: std::path::PathBuf,
+}
+
+fn begin(folder: &Path, server: &LockServer) -> Begun {
+    let [log, begun, end] = ["run.log", "begun", "end"].map(|name| folder.join(name));
+    let script = format!(": > {}; while [ ! -e {} ]; do sleep 0.05; done; exit 7", begun.display(), end.display());
+    let mut command = server.command(&["run", "-p", "p", "--name", "x", "--", "sh", "-c", &script]);
+    command.stdout(Stdio::null()).stderr(std::fs::File::create(&log).expect("a log"));
+    let process = Running(command.spawn().expect("the program starts"));
+    wait_for("the command runs", SOON, || begun.exists().then_some(()));
+    Begun { process, log, end }
+}
+
+impl Begun {
+    /// Its exit code, once it has ended.
+    fn code(&mut self) -> Option<i32> {
+        wait_for("run ends", SOON, || self.process.0.try_wait().expect("our own child")).code()
+    }
+
+    fn wait_until_said(&self) {
+        let words = "warning: cannot give the lease back yet: no answer from ";
+        wait_for("it is said that the lease cannot be given back", SOON, || {
+            said(&self.log).contains(words).then_some(())
+        });
+    }
+}
+
+fn leases(server: &LockServer) -> usize {
+    server.json(&["leases"])["leases"].as_array().map_or(0, Vec::len)
+}
+
+#[test]
+fn a_lease_is_given_back_when_the_lock_server_is_back_though_the_command_ended_before() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = server(folder.path());
+    let mut begun = begin(folder.path(), &server);
+    server.kill();
+    std::fs::write(&begun.end, "").expect("written");
+    begun.wait_until_said();
+    let since = Instant::now();
+    // Longer than a few tries in quick succession last.
+    wait_for("a while passes", SOON, || (since.elapsed() > Duration::from_secs(8)).then_some(()));
+    assert!(!begun.process.is_over(), "{}", said(&begun.log));
+    server.restart(None);
+    assert_eq!(begun.code(), Some(7), "{}", said(&begun.log));
+    let log = said(&begun.log);
+    assert_eq!(log.matches("cannot give the lease back").count(), 1, "{log}");
+    server.wait_until_ready();
+    assert_eq!(leases(&server), 0, "{log}");
+}
+
+#[test]
+fn a_lease_is_given_back_after_the_outage_that_ended_its_command() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = server(folder.path());
+    server.set("pool/p", "ttl=2s");
+    let mut begun = begin(folder.path(), &server);
+    server.kill();
+    begun.wait_until_said();
+    server.restart(None);
+    assert_eq!(begun.code(), Some(2), "{}", said(&begun.log));
+    server.wait_until_ready();
+    assert_eq!(leases(&server), 0, "{}", said(&begun.log));
+}
+
+#[test]
+fn a_signal_ends_giving_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = server(folder.path());
+    let mut begun = begin(folder.path(), &server);
+    server.kill();
+    std::fs::write(&begun.end, "").expect("written");
+    begun.wait_until_said();
+    let since = Instant::now();
+    signal(&begun.process.0, Signal::INT);
+    assert_eq!(begun.code(), Some(7), "{}", said(&begun.log));
+    assert!(since.elapsed() < Duration::from_secs(3), "it went on for {:?}", since.elapsed());
+    assert!(said(&begun.log).contains("warning: cannot give the lease back: interrupted"), "{}", said(&begun.log));
+    server.restart(None);
+    server.wait_until_ready();
+    assert_eq!(leases(&server), 1, "it still counts");
 }

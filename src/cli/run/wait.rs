@@ -126,7 +126,7 @@ async fn obtain(client: &Client, ask: &Ask, screen: &mut Option<Screen>) -> Wait
 }
 
 /// The answer, if it comes so soon.
-async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+pub(super) async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let silent = |_| Err(Error::Unknown { why: "the coordinator is silent".to_owned() });
     tokio::time::timeout(limit, call).await.unwrap_or_else(silent)
 }
@@ -188,7 +188,7 @@ fn say(screen: &mut Option<Screen>, line: String) {
 }
 
 /// A time in whole seconds, to the nearest, unless it is shorter.
-fn rounded(time: Duration) -> Duration {
+pub(super) fn rounded(time: Duration) -> Duration {
     match time.as_secs() {
         0 => time,
         _ => Duration::from_secs((time + Duration::from_millis(500)).as_secs()),
