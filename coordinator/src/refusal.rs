@@ -127,7 +127,7 @@ impl Refusable for Answer {
     fn of(problem: &Problem) -> Option<Answer> {
         let kind: RefusalKind = serde_json::from_value(problem.kind.clone().into()).ok()?;
         let Problem { value, holders, slots, source, .. } = problem.clone();
-        Some(Answer::Refused(Refusal { kind, value, holders, slots, source }))
+        Some(Answer::Refused(Refusal { kind, value, holders, slots, source, left_ms: None }))
     }
 }
 
@@ -226,8 +226,14 @@ mod tests {
 
     #[test]
     fn every_refusal_comes_back_as_the_model_said_it() {
-        let refusal =
-            |kind| Refusal { kind, value: "why".into(), holders: vec![], slots: Some(2), source: Some("set".into()) };
+        let refusal = |kind| Refusal {
+            kind,
+            value: "why".into(),
+            holders: vec![],
+            slots: Some(2),
+            source: Some("set".into()),
+            left_ms: None,
+        };
         there_and_back(&Answer::Refused(refusal(RefusalKind::Full)), 409);
         there_and_back(&Answer::Refused(refusal(RefusalKind::TimedOut)), 409);
         there_and_back(&Answer::Refused(refusal(RefusalKind::Paused)), 423);

@@ -88,7 +88,7 @@ pub struct Host {
     busy_until: Time,
     /// Per service: not before this, and how often in a row it came to nothing.
     rests: BTreeMap<Service, (Time, u32)>,
-    /// When the errand was first taken up.
+    /// When a lease for the errand was first asked for.
     errand_since: Option<Time>,
     /// How an earlier sequence ended badly that was finished before the errand.
     earlier: Option<Box<Report>>,
@@ -191,7 +191,7 @@ impl Host {
             Phase::Idle => self.idle_until(),
             Phase::Waiting(wait) => wait.wake_at(),
             Phase::Working(work) => work.wake_at(),
-            Phase::Telling(telling) => telling.retry_at,
+            Phase::Telling(telling) => telling.wake_at(),
             Phase::Stuck(again) => Some(*again),
             _ => None,
         }

@@ -3,6 +3,7 @@
 //! Owns paging and the repeating of a person's change under one operation id. Decides nothing about leases.
 
 use super::failure::Failure;
+use super::render::text::clean;
 use super::seat::Seats;
 use coordinator::http::HttpCoordinator;
 use coordinator::{Coordinator as _, Error};
@@ -75,12 +76,17 @@ impl Client {
             };
             if !is_told {
                 is_told = true;
-                let patience = model::settings::span(model::time::millis(patience));
-                super::out::note(&format!("no answer from {}, which is asked again for {patience}: {error}", self.url));
+                super::out::note(&self.silence(patience, &error));
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(AWAY_PAUSE_MAX);
         }
+    }
+
+    /// What is said, once, of a coordinator that does not answer and is asked again for so long.
+    pub(crate) fn silence(&self, patience: Duration, error: &Error) -> String {
+        let patience = model::settings::span(model::time::millis(patience));
+        clean(&format!("no answer from {}, which is asked again for {patience}: {error}", self.url))
     }
 
     /// The leases and the queue within a scope.

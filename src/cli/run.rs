@@ -49,7 +49,8 @@ pub(crate) struct RunArgs {
     /// Of these pools, granted together or not at all
     #[arg(short, long = "pool", value_name = "POOL", required = true)]
     pool: Vec<Pool>,
-    /// Wait at most so long, such as 10m [default: the pools' setting]
+    /// Wait at most so long, such as 10m, paused or not, and also for a coordinator that does not answer [default: the pools'
+    /// setting, 10s]
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     wait: Option<Duration>,
     /// The holder's name; while it has a lease nobody else can use it [default: run-PID.HOST]
@@ -73,7 +74,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<u8, Failure>
     let ask = ask(&args, &client)?;
     let held = match wait::wait(&client, &ask, &mut signals).await {
         Waited::Held(held) => *held,
-        Waited::No(why) | Waited::Away(why) => {
+        Waited::No(why) | Waited::Late(why) | Waited::Away(why) => {
             out::note(&why);
             return Ok(args.exit_without_lease);
         }

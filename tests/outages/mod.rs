@@ -2,6 +2,8 @@
 //!
 //! The balancer counts who is out; the start logs say what restarted; the tokens are those that the restarts were given.
 
+mod patience;
+
 use crate::support::{Balancer, Dice, Host, LockServer, SOON, Tuning, Worker, lines, pause, wait_for};
 use std::collections::BTreeMap;
 use std::path::Path;

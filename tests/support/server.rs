@@ -76,6 +76,11 @@ impl LockServer {
         self.wait_until_ready();
     }
 
+    /// kill -9, and it stays away.
+    pub(crate) fn kill(&self) {
+        self.process().kill();
+    }
+
     /// Starts it again after it was killed; this time its power may be cut.
     pub(crate) fn restart(&self, power_cut: Option<&str>) {
         let mut process = self.process();

@@ -27,8 +27,9 @@ pub(crate) fn missing<'t>(view: &View<'_>, ticket: &'t Ticket) -> Vec<&'t Pool> 
 fn set_aside(view: &View<'_>, ticket: &Ticket, now: Now) -> Option<Refusal> {
     let held = view.lease(&ticket.holder).into_iter().flat_map(|lease| lease.pools.keys());
     let pause = pause_of(view, &ticket.holder, ticket.pools.iter().chain(held), &ticket.purpose);
-    let paused = pause.map(|pause| {
-        plain(RefusalKind::Paused, format!("{} is paused by {}: {}", pause.scope, pause.by, pause.reason))
+    let paused = pause.map(|pause| Refusal {
+        left_ms: Some(crate::time::millis(pause.until.since(now.time))),
+        ..plain(RefusalKind::Paused, format!("{} is paused by {}: {}", pause.scope, pause.by, pause.reason))
     });
     paused.or_else(|| budget(view, ticket, now))
 }
@@ -80,12 +81,13 @@ pub(crate) fn full_pool(view: &View<'_>, pool: &Pool, now: Now) -> Refusal {
         holders,
         slots: Some(slots),
         source: Some(view.pool_rules(pool).source),
+        left_ms: None,
     }
 }
 
 /// A refusal that needs no more than a sentence.
 pub(crate) fn plain(kind: RefusalKind, value: String) -> Refusal {
-    Refusal { kind, value, holders: Vec::new(), slots: None, source: None }
+    Refusal { kind, value, holders: Vec::new(), slots: None, source: None, left_ms: None }
 }
 
 /// Whether a waiter listens: it asked, and that ask still stands.

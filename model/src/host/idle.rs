@@ -161,10 +161,7 @@ impl Host {
         self.phase = Phase::Idle;
         let Some(service) = self.waiting().find(|service| self.is_rested(service, now)).cloned() else { return };
         let (purpose, is_errand, skips_check) = match &self.setup.errand {
-            Some(errand) => {
-                self.errand_since.get_or_insert(now);
-                (Purpose::Restart(service.clone()), true, errand.always)
-            }
+            Some(errand) => (Purpose::Restart(service.clone()), true, errand.always),
             None => {
                 let owed = self.owed.iter().find(|owed| owed.rollout.service == service);
                 let Some(owed) = owed else { return };
@@ -290,7 +287,14 @@ impl Host {
                 self.rests.clear();
                 self.lock(out);
             }
-            Some(_) if gave_way_in_time && !self.is_stopping => {}
+            // It asks once more before its wait is over.
+            Some(_) if gave_way_in_time && !self.is_stopping => {
+                let ends =
+                    self.errand_since.zip(errand.wait_ms).map(|(since, ms)| since.plus(Duration::from_millis(ms)));
+                if let (Some(ends), Some(rest)) = (ends, self.rests.get_mut(&plan.service)) {
+                    rest.0 = rest.0.min(ends);
+                }
+            }
             Some((_, report)) => self.exit(finish(report, plan.leaseless, self.is_stopping), out),
             None => self.exit(Finish::Interrupted, out),
         }

@@ -19,7 +19,9 @@ pub(super) struct Telling {
     /// Whether its report was refused as it was, and this is what is left of it.
     is_bare: bool,
     tries: u32,
-    pub(super) retry_at: Option<Time>,
+    retry_at: Option<Time>,
+    /// When an answer is no longer waited for, and it is not told again.
+    until: Option<Time>,
     /// How the worker ends with it.
     exit: Option<Finish>,
 }
@@ -30,11 +32,25 @@ fn bare(settle: &Settle, refused: &str) -> Option<Settle> {
     Some(Settle { report: Some(report), ..settle.clone() })
 }
 
+impl Telling {
+    pub(super) fn wake_at(&self) -> Option<Time> {
+        self.retry_at.into_iter().chain(self.until).min()
+    }
+}
+
 impl Host {
     /// Tells the coordinator something that needs no sequence; with `exit`, that is the last thing.
     pub(super) fn tell<R>(&mut self, settle: Settle, exit: Option<Finish>, out: &mut Vec<Effect<R>>) {
         out.push(Effect::Settle(settle.clone()));
-        self.phase = Phase::Telling(Box::new(Telling { settle, is_bare: false, tries: 0, retry_at: None, exit }));
+        self.phase =
+            Phase::Telling(Box::new(Telling { settle, is_bare: false, tries: 0, retry_at: None, until: None, exit }));
+    }
+
+    /// It is told once, and an answer is not waited for longer.
+    pub(super) fn tell_until(&mut self, until: Time) {
+        if let Phase::Telling(telling) = &mut self.phase {
+            telling.until = Some(until);
+        }
     }
 
     /// The worker ends with what it is telling.
@@ -48,6 +64,9 @@ impl Host {
 
     pub(super) fn tell_again<R>(&mut self, now: Time, out: &mut Vec<Effect<R>>) {
         let Phase::Telling(telling) = &mut self.phase else { return };
+        if telling.until.is_some_and(|at| now >= at) {
+            return self.told(out);
+        }
         if telling.retry_at.is_some_and(|at| now >= at) {
             telling.retry_at = None;
             out.push(Effect::Settle(telling.settle.clone()));
@@ -65,22 +84,33 @@ impl Host {
                     }
                     telling.tries = RETRIES_MAX;
                 }
-                let retries_max = if telling.exit.is_some() { LAST_RETRIES_MAX } else { RETRIES_MAX };
+                let retries_max = match telling.exit {
+                    _ if telling.until.is_some() => 0,
+                    Some(_) => LAST_RETRIES_MAX,
+                    None => RETRIES_MAX,
+                };
                 if settled.is_err() && telling.tries < retries_max {
                     telling.retry_at = Some(now.plus(self.pace.retry(telling.tries)));
                     telling.tries += 1;
                     return;
                 }
-                // A lease that no journal tells of is told about under the lock.
-                out.push(Effect::Unlock);
-                if let Some(exit) = telling.exit.take() {
-                    return self.exit(exit, out);
-                }
-                self.owed.clear();
-                self.phase = Phase::Idle;
-                out.push(Effect::Join);
+                self.told(out);
             }
             _ => {}
         }
+    }
+
+    /// It is told, or was in vain often enough.
+    fn told<R>(&mut self, out: &mut Vec<Effect<R>>) {
+        let Phase::Telling(telling) = &mut self.phase else { return };
+        let exit = telling.exit.take();
+        // A lease that no journal tells of is told about under the lock.
+        out.push(Effect::Unlock);
+        if let Some(exit) = exit {
+            return self.exit(exit, out);
+        }
+        self.owed.clear();
+        self.phase = Phase::Idle;
+        out.push(Effect::Join);
     }
 }

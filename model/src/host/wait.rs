@@ -8,7 +8,7 @@ use crate::host::idle::Job;
 use crate::host::{Effect, Finish, Host, Locked, Phase, Unheard};
 use crate::lease::Lease;
 use crate::names::{Pool, Token};
-use crate::request::{Answer, Ask, Ending, Refusal, RefusalKind, Settle};
+use crate::request::{Answer, Ask, Ending, Queued, Refusal, RefusalKind, Settle};
 use crate::rollout::{Outcome, Report, Timing};
 use crate::sequence::Sequence;
 use crate::time::{Time, millis};
@@ -21,8 +21,11 @@ pub(super) const ASK_HOLD_MS: u64 = 10_000;
 const ASK_PATIENCE_MS: u64 = ASK_HOLD_MS + 5_000;
 /// The least time between two asks, in milliseconds, when the coordinator does not keep them open.
 const ASK_PAUSE_MS: u64 = 500;
-/// How long a one-shot command tries to reach its coordinator, in milliseconds, unless it says how long it waits.
+/// How long a one-shot command tries to reach its coordinator, in milliseconds, unless it says how long it waits. No sooner
+/// does it go without, unless it waits shorter.
 const UNREACHABLE_MS: u64 = 10_000;
+/// How much longer than its wait the last answer may take, in milliseconds, and telling one who has not answered so long.
+const LAST_WORD_MS: u64 = 150;
 
 /// A wait under way.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub(super) struct Wait {
     since: Option<Time>,
     /// When it was last asked for.
     asked: Time,
+    /// When the person who said how long to wait waits no longer, by the own clock, paused or not.
+    ends: Option<Time>,
     /// How often in a row nobody answered, and since when.
     tries: u32,
     silent_since: Option<Time>,
@@ -65,7 +70,8 @@ impl Wait {
     pub(super) fn wake_at(&self) -> Option<Time> {
         match self.doing {
             Doing::Pausing(at) => Some(at),
-            Doing::Asking | Doing::Locking => None,
+            Doing::Asking => self.ends.map(|ends| ends.plus(Duration::from_millis(LAST_WORD_MS))),
+            Doing::Locking => None,
         }
     }
 
@@ -94,6 +100,7 @@ impl Host {
             doing: Doing::Locking,
             since: None,
             asked: now,
+            ends: None,
             tries: 0,
             silent_since: None,
             grant: None,
@@ -109,20 +116,33 @@ impl Host {
         let Some(duty) = self.setup.duties.get(&wait.job.service) else { return };
         (wait.doing, wait.asked) = (Doing::Asking, now);
         wait.since.get_or_insert(now);
+        let errand = self.setup.errand.as_ref().filter(|_| wait.job.is_errand);
+        let wait_ms = errand.and_then(|errand| errand.wait_ms);
+        if errand.is_some() {
+            // What it waited before it gave way to a pause counts too.
+            let since = *self.errand_since.get_or_insert(now);
+            wait.ends = wait_ms.map(|ms| since.plus(Duration::from_millis(ms)));
+        }
         let ask = Ask {
             holder: self.setup.holder.clone(),
             claim: wait.job.fresh.clone(),
             pools: duty.pools.clone(),
             purpose: wait.job.purpose.clone(),
-            wait_ms: self.setup.errand.as_ref().filter(|_| wait.job.is_errand).and_then(|errand| errand.wait_ms),
+            wait_ms,
             patience_ms: ASK_PATIENCE_MS,
         };
-        out.push(Effect::Ask { ask, hold_ms: ASK_HOLD_MS });
+        let hold_ms = wait.ends.map_or(ASK_HOLD_MS, |ends| millis(ends.since(now)).min(ASK_HOLD_MS));
+        out.push(Effect::Ask { ask, hold_ms });
     }
 
     pub(super) fn wait_on<R>(&mut self, now: Time, out: &mut Vec<Effect<R>>) {
-        if matches!(&self.phase, Phase::Waiting(wait) if wait.wake_at().is_some_and(|at| now >= at)) {
-            self.ask(now, out);
+        let Phase::Waiting(wait) = &self.phase else { return };
+        match wait.doing {
+            Doing::Pausing(at) if now >= at => self.ask(now, out),
+            Doing::Asking if wait.wake_at().is_some_and(|at| now >= at) => {
+                self.unheard("no answer", now, out);
+            }
+            _ => {}
         }
     }
 
@@ -145,9 +165,15 @@ impl Host {
             Ok(Answer::Granted(granted)) => {
                 self.unheard(&format!("it answered for {}", granted.lease.claim), now, out);
             }
+            Ok(Answer::Queued(Queued { why, .. })) if wait.ends.is_some_and(|ends| sent >= ends) => {
+                let cause = format!("{}: {}", self.waited(), why.whole());
+                let exit = self.no_lease(cause.clone());
+                self.give_up(Ending::Cancelled, cause, exit, now, out);
+            }
             Ok(Answer::Queued(queued)) => {
                 (wait.tries, wait.silent_since) = (0, None);
                 let next = sent.plus(Duration::from_millis(ASK_PAUSE_MS));
+                let next = wait.ends.map_or(next, |ends| next.min(ends));
                 if now < next {
                     wait.doing = Doing::Pausing(next);
                 } else if queued.why.kind == RefusalKind::Paused && self.has_another(now) {
@@ -169,20 +195,32 @@ impl Host {
         let Phase::Waiting(wait) = &mut self.phase else { return };
         let silent_since = *wait.silent_since.get_or_insert(wait.asked);
         let errand = self.setup.errand.as_ref().filter(|_| wait.job.is_errand);
-        let bound_ms = errand.map(|errand| errand.wait_ms.unwrap_or(UNREACHABLE_MS));
-        let ends = bound_ms.map(|ms| silent_since.plus(Duration::from_millis(ms)));
+        let enough = silent_since.plus(Duration::from_millis(UNREACHABLE_MS));
+        let ends = errand.map(|_| wait.ends.unwrap_or(enough));
         if ends.is_none_or(|ends| now < ends) {
             let again = now.plus(self.pace.retry(wait.tries));
             wait.doing = Doing::Pausing(ends.map_or(again, |ends| again.min(ends)));
             wait.tries += 1;
-        } else if errand.is_some_and(|errand| errand.unreachable_restart) {
-            wait.doing = Doing::Locking;
-            out.push(Effect::Lock);
-        } else {
-            let cause = format!("the coordinator cannot be reached: {why}");
-            let exit = self.no_lease(cause.clone());
-            self.give_up(Ending::Cancelled, cause, exit, now, out);
+            return;
         }
+        let was_never_heard = self.errand_since == Some(silent_since);
+        if errand.is_some_and(|errand| errand.unreachable_restart) && (was_never_heard || now >= enough) {
+            wait.doing = Doing::Locking;
+            return out.push(Effect::Lock);
+        }
+        let is_late = wait.ends.is_some();
+        let cause = format!("the coordinator cannot be reached: {why}");
+        let exit = self.no_lease(cause.clone());
+        self.give_up(Ending::Cancelled, cause, exit, now, out);
+        if is_late {
+            self.tell_until(now.plus(Duration::from_millis(LAST_WORD_MS)));
+        }
+    }
+
+    /// How long the errand was waited for.
+    fn waited(&self) -> String {
+        let wait_ms = self.setup.errand.as_ref().and_then(|errand| errand.wait_ms);
+        format!("waited {}", crate::settings::span(wait_ms.unwrap_or(0)))
     }
 
     /// Whether another service is to restart, and may be taken up.

@@ -65,6 +65,17 @@ pub struct Refusal {
     pub slots: Option<u32>,
     /// Where that number comes from.
     pub source: Option<String>,
+    /// For how much longer a pause stands in the way, in milliseconds, when it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_ms: Option<u64>,
+}
+
+impl Refusal {
+    /// The reason in a sentence, and when it ends by itself, for whoever waits no longer.
+    pub fn whole(&self) -> String {
+        let end = self.left_ms.map(|ms| format!("; it ends in {}", crate::settings::span(ms / 1000 * 1000)));
+        format!("{}{}", self.value, end.unwrap_or_default())
+    }
 }
 
 /// Every reason for a no or a not yet.

@@ -52,7 +52,8 @@ fn a_pause_stops_the_waiters_clocks() {
     world.later(50_000);
     let row = world.state.read_leases(&Default::default(), world.now).queue.remove(0);
     assert_eq!((row.waited_ms, row.left_ms), (4_000, 6_000));
-    assert!(matches!(world.ask(&ask), Answer::Queued(_)));
+    let Answer::Queued(queued) = world.ask(&ask) else { panic!("it waits") };
+    assert_eq!(queued.why.whole(), "pool/p is paused by ann@ops1: frozen; it ends in 59m10s");
     world.resume("pool/p");
     world.later(5_999);
     assert!(matches!(world.ask(&ask), Answer::Queued(queued) if queued.left_ms == 1));

@@ -8,7 +8,7 @@ use super::child::{Child, News};
 use super::leftover::{self, Leftover};
 use super::ownership::{Due, Ownership};
 use super::signals::Signals;
-use super::wait::Held;
+use super::wait::{Held, rounded, within};
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 use crate::cli::render::text::{clean, seconds};
@@ -22,12 +22,15 @@ use rustix::process::Signal;
 use std::ffi::OsString;
 use std::pin::Pin;
 use std::time::Duration;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-/// How long giving the lease back is tried for.
-const GIVE_BACK_MAX: Duration = Duration::from_secs(10);
-/// The pause before the next try of it; it doubles.
+/// How long giving the lease back is tried for at least: its time to live, when that is longer.
+const GIVE_BACK_MIN: Duration = Duration::from_secs(10);
+/// The pause before the next try of it: it doubles, up to the second.
 const GIVE_BACK_PAUSE: Duration = Duration::from_millis(100);
+const GIVE_BACK_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long an answer to it is waited for.
+const GIVE_BACK_ANSWER: Duration = Duration::from_secs(2);
 
 type Renewal<'f> = Pin<Box<dyn Future<Output = (Duration, Result<Own, Error>)> + 'f>>;
 
@@ -50,7 +53,7 @@ pub(super) async fn keep(
     let mut child = match started {
         Ok(child) => child,
         Err(error) => {
-            give_back(client, lease).await;
+            give_back(client, lease, signals).await;
             return Err(Failure::system("start the command", error));
         }
     };
@@ -90,7 +93,7 @@ pub(super) async fn keep(
     };
     // This one may have been stopped, and the guard have done what was due.
     let was_ended = own.is_ending() || own.due(boottime::now()) == Some(Due::Terminate);
-    give_back(client, lease).await;
+    give_back(client, lease, signals).await;
     if was_ended {
         out::note("error: the command was ended, because the lease could not be confirmed");
         return Ok(exit::NO_LEASE);
@@ -137,8 +140,7 @@ async fn renew(client: &Client, lease: &Lease) -> (Duration, Result<Own, Error>)
     let renew = Renew { holder: lease.holder.clone(), claim: lease.claim.clone(), step: None, note: String::new() };
     let limit = Duration::from_millis(lease.ttl_ms) / 3;
     let sent = boottime::now();
-    let answer = timeout(limit, client.coordinator().renew(&renew)).await;
-    (sent, answer.unwrap_or_else(|_| Err(Error::Unknown { why: "the coordinator is silent".to_owned() })))
+    (sent, within(limit, client.coordinator().renew(&renew)).await)
 }
 
 async fn finish(renewal: &mut Option<Renewal<'_>>) -> (Duration, Result<Own, Error>) {
@@ -148,8 +150,24 @@ async fn finish(renewal: &mut Option<Renewal<'_>>) -> (Duration, Result<Own, Err
     }
 }
 
-/// Gives the lease back; tried for a bounded time, since what is not given back is lost and shows.
-async fn give_back(client: &Client, lease: &Lease) {
+/// Gives the lease back. Tried for a bounded time, or until somebody does not want to wait: what is not given back is lost,
+/// and shows.
+async fn give_back(client: &Client, lease: &Lease, signals: &mut Signals) {
+    if let Err(fault) = settle(client, lease, signals).await {
+        let holder = &lease.holder;
+        out::note(&format!(
+            "warning: cannot give the lease back: {}\n\
+             hint: it still counts, and is lost soon: stagger release {holder} --reason …",
+            clean(&fault)
+        ));
+    }
+}
+
+/// Settles the lease, and says once that nobody answers; from then on a signal ends it.
+///
+/// # Errors
+/// It is not settled: why.
+async fn settle(client: &Client, lease: &Lease, signals: &mut Signals) -> Result<(), String> {
     let settle = Settle {
         holder: lease.holder.clone(),
         claim: lease.claim.clone(),
@@ -157,22 +175,39 @@ async fn give_back(client: &Client, lease: &Lease) {
         rollout: None,
         report: None,
     };
-    let until = Instant::now() + GIVE_BACK_MAX;
+    // What ended the command must not end this too.
+    signals.forget();
+    let until = Instant::now() + GIVE_BACK_MIN.max(Duration::from_millis(lease.ttl_ms));
     let mut pause = GIVE_BACK_PAUSE;
-    let fault = loop {
+    let (mut is_said, mut may_be_done) = (false, false);
+    loop {
+        let call = within(GIVE_BACK_ANSWER, client.coordinator().settle(&settle));
+        let settled = tokio::select! {
+            settled = call => settled,
+            _ = signals.next_end(), if is_said => return Err("interrupted".to_owned()),
+        };
+        let fault = match settled {
+            Ok(Settled::Gone) if !may_be_done => {
+                out::note("warning: the lease was gone before it was given back");
+                return Ok(());
+            }
+            Ok(_) => return Ok(()),
+            Err(fault) => fault,
+        };
+        may_be_done |= matches!(fault, Error::Unknown { .. });
         let left = until.saturating_duration_since(Instant::now());
-        match timeout(left, client.coordinator().settle(&settle)).await {
-            Ok(Ok(Settled::Done)) => return,
-            Ok(Ok(Settled::Gone)) => return out::note("warning: the lease was gone before it was given back"),
-            Ok(Err(fault)) if fault.retryable() && Instant::now() + pause < until => tokio::time::sleep(pause).await,
-            Ok(Err(fault)) => break fault.to_string(),
-            Err(_) => break "the coordinator is silent".to_owned(),
+        if left.is_zero() || !fault.retryable() {
+            return Err(fault.to_string());
         }
-        pause *= 2;
-    };
-    let holder = &lease.holder;
-    out::note(&format!(
-        "warning: cannot give the lease back: {}\nhint: it still counts, and is lost soon: stagger release {holder} --reason …",
-        clean(&fault)
-    ));
+        if !is_said {
+            is_said = true;
+            let silence = client.silence(rounded(left), &fault);
+            out::note(&format!("warning: cannot give the lease back yet: {silence}\nhint: TERM, or Ctrl-C, ends that"));
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause.min(left)) => {}
+            _ = signals.next_end() => return Err("interrupted".to_owned()),
+        }
+        pause = (pause * 2).min(GIVE_BACK_PAUSE_MAX);
+    }
 }

@@ -1,5 +1,6 @@
 //! The signals that reach `run`: those that a person or a service manager sends to the command through it.
 
+use futures_util::FutureExt as _;
 use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -38,6 +39,11 @@ impl Signals {
             _ = self.user1.recv() => S::USR1,
             _ = self.user2.recv() => S::USR2,
         }
+    }
+
+    /// Forgets those that came and were not looked at.
+    pub(super) fn forget(&mut self) {
+        while self.next().now_or_never().is_some() {}
     }
 
     /// The next one that ends a wait: not USR1 or USR2, which only the command would know what to do with.

@@ -1,6 +1,7 @@
 //! Waiting for a lease: asking, asking again, and saying meanwhile who is in the way.
 //!
-//! Owns how long a silent coordinator is borne. The queue's own order and times are the coordinator's.
+//! Owns how long a person waits who said so, by the own clock, paused or not and answered or not; and how long a silent
+//! coordinator is borne otherwise. The queue's order, and the times that its pools set, are the coordinator's.
 
 use super::boottime;
 use super::signals::Signals;
@@ -21,10 +22,11 @@ const HOLD: Duration = Duration::from_secs(25);
 const HOLD_SHOWN: Duration = Duration::from_secs(2);
 /// How much longer than it is held an ask stands, so that nobody passes while the next one is on its way.
 const MARGIN: Duration = Duration::from_secs(10);
-/// How long the coordinator may be away once this one is in the queue.
+/// How long the coordinator may be away once this one is in the queue, and before: unless it is said how long to wait.
 const AWAY_MAX: Duration = Duration::from_secs(60);
-/// How long an answer to the first ask is tried for, when nobody knows whether it arrived.
 const FIRST_MAX: Duration = Duration::from_secs(10);
+/// How much longer than the wait its last answer, and leaving a queue of which nobody answers, may take.
+const LAST_WORD: Duration = Duration::from_millis(150);
 /// The pause before asking a silent coordinator again: it doubles, up to the second.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -46,6 +48,8 @@ pub(super) enum Waited {
     Held(Box<Held>),
     /// There is none; why, for people.
     No(String),
+    /// It did not come in time, and the place in the queue is still there; why, for people.
+    Late(String),
     /// Nobody answers, and the place in the queue may still be there; why, for people.
     Away(String),
     /// A signal ended the wait.
@@ -62,49 +66,69 @@ pub(super) async fn wait(client: &Client, ask: &Ask, signals: &mut Signals) -> W
     if let Some(screen) = &mut screen {
         screen.draw(&[], &[]);
     }
-    if matches!(waited, Waited::Away(_) | Waited::Interrupted(_)) {
-        leave(client, ask).await;
+    match &waited {
+        Waited::Held(_) | Waited::No(_) => {}
+        // Whoever said how long to wait is not kept waiting by one who has not answered so long.
+        Waited::Away(_) if ask.wait_ms.is_some() => leave(client, ask, LAST_WORD).await,
+        Waited::Late(_) | Waited::Away(_) | Waited::Interrupted(_) => leave(client, ask, LEAVE_MAX).await,
     }
     waited
 }
 
-/// Asks until there is an answer that is none of "not yet".
+/// Asks until there is an answer that is none of "not yet", or the wait is over.
 async fn obtain(client: &Client, ask: &Ask, screen: &mut Option<Screen>) -> Waited {
-    let mut queued = false;
+    let wait = ask.wait_ms.map(Duration::from_millis);
+    let ends = wait.map(|wait| Instant::now() + wait);
+    let mut queued: Option<Queued> = None;
     let mut away: Option<Instant> = None;
     let mut pause = PAUSE_MIN;
     loop {
-        // The first ask is not held, so that its place is known at once.
-        let hold = match (queued && away.is_none(), screen.is_some()) {
+        let sent = Instant::now();
+        let left = ends.map_or(Duration::MAX, |ends| ends.saturating_duration_since(sent));
+        // The first ask is not held, so that its place is known at once; nor is the last one.
+        let hold = match (queued.is_some() && away.is_none(), screen.is_some()) {
             (false, _) => Duration::ZERO,
-            (true, true) => HOLD_SHOWN,
-            (true, false) => HOLD,
+            (true, true) => HOLD_SHOWN.min(left),
+            (true, false) => HOLD.min(left),
         };
-        let ask = Ask { patience_ms: millis(hold + MARGIN), ..ask.clone() };
-        let failure = match client.coordinator().ask(&ask, hold).await {
-            Ok(Answer::Granted(granted)) => return confirmed(client, granted.lease).await,
-            Ok(Answer::Refused(refusal)) => return Waited::No(refusal_text(&refusal, &ask)),
-            Ok(Answer::Queued(place)) => {
-                show(screen, &place, &ask, !queued);
-                (queued, away, pause) = (true, None, PAUSE_MIN);
+        let asked = Ask { patience_ms: millis(hold + MARGIN), ..ask.clone() };
+        let answer = within(left.saturating_add(LAST_WORD), client.coordinator().ask(&asked, hold)).await;
+        let failure = match (answer, wait) {
+            (Ok(Answer::Granted(granted)), _) => return confirmed(client, granted.lease).await,
+            (Ok(Answer::Refused(refusal)), _) => return Waited::No(refusal_text(&refusal, ask)),
+            (Ok(Answer::Queued(place)), Some(wait)) if left.is_zero() => {
+                return Waited::Late(late_text(wait, &place, ask));
+            }
+            (Ok(Answer::Queued(place)), _) => {
+                let left_ms = place.left_ms.min(millis(left));
+                let place = Queued { left_ms, ..place };
+                show(screen, &place, ask, queued.is_none());
+                (queued, away, pause) = (Some(place), None, PAUSE_MIN);
                 continue;
             }
-            Err(failure) => failure,
+            (Err(failure), _) => failure,
         };
-        let since = *away.get_or_insert_with(Instant::now);
-        let patience = match (&failure, queued) {
-            (failure, _) if !failure.retryable() => Duration::ZERO,
-            (_, true) => AWAY_MAX,
-            (Error::Unknown { .. }, false) => FIRST_MAX,
-            // Nothing was lost that a person could not repeat.
-            (_, false) => Duration::ZERO,
-        };
-        if since.elapsed() >= patience {
-            return Waited::Away(client.failure("get a lease", failure).render());
+        let since = *away.get_or_insert(sent);
+        let until = ends.unwrap_or(since + if queued.is_some() { AWAY_MAX } else { FIRST_MAX });
+        let patience = until.saturating_duration_since(Instant::now());
+        if patience.is_zero() || !failure.retryable() {
+            let doing = wait
+                .filter(|_| failure.retryable())
+                .map(|wait| format!("get a lease in {}", model::settings::span(millis(wait))));
+            return Waited::Away(client.failure(doing.as_deref().unwrap_or("get a lease"), failure).render());
         }
-        tokio::time::sleep(pause).await;
+        if since == sent {
+            say(screen, client.silence(rounded(patience), &failure));
+        }
+        tokio::time::sleep(pause.min(patience)).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
+}
+
+/// The answer, if it comes so soon.
+pub(super) async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let silent = |_| Err(Error::Unknown { why: "the coordinator is silent".to_owned() });
+    tokio::time::timeout(limit, call).await.unwrap_or_else(silent)
 }
 
 /// Renews the lease before anything begins: a grant may be as old as the ask that brought it, and the coordinator takes one
@@ -128,7 +152,7 @@ async fn confirmed(client: &Client, lease: Lease) -> Waited {
 }
 
 /// Leaves the queue, or gives back a lease that came too late; a bounded try, since a silent waiter loses its turn anyway.
-async fn leave(client: &Client, ask: &Ask) {
+async fn leave(client: &Client, ask: &Ask, limit: Duration) {
     let settle = Settle {
         holder: ask.holder.clone(),
         claim: ask.claim.clone(),
@@ -136,7 +160,7 @@ async fn leave(client: &Client, ask: &Ask) {
         rollout: None,
         report: None,
     };
-    let _passes_by_itself = tokio::time::timeout(LEAVE_MAX, client.coordinator().settle(&settle)).await;
+    let _passes_by_itself = within(limit, client.coordinator().settle(&settle)).await;
 }
 
 /// Shows the place: again and again on a terminal, else once.
@@ -152,7 +176,23 @@ fn show(screen: &mut Option<Screen>, place: &Queued, ask: &Ask, is_first: bool) 
 /// `waiting for app, 2nd, gives up in 9m50s: 2 of 2 out; mw1402 held 6s, php-fpm@42, drain`.
 fn queued_text(place: &Queued, ask: &Ask) -> String {
     let (pools, nth, left) = (pools(ask), ordinal(place.place), span(place.left_ms));
-    format!("waiting for {pools}, {nth}, gives up in {left}: {}{}", clean(&place.why.value), holders(&place.why))
+    format!("waiting for {pools}, {nth}, gives up in {left}: {}{}", clean(&place.why.whole()), holders(&place.why))
+}
+
+/// Says something that stays.
+fn say(screen: &mut Option<Screen>, line: String) {
+    match screen {
+        Some(screen) => screen.draw(&[line], &[]),
+        None => out::note(&line),
+    }
+}
+
+/// A time in whole seconds, to the nearest, unless it is shorter.
+pub(super) fn rounded(time: Duration) -> Duration {
+    match time.as_secs() {
+        0 => time,
+        _ => Duration::from_secs((time + Duration::from_millis(500)).as_secs()),
+    }
 }
 
 fn pools(ask: &Ask) -> String {
@@ -166,6 +206,12 @@ fn holders(why: &Refusal) -> String {
             format!("; {} {} {}, {}", holding.holder, holding.state, age(holding.since_ms), clean(&holding.what))
         })
         .collect()
+}
+
+/// Why the lease did not come while it was waited for so long.
+fn late_text(wait: Duration, place: &Queued, ask: &Ask) -> String {
+    let value = format!("waited {}: {}", model::settings::span(millis(wait)), place.why.whole());
+    refusal_text(&Refusal { value, ..place.why.clone() }, ask)
 }
 
 /// Why there is no lease, who holds it, and where the number of slots comes from.
@@ -209,6 +255,7 @@ mod tests {
             holders: ["mw1", "mw2", "mw3", "mw4"].map(holding).to_vec(),
             slots: Some(2),
             source: Some("default".to_owned()),
+            left_ms: None,
         }
     }
 
@@ -218,6 +265,22 @@ mod tests {
             Queued { place: 2, left_ms: 590_000, why: Refusal { holders: full().holders[..1].to_vec(), ..full() } };
         let expected = "waiting for app + rack.b4, 2nd, gives up in 9m50s: 2 of 2 slots of rack.b4 are taken; mw1 held 6s, php-fpm@42, drain";
         assert_eq!(queued_text(&place, &ask()), expected);
+    }
+
+    #[test]
+    fn whoever_waits_no_longer_is_told_how_long_that_was_and_when_a_pause_ends() {
+        let why = Refusal {
+            kind: RefusalKind::Paused,
+            value: "pool/app is paused by ann@ops1: a switch".to_owned(),
+            holders: Vec::new(),
+            slots: None,
+            source: None,
+            left_ms: Some(3_599_100),
+        };
+        let text = late_text(Duration::from_millis(1_500), &Queued { place: 1, left_ms: 0, why }, &ask());
+        let expected = "error: no lease of app + rack.b4: waited 1s500ms: pool/app is paused by ann@ops1: a switch; it ends in 59m59s\n\
+            hint: stagger why pool/app";
+        assert_eq!(text, expected);
     }
 
     #[test]

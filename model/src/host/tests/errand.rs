@@ -1,7 +1,8 @@
 //! The one-shot command.
 
-use super::rig::{Rig, act, errand, failed, fault, go, paused, queued, refused};
+use super::rig::{Rig, act, errand, failed, fault, go, paused, queued, refusal, refused};
 use super::*;
+use crate::request::{Answer, Queued, Refusal};
 
 fn lockable(rig: &mut Rig) -> Vec<String> {
     assert_eq!(rig.on(Event::Started), ["lock"]);
@@ -26,7 +27,7 @@ fn run_well(rig: &mut Rig) {
 #[test]
 fn a_command_restarts_by_hand_and_ends() {
     let mut rig = Rig::new(Some(Errand { wait_ms: Some(7_000), ..errand() }));
-    assert_eq!(lockable(&mut rig), ["unlock", "ask 10000"]);
+    assert_eq!(lockable(&mut rig), ["unlock", "ask 7000"]);
     let ask = rig.ask.clone().expect("an ask");
     assert_eq!((ask.purpose.to_string().as_str(), ask.wait_ms), ("restart php", Some(7_000)));
     run_well(&mut rig);
@@ -67,10 +68,61 @@ fn it_tries_to_reach_its_coordinator_for_as_long_as_it_would_wait() {
         let from = rig.now;
         while rig.answered(Err("no route")).is_empty() {
             rig.now = rig.host.wake_at().expect("a retry").0;
-            assert_eq!(rig.on(Event::Woke), ["ask 10000"]);
+            let left = from + wait_ms - rig.now;
+            assert_eq!(rig.on(Event::Woke), [format!("ask {}", left.min(10_000))]);
         }
         assert_eq!(rig.now - from, wait_ms, "neither before nor after");
+        assert_eq!(rig.settled(Err(())), ["unlock", "exit 2"], "it is told once, since nobody answers");
     }
+}
+
+#[test]
+fn it_waits_no_longer_than_it_says_paused_or_not_and_silent_or_not() {
+    let waiting = || {
+        let mut rig = Rig::new(Some(Errand { wait_ms: Some(2_000), ..errand() }));
+        assert_eq!(lockable(&mut rig), ["unlock", "ask 2000"]);
+        rig
+    };
+    let mut rig = waiting();
+    let pause = Refusal { left_ms: Some(60_500), ..refusal(RefusalKind::Paused) };
+    let paused = || Answer::Queued(Queued { place: 1, left_ms: 2_000, why: pause.clone() });
+    let sent = rig.now;
+    rig.now += 100;
+    assert!(rig.answered_at(sent, Ok(paused())).is_empty(), "somebody answers at once");
+    rig.now += 400;
+    assert_eq!(rig.on(Event::Woke), ["ask 1500"]);
+    let sent = rig.now;
+    rig.now += 1_500;
+    assert_eq!(rig.answered_at(sent, Ok(paused())), ["ask 0"], "what is said at the end is asked at the end");
+    assert_eq!(rig.answered(Ok(paused())), ["settle cancelled cancelled"]);
+    assert_eq!(rig.settled(Ok(())), ["unlock", "exit 2"]);
+    assert_eq!(rig.finish, Some(Finish::NoLease("waited 2s: no: paused; it ends in 1m".into())));
+
+    let mut rig = waiting();
+    let from = rig.now;
+    rig.now = rig.host.wake_at().expect("the end").0;
+    assert!(rig.now - from < 2_300, "{}", rig.now - from);
+    assert_eq!(rig.on(Event::Woke), ["settle cancelled cancelled"]);
+    rig.now = rig.host.wake_at().expect("the end").0;
+    assert!(rig.now - from <= 2_300, "{}", rig.now - from);
+    assert_eq!(rig.on(Event::Woke), ["unlock", "exit 2"]);
+    let silent = "the coordinator cannot be reached: no answer";
+    assert_eq!(rig.finish, Some(Finish::NoLease(silent.into())));
+}
+
+#[test]
+fn a_short_silence_at_the_end_of_a_wait_is_none_that_restarts_without_a_lease() {
+    let mut rig = Rig::new(Some(Errand { wait_ms: Some(60_000), unreachable_restart: true, ..errand() }));
+    lockable(&mut rig);
+    rig.now += 10_000;
+    assert_eq!(rig.answered_at(rig.now - 10_000, Ok(queued())), ["ask 10000"]);
+    rig.now += 49_500;
+    assert_eq!(rig.answered_at(rig.now - 9_500, Ok(queued())), ["ask 500"]);
+    rig.now += 400;
+    assert!(rig.answered(Err("no route")).is_empty());
+    rig.now = rig.host.wake_at().expect("the last try").0;
+    assert_eq!(rig.on(Event::Woke), ["ask 0"]);
+    assert_eq!(rig.answered(Err("no route")), ["settle cancelled cancelled"]);
 }
 
 #[test]
@@ -215,12 +267,12 @@ fn it_gives_way_to_a_pause_and_comes_back() {
         assert_eq!(rig.begun(Ok(paused())), ["+ended", "settle gave_way cancelled"]);
         rig
     };
-    for wait_ms in [None, Some(1_001)] {
+    for (wait_ms, ask) in [(None, "ask 10000"), (Some(60_000), "ask 10000"), (Some(1_001), "ask 0")] {
         let mut rig = give_way(wait_ms);
         assert_eq!(rig.settled(Ok(())), ["+settled", "unlock"]);
         rig.now = rig.host.wake_at().expect("a rest").0;
         assert_eq!(rig.on(Event::Woke), ["lock"]);
-        assert_eq!(rig.locked(), ["unlock", "ask 10000"]);
+        assert_eq!(rig.locked(), ["unlock", ask]);
         assert_eq!(rig.claim(), "q3", "under a name of its own");
         rig.now += 1_000;
         rig.on(Event::StopRequested);

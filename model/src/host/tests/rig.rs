@@ -332,7 +332,14 @@ pub(super) fn granted(claim: &str) -> Answer {
 }
 
 pub(super) fn refusal(kind: RefusalKind) -> Refusal {
-    Refusal { kind, value: format!("no: {}", kind.word()), holders: Vec::new(), slots: None, source: None }
+    Refusal {
+        kind,
+        value: format!("no: {}", kind.word()),
+        holders: Vec::new(),
+        slots: None,
+        source: None,
+        left_ms: None,
+    }
 }
 
 pub(super) fn refused(kind: RefusalKind) -> Answer {
