@@ -10,7 +10,7 @@ mod records;
 use crate::commit::{self, Committer};
 use crate::domain::{Domain, Fault};
 use crate::{CLIENT_WAIT, doors};
-use coordinator::store::{Sitting, Store, StoreError};
+use coordinator::store::{SEAT_KEPT, Sitting, Store, StoreError};
 use desk::Desk;
 use model::Request;
 use std::future::Future;
@@ -71,6 +71,24 @@ pub async fn attend(store: Arc<dyn Store>, vacancy: Arc<Notify>, shutdown: impl 
             }
         }
     }
+}
+
+/// Removes every record of a domain that nobody uses any more: sits down as soon as the seat is empty, and gets up again.
+///
+/// # Errors
+/// The store is away; or somebody sits, and stays.
+pub async fn clear(store: &dyn Store) -> Result<(), StoreError> {
+    let until = tokio::time::Instant::now() + SEAT_KEPT * 2;
+    let sitting = loop {
+        match sit(store).await? {
+            Some(sitting) => break sitting,
+            None if tokio::time::Instant::now() < until => tokio::time::sleep(PAUSE).await,
+            None => return Err(StoreError::Away("somebody else decides there, and stays".to_owned())),
+        }
+    };
+    let rows = sitting.load().await?;
+    sitting.commit(rows.into_iter().map(|(key, _)| (key, None)).collect()).await?;
+    sitting.leave().await
 }
 
 async fn sit(store: &dyn Store) -> Result<Option<Arc<dyn Sitting>>, StoreError> {

@@ -62,10 +62,10 @@ impl Context {
     /// The coordinator's URL, or the configuration that would name it, is wrong.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         let url = match self.chosen_coordinator()? {
-            Some(url) => url.to_string(),
+            Some(url) => url.as_str().to_owned(),
             None => self
                 .optional_config()?
-                .map_or_else(|| COORDINATOR_DEFAULT.to_owned(), |config| config.coordinator.to_string()),
+                .map_or_else(|| COORDINATOR_DEFAULT.to_owned(), |config| config.coordinator.as_str().to_owned()),
         };
         Client::new(&url, &self.seats)
     }
