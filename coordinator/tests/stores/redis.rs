@@ -5,6 +5,8 @@ use crate::servers::{Process, Redis, ask, free_port};
 use coordinator::store::redis::{ACL, RedisStore};
 use coordinator::store::{Seat, Store, StoreError};
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -269,6 +271,48 @@ async fn after_a_fail_over_nothing_counts_that_the_new_master_does_not_have() {
     sitting.commit(vec![write("lease/a", "2")]).await.expect("written at the new one");
     let on_new: String = replica.ask(&["HGET", "stagger:{d}:lease", "a"]).await.expect("a record");
     assert_eq!(on_new, "2");
+}
+
+/// Makes an authority `ca.crt` and a certificate of 127.0.0.1, `tls.crt` with `tls.key`.
+fn make_certificates(folder: &Path) {
+    let openssl = |line: &str| {
+        let made = Command::new("openssl").args(line.split(' ')).current_dir(folder).output();
+        let made = made.unwrap_or_else(|cause| panic!("cannot start openssl ({cause}): apt-get install openssl"));
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    };
+    let new = "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(&format!("{new} -x509 -days 2 -subj /CN=authority -keyout ca.key -out ca.crt"));
+    openssl(&format!("{new} -subj /CN=redis -addext subjectAltName=IP:127.0.0.1 -keyout tls.key -out tls.csr"));
+    openssl(
+        "x509 -req -in tls.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -copy_extensions copy -out tls.crt",
+    );
+}
+
+#[tokio::test]
+async fn tls_is_spoken_with_a_server_that_is_trusted() {
+    let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
+    make_certificates(folder.path());
+    let file = |name: &str| folder.path().join(name).to_str().expect("a path").to_owned();
+    let (port, ca, certificate, key) = (port.to_string(), file("ca.crt"), file("tls.crt"), file("tls.key"));
+    let mut options = vec!["--tls-port", &port, "--tls-ca-cert-file", &ca, "--tls-cert-file", &certificate];
+    options.extend(["--tls-key-file", &key, "--tls-auth-clients", "no"]);
+    let _redis = Redis::with(&options).await;
+    let url = format!("rediss://127.0.0.1:{port}/d");
+    is_unfit(&open(&url), "is not trusted").await;
+    // Whom to trust is read from the environment, once: so another process has it.
+    let trusting = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", "redis::one_that_is_trusted", "--ignored"])
+        .envs([("SSL_CERT_FILE", &ca), ("STAGGER_TEST_URL", &url)])
+        .output()
+        .expect("started");
+    let said = String::from_utf8_lossy(&trusting.stdout);
+    assert!(trusting.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[tokio::test]
+#[ignore = "started by the test above"]
+async fn one_that_is_trusted() {
+    do_everything(&open(&std::env::var("STAGGER_TEST_URL").expect("a URL"))).await;
 }
 
 /// How often each command was carried out since it was counted anew; those within a script too.

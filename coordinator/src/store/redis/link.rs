@@ -254,6 +254,9 @@ async fn connect(client: &Client, answer_wait: Option<Duration>) -> Result<Multi
 fn not_sent(address: &Address, error: &RedisError) -> StoreError {
     match meaning(address, error) {
         Failure::Store(StoreError::Unfit(why)) => StoreError::Unfit(why),
+        _ if error.to_string().contains("peer certificate") => StoreError::Unfit(format!(
+            "{address} is not trusted ({error}); SSL_CERT_FILE names the certificates that are"
+        )),
         _ => StoreError::Away(format!("{address} cannot be reached: {error}")),
     }
 }
