@@ -14,6 +14,7 @@
 //! Nothing rests on the store's clock but when an empty seat can be taken, and when what nobody wants is thrown away.
 
 pub mod memory;
+pub mod redis;
 
 use futures_util::future::BoxFuture;
 use model::names::Id;
