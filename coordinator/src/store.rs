@@ -164,8 +164,12 @@ pub trait Sitting: fmt::Debug + Send + Sync {
 /// # Errors
 /// It is the URL of a store, and wrong: `NotApplied`, and a retry cannot help.
 pub fn open(url: &str) -> crate::Result<Option<Arc<dyn Store>>> {
-    let _ = url;
-    Ok(None)
+    let wrong = |error: StoreError| crate::Error::NotApplied { retry: false, why: error.to_string() };
+    let Some((scheme, _)) = url.split_once("://") else { return Ok(None) };
+    Ok(match scheme {
+        "redis" | "rediss" | "redis+sentinel" => Some(Arc::new(redis::RedisStore::new(url).map_err(wrong)?)),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

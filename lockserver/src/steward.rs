@@ -117,6 +117,8 @@ async fn serve(sitting: &Arc<dyn Sitting>, shutdown: impl Future<Output = ()>) -
                  does not know has given it up"
             );
             tokio::time::sleep(silence).await;
+            // Written so that the next one need not wait again.
+            sitting.commit(records::meta(loaded.time)).await?;
         }
         let domain = Domain::new(loaded, CLIENT_WAIT);
         let keep = records::Shared::new(Arc::clone(sitting));

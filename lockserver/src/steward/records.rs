@@ -52,6 +52,12 @@ fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
+/// The version of the rows' form, and the clock.
+pub(super) fn meta(time: Time) -> Vec<Write> {
+    let row = |key: &str, number: u64| (key.to_owned(), Some(number.to_string().into_bytes()));
+    vec![row(META_FORMAT, FORMAT), row(META_TIME, time.0)]
+}
+
 /// The longest time to live that any lease may have that was granted under these rules.
 pub(super) fn longest_ttl(state: &State) -> Duration {
     let ttls = state.records().into_iter().filter_map(|record| match record {
@@ -86,8 +92,7 @@ impl Keep for Shared {
         for (key, record) in records {
             writes.push((key.to_string(), record.as_ref().map(text).transpose()?));
         }
-        writes.push((META_FORMAT.to_owned(), Some(FORMAT.to_string().into_bytes())));
-        writes.push((META_TIME.to_owned(), Some(time.0.to_string().into_bytes())));
+        writes.extend(meta(time));
         self.runtime.block_on(self.sitting.commit(writes)).map_err(|cause| cause.to_string())
     }
 }

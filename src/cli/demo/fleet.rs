@@ -389,12 +389,7 @@ mod tests {
     #[test]
     fn the_bound_counts_whole_turns() {
         let bound = |hosts, slots| {
-            let options = Options {
-                hosts,
-                slots,
-                drain: Duration::from_secs(1),
-                restart: Duration::from_millis(200),
-            };
+            let options = Options { hosts, slots, drain: Duration::from_secs(1), restart: Duration::from_millis(200) };
             options.bound()
         };
         assert_eq!(bound(20, 2), Duration::from_secs(12));
