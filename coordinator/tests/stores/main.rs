@@ -1,6 +1,8 @@
 //! What every store must do, for each store there is: `cases.rs` says it once, `servers.rs` starts what it is said of.
 
 mod cases;
+mod etcd;
+mod etcd_cases;
 mod servers;
 
 /// One test for each case, against a server of its own.
@@ -45,4 +47,8 @@ macro_rules! conforms {
 
 mod memory {
     conforms!(crate::servers::Memory);
+}
+
+mod etcd_conforms {
+    conforms!(crate::etcd::Etcd);
 }
