@@ -15,6 +15,7 @@
 
 pub mod etcd;
 pub mod memory;
+pub mod redis;
 
 use futures_util::future::BoxFuture;
 use model::names::Id;

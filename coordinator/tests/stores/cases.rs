@@ -12,9 +12,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 /// How long a call is kept where that does not matter.
-const KEPT: Duration = Duration::from_secs(60);
+pub(crate) const KEPT: Duration = Duration::from_secs(60);
 /// How long something may take that happens at once.
-const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// How long to listen before it is believed that nothing comes.
 const QUIET: Duration = Duration::from_millis(300);
 
@@ -36,19 +36,19 @@ pub(crate) trait Server: Sized {
     async fn restart(&mut self);
 }
 
-fn id() -> Id {
+pub(crate) fn id() -> Id {
     random_id().expect("an id")
 }
 
-fn call(caller: &Id, number: u64) -> CallId {
+pub(crate) fn call(caller: &Id, number: u64) -> CallId {
     CallId { caller: caller.clone(), number }
 }
 
-fn write(key: &str, text: &str) -> Write {
+pub(crate) fn write(key: &str, text: &str) -> Write {
     (key.to_owned(), Some(text.as_bytes().to_vec()))
 }
 
-fn record(key: &str, text: &str) -> Record {
+pub(crate) fn record(key: &str, text: &str) -> Record {
     (key.to_owned(), text.as_bytes().to_vec())
 }
 
@@ -104,7 +104,7 @@ fn asked(id: CallId, request: &[u8]) -> Heard {
     Heard::Call { id, request: request.to_vec() }
 }
 
-async fn answer(store: &Arc<dyn Store>, caller: &Id) -> (u64, Vec<u8>) {
+pub(crate) async fn answer(store: &Arc<dyn Store>, caller: &Id) -> (u64, Vec<u8>) {
     let (call, text) = store.answer(caller, SOON).await.expect("a store").expect("an answer");
     assert_eq!(&call.caller, caller);
     (call.number, text)
@@ -559,7 +559,7 @@ pub(crate) async fn domains_do_not_see_each_other(server: &mut impl Server) {
 }
 
 /// What it must be when the server is not there.
-async fn is_away<T: std::fmt::Debug>(doing: impl Future<Output = Result<T, StoreError>>) {
+pub(crate) async fn is_away<T: std::fmt::Debug>(doing: impl Future<Output = Result<T, StoreError>>) {
     match timeout(SOON, doing).await.expect("it is said soon") {
         Err(StoreError::Away(_) | StoreError::Unknown(_)) => {}
         wrong => panic!("{wrong:?} of a server that is dead"),
@@ -614,7 +614,12 @@ pub(crate) async fn what_was_committed_outlives_the_server<S: Server>(server: &m
     assert_eq!(hear(&*sitting, 1).await, vec![asked(call(&who, 1), b"?")]);
     sitting.reply(vec![(call(&who, 1), b"one".to_vec())]).await.expect("answered");
     assert_eq!(answer(&caller, &who).await, (1, b"one".to_vec()));
-    assert_eq!(before.commit(vec![write("lease/a", "wrong")]).await, Err(StoreError::Deposed));
+    // It may have to notice first that its connection is gone.
+    until(SOON, async || match before.commit(vec![write("lease/a", "wrong")]).await {
+        Err(StoreError::Away(_) | StoreError::Unknown(_)) => false,
+        refused => refused == Err(StoreError::Deposed) || panic!("{refused:?}"),
+    })
+    .await;
     // Who has written since knows what there is.
     sitting.commit(vec![write("lease/d", "4")]).await.expect("written");
     sitting.leave().await.expect("left");

@@ -1,49 +1,17 @@
 //! Etcds that the tests run against: one member or several, on free ports of the loopback, in a folder of their own.
 
 use crate::cases::{Server, until};
+use crate::servers::Process;
 use coordinator::store::Store;
 use coordinator::store::etcd::EtcdStore;
-use std::fs::File;
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 
 /// How long a server may take until it answers.
 pub(crate) const READY: Duration = Duration::from_secs(30);
-
-/// A process of a server, killed with its value.
-pub(crate) struct Process(Child);
-
-impl Process {
-    /// Starts a program in this folder; what it prints is in `log` there.
-    fn start(program: &str, folder: &Path, args: &[String]) -> Process {
-        let log = || File::options().append(true).create(true).open(folder.join("log")).expect("a log");
-        let started = Command::new(program)
-            .args(args)
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::from(log()))
-            .stderr(Stdio::from(log()))
-            .spawn();
-        let missing = "apt-get install etcd-server etcd-client";
-        Process(started.unwrap_or_else(|cause| panic!("cannot start {program} ({cause}): {missing}")))
-    }
-
-    pub(crate) fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.0.id().to_string()]).status();
-        assert!(sent.expect("kill").success());
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.0.kill().expect("killed");
-        self.0.wait().expect("ended");
-    }
-}
 
 /// A cluster of etcd; mostly of one member.
 pub(crate) struct Etcd {
@@ -94,7 +62,8 @@ impl Etcd {
             args.push(format!("--{option}={value}"));
         }
         args.extend_from_slice(&self.more);
-        self.processes[at] = Some(Process::start("etcd", self.folder.path(), &args));
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        self.processes[at] = Some(Process::start("etcd", "etcd-server etcd-client", self.folder.path(), &args));
     }
 
     pub(crate) fn url(&self, domain: &str) -> String {

@@ -2,12 +2,12 @@
 
 use crate::cases::{Server, hear, load, sit, sit_soon, until};
 use crate::etcd::{Etcd, READY};
+use crate::redis::make_certificates;
 use coordinator::random_id;
 use coordinator::store::{CallId, Heard, Record, Seat, Sitting, Store, StoreError, Write};
 use model::names::Id;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
-use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -383,49 +383,30 @@ async fn a_call_costs_three_proposals_and_waiting_none() {
     assert!(waiting.0 - commits.0 <= 2.0, "waiting cost {} proposals", waiting.0 - commits.0);
 }
 
-/// Writes a certificate authority, and certificates of it for a server and a client.
-fn certificates(folder: &Path) -> impl Fn(&str) -> PathBuf {
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-    let folder = folder.to_owned();
-    let key = KeyPair::generate().expect("a key");
-    let mut params = CertificateParams::new(vec![]).expect("parameters");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    std::fs::write(folder.join("ca.pem"), params.self_signed(&key).expect("an authority").pem()).expect("written");
-    let authority = Issuer::new(params, key);
-    for name in ["server", "client"] {
-        let key = KeyPair::generate().expect("a key");
-        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("parameters");
-        let cert = params.signed_by(&key, &authority).expect("a certificate");
-        std::fs::write(folder.join(format!("{name}.pem")), cert.pem()).expect("written");
-        std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).expect("written");
-    }
-    move |name| folder.join(name)
-}
-
 #[tokio::test]
 async fn tls_proves_both_sides() {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = certificates(folder.path());
-    let path = |name: &str| file(name).display().to_string();
+    make_certificates(folder.path());
+    let path = |name: &str| folder.path().join(name).display().to_string();
     let mut etcd = Etcd::with(1, &[]).await;
     etcd.kill().await;
     etcd.has_tls = true;
     etcd.more = vec![
-        format!("--cert-file={}", path("server.pem")),
-        format!("--key-file={}", path("server.key")),
-        format!("--trusted-ca-file={}", path("ca.pem")),
+        format!("--cert-file={}", path("tls.crt")),
+        format!("--key-file={}", path("tls.key")),
+        format!("--trusted-ca-file={}", path("ca.crt")),
         "--client-cert-auth".to_owned(),
     ];
     etcd.restart().await;
     let url = etcd.url("d").replace("etcd://", "etcds://");
-    let whole = format!("{url}?ca={}&cert={}&key={}", path("ca.pem"), path("client.pem"), path("client.key"));
+    let whole = format!("{url}?ca={}&cert={}&key={}", path("ca.crt"), path("tls.crt"), path("tls.key"));
     let store = etcd.open_at(&whole);
     until(READY, async || store.seat().await.is_ok()).await;
     let sitting = sit(&store).await;
     sitting.commit(vec![write("lease/a", "1")]).await.expect("written");
     assert_eq!(load(&*sitting).await.len(), 1);
     // Neither a server of another authority is trusted, nor a client without a certificate.
-    for url in [url.clone(), format!("{url}?ca={}", path("ca.pem")), etcd.url("d")] {
+    for url in [url.clone(), format!("{url}?ca={}", path("ca.crt")), etcd.url("d")] {
         let done = etcd.open_at(&url).seat().await;
         assert!(matches!(done, Err(StoreError::Away(_))), "{done:?}");
     }

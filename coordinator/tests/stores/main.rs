@@ -3,6 +3,7 @@
 mod cases;
 mod etcd;
 mod etcd_cases;
+mod redis;
 mod servers;
 
 /// One test for each case, against a server of its own.
@@ -49,6 +50,10 @@ mod memory {
     conforms!(crate::servers::Memory);
 }
 
-mod etcd_conforms {
+mod every_redis {
+    conforms!(crate::servers::Redis);
+}
+
+mod every_etcd {
     conforms!(crate::etcd::Etcd);
 }
