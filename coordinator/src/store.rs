@@ -13,6 +13,7 @@
 //!
 //! Nothing rests on the store's clock but when an empty seat can be taken, and when what nobody wants is thrown away.
 
+pub mod etcd;
 pub mod memory;
 pub mod redis;
 

@@ -1,6 +1,8 @@
 //! What every store must do, for each store there is: `cases.rs` says it once, `servers.rs` starts what it is said of.
 
 mod cases;
+mod etcd;
+mod etcd_cases;
 mod redis;
 mod servers;
 
@@ -50,4 +52,8 @@ mod memory {
 
 mod every_redis {
     conforms!(crate::servers::Redis);
+}
+
+mod every_etcd {
+    conforms!(crate::etcd::Etcd);
 }

@@ -274,7 +274,7 @@ async fn after_a_fail_over_nothing_counts_that_the_new_master_does_not_have() {
 }
 
 /// Makes an authority `ca.crt` and a certificate of 127.0.0.1, `tls.crt` with `tls.key`.
-fn make_certificates(folder: &Path) {
+pub(crate) fn make_certificates(folder: &Path) {
     let openssl = |line: &str| {
         let made = Command::new("openssl").args(line.split(' ')).current_dir(folder).output();
         let made = made.unwrap_or_else(|cause| panic!("cannot start openssl ({cause}): apt-get install openssl"));

@@ -54,6 +54,12 @@ impl Process {
             .spawn();
         Process(started.unwrap_or_else(|cause| panic!("cannot start {program} ({cause}): apt-get install {package}")))
     }
+
+    /// Sends it a signal, as `-STOP`.
+    pub(crate) fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.0.id().to_string()]).status();
+        assert!(sent.expect("kill").success());
+    }
 }
 
 impl Drop for Process {
