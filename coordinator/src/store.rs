@@ -169,6 +169,7 @@ pub fn open(url: &str) -> crate::Result<Option<Arc<dyn Store>>> {
     let Some((scheme, _)) = url.split_once("://") else { return Ok(None) };
     Ok(match scheme {
         "redis" | "rediss" | "redis+sentinel" => Some(Arc::new(redis::RedisStore::new(url).map_err(wrong)?)),
+        "etcd" | "etcds" => Some(Arc::new(etcd::EtcdStore::new(url).map_err(wrong)?)),
         _ => None,
     })
 }
