@@ -69,7 +69,9 @@ impl Nudges {
 
 /// Decides a request; nothing is changed until the changes are replayed.
 pub fn apply(state: &State, request: &Request, now: Now) -> Decision {
-    let Some(first) = due::next(&state.view(), now) else {
+    // A state that was just loaded does not know who is there: after the grace it can be told what is due, and not before.
+    let due = if *request == Request::Restarted { None } else { due::next(&state.view(), now) };
+    let Some(first) = due else {
         return decide(&state.view(), request, now);
     };
     let mut state = state.clone();

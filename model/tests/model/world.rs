@@ -60,6 +60,9 @@ pub(crate) fn failed(cause: &str) -> Report {
     Report { step: Some(model::sequence::Step::Restart), cause: cause.into(), ..Report::plain(Outcome::Failed) }
 }
 
+/// How far behind the clock may be that is on disk.
+const CLOCK_BEHIND_MS: u64 = 500;
+
 impl World {
     /// A world whose pool `p` has so many slots.
     pub(crate) fn with_slots(slots: u32) -> World {
@@ -112,7 +115,8 @@ impl World {
         let mut loaded = State::default();
         self.disk.records().into_iter().for_each(|record| loaded.put(record));
         self.state = loaded;
-        self.now.time = self.written;
+        // Beside every durable change the clock is written now and then, up to the very end.
+        self.now.time = self.now.before(Duration::from_millis(CLOCK_BEHIND_MS)).time.max(self.written);
         self.decide(&Request::Restarted);
     }
 
