@@ -125,6 +125,9 @@ pub struct MemberRow {
     pub trouble: String,
     /// How its lease stands, when it has one.
     pub lease: Option<LeaseState>,
+    /// Whether a person is needed for that lease.
+    #[serde(default)]
+    pub stuck: bool,
 }
 
 /// What holds when nothing is said: never yes, and never no.

@@ -44,7 +44,7 @@ impl State {
                 let step = lease.step.map(|step| format!(", at {step}")).unwrap_or_default();
                 format!(
                     "{host} has a lease, {} {}{step}, for {}",
-                    lease.state,
+                    lease.standing(),
                     ago(now, lease.since.wall),
                     lease.purpose
                 )
@@ -96,7 +96,7 @@ impl State {
     fn why_lease(&self, lease: &Lease, now: Now) -> Finding {
         match lease.state {
             LeaseState::Held => fine("lease", lease_cause(lease, now).what),
-            _ => bad("lease", format!("{}", lease.state), vec![lease_cause(lease, now)]),
+            _ => bad("lease", lease.standing(), vec![lease_cause(lease, now)]),
         }
     }
 
@@ -139,7 +139,12 @@ impl State {
         findings.extend(member.sightings.iter().filter(told).map(|seen| {
             let by = if seen.by_stagger { "taken out by Stagger" } else { "not by Stagger" };
             let how = format!("{} {} {}: {by}{looked}", seen.service, seen.presence, seen.balancer);
-            let next = (!seen.by_stagger).then(|| format!("{host}$ stagger repool {}", seen.service));
+            let next = match (seen.by_stagger, row.lease) {
+                (false, _) => Some(format!("{host}$ stagger repool {}", seen.service)),
+                // What ended its lease left it out, and nothing else brings it back.
+                (true, None) => Some(format!("{host}$ stagger restart {}", seen.service)),
+                (true, Some(_)) => None,
+            };
             bad("balancer", how, vec![cause(seen.detail.clone(), next)])
         }));
         findings
