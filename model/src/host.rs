@@ -124,6 +124,11 @@ enum Phase {
     Over,
 }
 
+/// Why something is undone that was asked to stop: a command, or the worker.
+fn asked_to_stop(is_once: bool) -> String {
+    if is_once { "interrupted".to_owned() } else { "the worker was asked to stop".to_owned() }
+}
+
 impl Host {
     /// A worker that has just started. Its first event is [`Event::Started`].
     pub fn new(setup: Setup) -> Host {
@@ -258,7 +263,7 @@ impl Host {
                 self.exit(Finish::Interrupted, out);
             }
             Phase::Waiting(_) => {
-                let why = "the worker was asked to stop".to_owned();
+                let why = asked_to_stop(self.setup.errand.is_some());
                 out.push(Effect::Unlock);
                 self.give_up(Ending::Cancelled, why, Some(Finish::Interrupted), now, out);
             }

@@ -280,6 +280,7 @@ impl<C: Coordinator + 'static, P: FnMut(Option<&Purpose>, Progress)> Driver<C, P
             holder: self.holder.clone(),
             tokens: sequence.tokens().clone(),
             balancers,
+            out: sequence.found().map(|found| found.out.clone()).unwrap_or_default(),
             identity: sequence.identity().map(str::to_owned),
         })
     }
@@ -313,7 +314,7 @@ impl<C: Coordinator + 'static, P: FnMut(Option<&Purpose>, Progress)> Driver<C, P
                 let waits = (queued.place, queued.why.value.clone());
                 if self.waits.as_ref() != Some(&waits) {
                     let (place, why) = waits.clone();
-                    self.say(Progress::Waiting { place, why });
+                    self.say(Progress::Waiting { place, why, holders: queued.why.holders.clone() });
                     self.waits = Some(waits);
                 }
             }
@@ -321,6 +322,8 @@ impl<C: Coordinator + 'static, P: FnMut(Option<&Purpose>, Progress)> Driver<C, P
             Event::Answered { answer: Err(unheard), .. }
             | Event::Begun { begin: Err(unheard), .. }
             | Event::Settled(Err(unheard)) => {
+                // Its place is told again when there is an answer.
+                self.waits = None;
                 self.say(Progress::Unanswered(unheard.why.clone()));
             }
             _ => {}
