@@ -144,7 +144,7 @@ pub(crate) async fn warn_of_new_pools(client: &Client, lease: &Lease) {
 async fn new_pool(client: &Client, pool: &Pool) -> Result<Option<String>, Failure> {
     let scope = Scope::Pool(pool.clone());
     let rows = client.pools(Some(scope.clone())).await?;
-    if rows.iter().any(|row| row.members > 0 || !row.overrides.is_empty()) {
+    if rows.iter().any(|row| row.members > 0 || row.overrides.iter().any(|from| from.set.scope == scope)) {
         return Ok(None);
     }
     let slots = rows.first().map_or(1, |row| row.slots);

@@ -290,7 +290,7 @@ impl<C: Coordinator + 'static> Shop<C> {
         match step {
             Step::Depool => {
                 Balancers::new(service, &client).depool(&deed.balancers).await?;
-                Ok(depooled(&deed))
+                Ok(depooled(deed))
             }
             Step::Drain => {
                 // Nobody is left to tell when the driver is gone.

@@ -224,7 +224,7 @@ fn a_name_is_taken_in_each_spelling_that_can_mean_one_thing() {
         (&["resume", "web@1"], 1, "rollout/web@1 is neither paused nor halted"),
         (&["abort", "rollout/web@1", "--reason", "r"], 0, "web@1 aborted"),
         (&["abort", "web@9", "--reason", "r"], 1, "there is no web@9"),
-        (&["resume", "h2"], 1, "no h2 is paused"),
+        (&["resume", "h2"], 1, "h2 is not paused"),
         (&["resume", "h1"], 0, "host/h1 is no longer paused"),
         (&["release", "host/h1", "--reason", "r"], 1, "h1 has no lease"),
         (&["set", "web", "slots=2", "--reason", "r"], 1, "web can be pool/web or service/web"),

@@ -397,7 +397,7 @@ fn abort_ends_what_has_not_begun() {
     let done = world.act(abort());
     assert_eq!(
         done,
-        Done::Did { what: "php@1 aborted: 0 done, 1 that has begun will finish, 1 that has not begun its restart is put back, 1 left as they are".into() }
+        Done::Did { what: "php@1 aborted: 0 ok, 0 failed, 1 that has begun will finish, 1 that has not begun its restart is put back, 1 left as they are".into() }
     );
     assert_eq!(world.state_of(&rollout), RolloutState::Aborted);
     assert!(
