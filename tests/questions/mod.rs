@@ -1,7 +1,9 @@
 //! The seven questions of docs/questions.md: each has one command, and it answers.
 
 use crate::support::{Balancer, Host, LockServer, SOON, Tuning, run, wait_for};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
+use std::process::Stdio;
 
 /// A fleet of three with one slot: one host failed in a bad build, which halted the rollout; the others owe it.
 fn troubled(folder: &Path) -> (LockServer, Balancer, Vec<Host>, Vec<crate::support::Worker>) {
@@ -243,4 +245,34 @@ fn a_name_is_taken_in_each_spelling_that_can_mean_one_thing() {
     assert_eq!(replaced.0, 0);
     let (_, text) = said(&server, &["pause", "h1", "--reason", "r", "--for", "2h"]);
     assert!(text.contains("it takes the place of") && text.contains("until Bob calls"), "{text}");
+}
+
+#[test]
+fn a_rollout_is_followed_although_the_lock_server_is_away_when_that_begins() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = LockServer::start(folder.path());
+    let balancer = Balancer::start();
+    let host = Host::new(folder.path(), "a", &server, &balancer, &Tuning::default());
+    let _worker = host.work();
+    wait_for("the worker has joined", SOON, || {
+        (server.json(&["members"])["members"].as_array().map_or(0, Vec::len) == 1).then_some(())
+    });
+    server.must(&["announce", "web", "-m", "build 2"]);
+    wait_for("the rollout is done", SOON, || {
+        (server.json(&["rollouts", "web@1"])["row"]["state"] == "done").then_some(())
+    });
+    server.signal(rustix::process::Signal::KILL);
+    wait_for("the lock server is gone", SOON, || server.ended());
+    let mut follow = server.command(&["rollouts", "web@1", "--follow"]);
+    let mut follow = follow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let mut first = String::new();
+    let mut errors = BufReader::new(follow.stderr.take().expect("its errors"));
+    errors.read_line(&mut first).expect("a line");
+    assert!(first.starts_with(&format!("no answer from {}, which is asked again", server.url)), "{first}");
+    server.restart(None);
+    let mut rest = String::new();
+    errors.read_to_string(&mut rest).expect("the rest of it");
+    let ended = follow.wait_with_output().expect("it ends");
+    let told = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success() && told.starts_with("web@1 done: 1 ok"), "{told}{rest}");
 }
