@@ -25,7 +25,7 @@ mod tests;
 pub use event::{Checked, Effect, Errand, Event, Finish, Prepared, Unheard};
 
 use crate::lease::{Lease, Purpose};
-use crate::names::{Holder, Id, Pool, Service};
+use crate::names::{Holder, Id, Pool, RolloutName, Service};
 use crate::request::{Ending, Owed};
 use crate::rollout::Report;
 use crate::sequence::record::Balancers;
@@ -88,6 +88,8 @@ pub struct Host {
     busy_until: Time,
     /// Per service: not before this, and how often in a row it came to nothing.
     rests: BTreeMap<Service, (Time, u32)>,
+    /// Per service that rests: the rollout that came to nothing, when nobody waits for it any more. A newer one need not wait.
+    rested_from: BTreeMap<Service, RolloutName>,
     /// When the errand was first taken up.
     errand_since: Option<Time>,
     /// How an earlier sequence ended badly that was finished before the errand.
@@ -143,6 +145,7 @@ impl Host {
             is_unchecked: true,
             busy_until: Time(0),
             rests: BTreeMap::new(),
+            rested_from: BTreeMap::new(),
             errand_since: None,
             earlier: None,
             damage: None,

@@ -221,7 +221,7 @@ fn a_name_is_taken_in_each_spelling_that_can_mean_one_thing() {
         (&["pause", "h2", "--reason", "r", "--for", "1h"], 1, "did you mean host/h1?"),
         (&["pause", "h1", "--reason", "until Bob calls", "--for", "1h"], 0, "host/h1 is paused for 1h"),
         (&["pause", "h1", "--reason", "r", "--for", "1h"], 0, "by"),
-        (&["announce", "service/web", "-m", "x", "--only", "h1"], 0, "web@1"),
+        (&["announce", "--only", "h1", "service/web", "-m", "x"], 0, "web@1"),
         (&["why", "rollout/web@1"], 0, "host/h1 is paused"),
         (&["resume", "web@1"], 1, "rollout/web@1 is neither paused nor halted"),
         (&["abort", "rollout/web@1", "--reason", "r"], 0, "web@1 aborted"),
@@ -236,6 +236,10 @@ fn a_name_is_taken_in_each_spelling_that_can_mean_one_thing() {
         (&["why", "web"], 1, "web can be pool/web or service/web"),
         (&["members", "h1"], 0, "h1"),
         (&["pools", "pool/p"], 0, "slots"),
+        (&["pools", "all"], 0, "POOL"),
+        (&["run", "-p", "pool/p", "--", "echo", "under a lease"], 0, "under a lease"),
+        (&["members", "pool/web"], 0, "no member of pool/web"),
+        (&["leases", "--state", "stuck"], 0, "no lease is stuck"),
         (&["leases", "nixhost"], 1, "no host or holder nixhost is known"),
     ] {
         let (ended, text) = said(&server, asked);

@@ -228,7 +228,7 @@ pub struct Blocked {
 pub struct RolloutDetail {
     /// The rollout.
     pub row: RolloutRow,
-    /// Its targets, the failed ones first.
+    /// Its targets: the failed ones first, then those in flight.
     pub targets: Vec<Target>,
 }
 

@@ -228,7 +228,7 @@ fn why_a_host_that_holds_or_failed_or_is_down_does_what_it_does() {
     assert!(said.contains(&"    exit 78 | bad$ stagger restart php".to_owned()), "{said:?}");
     world.later(65_000);
     let said = why(&world, "host/good");
-    assert_eq!(said[0], "good neither holds nor waits");
+    assert_eq!(said[0], "good owes php@1, and neither holds nor waits");
     assert_eq!(said[1], "- worker: down, last heard of 1m8s ago");
     assert_eq!(why(&world, "host/nobody")[..2], ["nobody is not known here", "- worker: has never joined"]);
     let run = why(&world, "host/run-7.ops1");
@@ -277,6 +277,29 @@ fn why_a_host_is_out_of_a_balancer() {
         "its lease says so: {:?}",
         why(&world, "all")
     );
+}
+
+#[test]
+fn why_a_host_that_owes_has_not_asked() {
+    let mut world = World::with_slots(1);
+    world.join("a", "php", &["p"]);
+    world.announce("php");
+    assert_eq!(
+        why(&world, "host/a"),
+        [
+            "a owes php@1, and neither holds nor waits",
+            "+ worker: alive, version 0.1.0",
+            "+ rollout: php@1 owes, announced",
+        ]
+    );
+    for scope in ["pool/p", "host/a", "service/php"] {
+        world.pause(scope, 60_000);
+        let said = why(&world, "host/a");
+        assert_eq!(said[1], format!("- pauses: {scope} is paused"), "{said:?}");
+        world.resume(scope);
+    }
+    world.act(Act::Abort { rollout: rollout_of("php", 1), reason: "wrong".into() });
+    assert_eq!(why(&world, "host/a")[0], "a neither holds nor waits");
 }
 
 #[test]

@@ -693,7 +693,7 @@ fn a_done_rollout_with_a_host_in_flight_again_is_not_clean() {
     world.begin("h2", "c2");
     let detail = world.state.read_rollout(&rollout, world.now).expect("a rollout");
     assert_eq!((detail.row.state, detail.row.exit_code), (RolloutState::Rolling, 5));
-    assert_eq!(detail.targets[0].host, name("h1"), "those with the most progress first");
+    assert_eq!(detail.targets[0].host, name("h2"), "those in flight first");
 }
 
 #[test]
