@@ -85,6 +85,11 @@ pub enum Progress {
         /// Who holds what it waits for.
         holders: Vec<Holding>,
     },
+    /// It was refused a lease that it waited for, or would have had to wait for.
+    Refused {
+        /// Who holds it.
+        holders: Vec<Holding>,
+    },
     /// A step begins.
     Began(Step),
     /// A step has ended.

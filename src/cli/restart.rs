@@ -74,7 +74,7 @@ pub(crate) async fn run(args: RestartArgs, context: &Context) -> Result<u8, Fail
         if let Some(line) = silence.line(&progress) {
             out::note(&line);
         }
-        if let Progress::Waiting { holders, .. } = &progress {
+        if let Progress::Waiting { holders, .. } | Progress::Refused { holders } = &progress {
             waiting = Some(holders.clone());
         }
         if let Err(error) = told(&progress, shows_steps) {
@@ -131,7 +131,9 @@ impl Silence {
                 self.is_told = true;
                 Some(format!("no answer from {}, which is asked again: {}", self.url, clean(why)))
             }
-            Progress::Waiting { .. } | Progress::Ended { step: Step::Ask | Step::Begin, .. } => {
+            Progress::Waiting { .. }
+            | Progress::Refused { .. }
+            | Progress::Ended { step: Step::Ask | Step::Begin, .. } => {
                 self.is_told = false;
                 None
             }

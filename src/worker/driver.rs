@@ -16,7 +16,7 @@ use futures_util::stream::FuturesUnordered;
 use model::host::{Effect, Event, Finish, Host, Setup};
 use model::lease::Purpose;
 use model::names::{Holder, Service};
-use model::request::{Answer, Begin};
+use model::request::{Answer, Begin, RefusalKind};
 use model::rollout::Report;
 use model::sequence::record::Balancers as ByName;
 use model::sequence::{Fault, Found, Record, Sequence, Step, Unwind};
@@ -317,6 +317,11 @@ impl<C: Coordinator + 'static, P: FnMut(Option<&Purpose>, Progress)> Driver<C, P
                     self.say(Progress::Waiting { place, why, holders: queued.why.holders.clone() });
                     self.waits = Some(waits);
                 }
+            }
+            Event::Answered { answer: Ok(Answer::Refused(refusal)), .. }
+                if matches!(refusal.kind, RefusalKind::TimedOut | RefusalKind::Full | RefusalKind::Paused) =>
+            {
+                self.say(Progress::Refused { holders: refusal.holders.clone() });
             }
             Event::Begun { begin: Ok(begin), .. } => self.begun(begin),
             Event::Answered { answer: Err(unheard), .. }

@@ -280,3 +280,35 @@ fn a_rollout_is_followed_although_the_lock_server_is_away_when_that_begins() {
     let told = String::from_utf8_lossy(&ended.stdout);
     assert!(ended.status.success() && told.starts_with("web@1 done: 1 ok"), "{told}{rest}");
 }
+
+#[test]
+fn a_restart_that_waited_in_vain_names_who_was_in_the_way() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = LockServer::start(folder.path());
+    server.set("pool/p", "slots=1");
+    let balancer = Balancer::start();
+    let host = Host::new(folder.path(), "a", &server, &balancer, &Tuning::default());
+    let file = host.config.to_str().expect("a path").to_owned();
+    let mut run = server.command(&["run", "-p", "p", "--name", "other", "--", "sleep", "60"]);
+    let mut run = crate::support::Running(run.spawn().expect("the program starts"));
+    wait_for("the slot is taken", SOON, || server.must(&["leases"]).contains("other").then_some(()));
+    let late = said(&server, &["restart", "web", "-c", &file, "--always", "--wait", "300ms"]);
+    let named = late.1.contains("; other held ") && late.1.contains("\nhint: stagger why pool/p");
+    assert!(late.0 == 2 && named, "{late:?}");
+    run.kill();
+}
+
+#[test]
+fn a_restart_of_a_host_that_was_taken_out_by_hand_says_that_it_is_out_still() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = LockServer::start(folder.path());
+    let balancer = Balancer::start();
+    let host = Host::new(folder.path(), "a", &server, &balancer, &Tuning::default());
+    let file = host.config.to_str().expect("a path").to_owned();
+    assert_eq!(said(&server, &["depool", "web", "-c", &file]).0, 0);
+    let (code, text) = said(&server, &["restart", "web", "-c", &file, "--always"]);
+    let told = text.contains(" already, not by Stagger\n") && text.contains(", not by Stagger: stagger repool web");
+    assert!(code == 0 && told && balancer.is_out("a"), "{code}: {text}");
+    assert_eq!(said(&server, &["repool", "web", "-c", &file]).0, 0);
+    assert!(!balancer.is_out("a"));
+}

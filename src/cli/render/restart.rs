@@ -33,8 +33,8 @@ pub(crate) fn progress(progress: &Progress) -> Line {
         }
         Progress::Trouble(Trouble { why: Some(why), .. }) => Line::Aside(format!("trouble: {}", clean(why))),
         Progress::Trouble(Trouble { why: None, .. }) => Line::Aside("the trouble is over".to_owned()),
-        // That nobody answers is said once, by the command itself.
-        Progress::Began(_) | Progress::Over { .. } | Progress::Unanswered(_) => Line::None,
+        // That nobody answers is said once, by the command itself; and a refusal at the end.
+        Progress::Began(_) | Progress::Refused { .. } | Progress::Over { .. } | Progress::Unanswered(_) => Line::None,
         Progress::Ended { step, ms, note, fault } => Line::Step(step_line(*step, *ms, note, fault.as_ref())),
         Progress::Undoing(why) => Line::Aside(format!("undoing: {}", clean(why))),
         Progress::Resumed(service) => Line::Aside(format!("first finishing what an earlier process left of {service}")),
