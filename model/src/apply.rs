@@ -19,7 +19,7 @@ pub(crate) use grant::{HOLDERS_NAMED_MAX, hindrance, listens, place};
 
 use crate::change::Change;
 use crate::history::{Entry, EntryKind};
-use crate::lease::Ticket;
+use crate::lease::{Lease, Purpose, Ticket};
 use crate::member::Pause;
 use crate::names::{Holder, Host, Pool, Scope};
 use crate::request::{Reply, Request};
@@ -134,8 +134,14 @@ impl<'a> Draft<'a> {
         self.changes.push(change);
     }
 
-    /// Writes a line of history.
-    pub(crate) fn note(&mut self, by: &str, kind: EntryKind, scopes: Vec<Scope>, text: String) {
+    /// Writes a line of history, to be found under each of these scopes; what is about a rollout also under its service.
+    pub(crate) fn note(&mut self, by: &str, kind: EntryKind, mut scopes: Vec<Scope>, text: String) {
+        let services = scopes.iter().filter_map(|scope| match scope {
+            Scope::Rollout(name) => Some(Scope::Service(name.service.clone())),
+            _ => None,
+        });
+        let services: Vec<Scope> = services.filter(|service| !scopes.contains(service)).collect();
+        scopes.extend(services);
         let number = self.next_entry;
         self.next_entry += 1;
         self.push(Change::Noted(Entry { number, at: self.now.wall, by: by.to_owned(), kind, scopes, text }));
@@ -164,6 +170,16 @@ impl<'a> Draft<'a> {
         rollout.halted = Some(Halted { cause, host, at: self.now.wall });
         rollout
     }
+}
+
+/// Where a person would look for what became of a lease: its host, its pools, its rollout or service.
+pub(crate) fn scopes_of(lease: &Lease) -> Vec<Scope> {
+    let of = match &lease.purpose {
+        Purpose::Rollout(name) => Some(Scope::Rollout(name.clone())),
+        other => other.service().cloned().map(Scope::Service),
+    };
+    let pools = lease.pools.keys().cloned().map(Scope::Pool);
+    std::iter::once(Scope::Host(lease.holder.as_host())).chain(pools).chain(of).collect()
 }
 
 /// The pause that stops this holder, when there is one.

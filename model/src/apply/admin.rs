@@ -1,7 +1,7 @@
 //! What a person changes. Each change has a random name: sent again, it happens once and answers the same.
 
 use crate::apply::announce::announce;
-use crate::apply::{Draft, bounds};
+use crate::apply::{Draft, bounds, scopes_of};
 use crate::change::{Change, Operation};
 use crate::history::EntryKind;
 use crate::lease::{Lease, LeaseState, Purpose, TEXT_BYTES_MAX};
@@ -98,8 +98,9 @@ fn abort(draft: &mut Draft<'_>, admin: &Admin, name: &RolloutName, reason: &str)
         more => format!("{more} that have not begun their restart are put back, "),
     };
     did(format!(
-        "{name} aborted: {} done, {} will finish, {back}{} left as they are",
-        tally.ok + tally.skipped + tally.failed,
+        "{name} aborted: {} ok, {} failed, {} will finish, {back}{} left as they are",
+        tally.ok + tally.skipped,
+        tally.failed,
         count(tally.begun, "that has begun", "that have begun"),
         tally.owes - put_back
     ))
@@ -191,7 +192,7 @@ fn release(draft: &mut Draft<'_>, admin: &Admin, holder: &Holder, reason: &str, 
         draft.push(Change::TicketDropped(holder.clone()));
         draft.nudges.pools.extend(ticket.pools.clone());
     }
-    let scopes = vec![Scope::Host(host.clone())];
+    let scopes = lease.map_or_else(|| vec![Scope::Host(host.clone())], scopes_of);
     if forget {
         forget_host(draft, &host);
         draft.note(&admin.by, EntryKind::Forgotten, scopes, format!("{host}: {reason}"));
@@ -274,35 +275,16 @@ pub(crate) fn nudge(draft: &mut Draft<'_>, scope: &Scope, kind: SettingKind) {
 
 /// Takes a changed setting back: to what was set for good before it, else to what holds without it. Returns to what.
 pub(crate) fn take_back(draft: &mut Draft<'_>, was: &Override) -> String {
-    match &was.before {
-        Some(before) => {
-            draft.push(Change::Configured((**before).clone()));
-            before.setting.to_string()
-        }
-        None => {
-            draft.push(Change::Reverted { scope: was.scope.clone(), kind: was.setting.kind() });
-            "as before".to_owned()
-        }
-    }
+    draft.push(match &was.before {
+        Some(before) => Change::Configured((**before).clone()),
+        None => Change::Reverted { scope: was.scope.clone(), kind: was.setting.kind() },
+    });
+    draft.view.without(was)
 }
 
 /// The value that holds now, as people type it.
 fn value(draft: &Draft<'_>, scope: &Scope, kind: SettingKind) -> String {
     let view = draft.view;
     let from = view.setting(scope, kind).or_else(|| view.setting(&Scope::All, kind));
-    if let Some(from) = from {
-        return from.setting.to_string();
-    }
-    let (pool, service) = (crate::settings::PoolRules::default(), crate::settings::ServiceRules::default());
-    match kind {
-        SettingKind::Slots => Setting::Slots(pool.slots),
-        SettingKind::MaxQueue => Setting::MaxQueue(pool.max_queue),
-        SettingKind::Wait => Setting::Wait(pool.wait_ms),
-        SettingKind::Ttl => Setting::Ttl(pool.ttl_ms),
-        SettingKind::LostAfter => Setting::LostAfter(pool.lost_after_ms),
-        SettingKind::MaxFailures => Setting::MaxFailures(service.max_failures),
-        SettingKind::Strict => Setting::Strict(service.strict),
-        SettingKind::Expires => Setting::Expires(service.expires_ms),
-    }
-    .to_string()
+    from.map_or_else(|| kind.default(), |from| from.setting).to_string()
 }

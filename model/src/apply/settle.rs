@@ -1,7 +1,7 @@
 //! A sequence ended: its report, and what becomes of its lease.
 
-use crate::apply::Draft;
 use crate::apply::begin::move_target;
+use crate::apply::{Draft, scopes_of};
 use crate::bound::beginning;
 use crate::change::Change;
 use crate::history::EntryKind;
@@ -130,8 +130,9 @@ fn record(draft: &mut Draft<'_>, settle: &Settle, own: Option<&Lease>, report: R
     if failed {
         let step = report.step.map(|step| format!(" at {step}")).unwrap_or_default();
         let text = format!("{host} failed{step}: {}", report.cause);
-        let scopes = [Some(Scope::Host(host.clone())), settle.rollout.clone().map(Scope::Rollout)];
-        draft.note(host.as_str(), EntryKind::Failed, scopes.into_iter().flatten().collect(), text);
+        let mut scopes = own.map_or_else(|| vec![Scope::Host(host.clone())], scopes_of);
+        scopes.extend(settle.rollout.clone().map(Scope::Rollout).filter(|rollout| !scopes.contains(rollout)));
+        draft.note(host.as_str(), EntryKind::Failed, scopes, text);
     }
     let Some(name) = counts_in(settle, own) else { return };
     let Some(target) = draft.view.target(&name, &host) else { return };

@@ -141,6 +141,15 @@ fn a_refusal_ends_the_sequence_and_rests_the_service() {
 }
 
 #[test]
+fn a_newer_rollout_ends_the_rest_from_one_that_was_aborted() {
+    let mut rig = Rig::queued();
+    rig.answered(Ok(refused(RefusalKind::NotOwed)));
+    rig.settled(Ok(()));
+    assert!(rig.owes("php@7", true, false).is_empty(), "the same one is not taken up again at once");
+    assert_eq!(rig.owes("php@8", true, false), ["lock"]);
+}
+
+#[test]
 fn rests_grow_and_another_service_does_not_rest() {
     let mut rig = Rig::queued();
     rig.answered(Ok(refused(RefusalKind::TimedOut)));

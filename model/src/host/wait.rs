@@ -287,6 +287,7 @@ impl Host {
             }
         };
         self.rest(wait.job.service.clone(), now);
+        self.rested_from(&wait.job.purpose, Some(ending));
         match (wait.since, exit) {
             (Some(_), exit) => {
                 let report = Report { cause, timings: wait.before, ..Report::plain(Outcome::Cancelled) };

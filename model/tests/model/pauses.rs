@@ -1,6 +1,6 @@
 //! Pauses, settings and other changes by people.
 
-use crate::world::{World, ask, name, rollout_of};
+use crate::world::{World, ask, failed, name, rollout_of};
 use model::request::{Act, Admin, Answer, Begin, Done, Ending, RefusalKind, Request};
 use model::settings::{Setting, SettingKind, Slots};
 
@@ -96,7 +96,8 @@ fn settings_go_back_by_themselves_or_by_hand() {
     let back = world.act(Act::Unset { scope: name("pool/p"), kind: SettingKind::Slots, reason: "r".into() });
     assert_eq!(back, Done::Did { what: "pool/p slots: 5 → 1".into() });
     world.set("all", Setting::Slots(Slots::Count(7)));
-    world.act(Act::Unset { scope: name("pool/p"), kind: SettingKind::Slots, reason: "r".into() });
+    let back = world.act(Act::Unset { scope: name("pool/p"), kind: SettingKind::Slots, reason: "r".into() });
+    assert_eq!(back, Done::Did { what: "pool/p slots: 1 → 7 (set for all)".into() });
     world.join("h", "php", &["p"]);
     assert_eq!(world.state.read_pools(&Default::default(), world.now).rows[0].slots, 7);
     world.act(Act::Set {
@@ -109,7 +110,7 @@ fn settings_go_back_by_themselves_or_by_hand() {
     world.tick();
     assert_eq!(world.state.read_pools(&Default::default(), world.now).rows.len(), 1, "q is known no more");
     let unset = |kind| Act::Unset { scope: name("all"), kind, reason: "no more".into() };
-    assert_eq!(world.act(unset(SettingKind::Slots)), Done::Did { what: "all slots: 7 → as before".into() });
+    assert_eq!(world.act(unset(SettingKind::Slots)), Done::Did { what: "all slots: 7 → 10% (default)".into() });
     assert!(matches!(world.act(unset(SettingKind::Slots)), Done::Refused { .. }));
     let wrong = world.act(act(Setting::Slots(Slots::Count(0)), None));
     assert!(matches!(wrong, Done::Refused { why, .. } if why.contains("slots lies between 1 and 100000")));
@@ -218,6 +219,60 @@ fn the_history_says_who_did_what_and_why() {
     let tail = world.state.read_history(&model::read::Selection { after: Some("2".into()), ..Default::default() });
     assert_eq!(tail.rows.iter().map(|entry| entry.number).collect::<Vec<_>>(), [3, 4]);
     assert_eq!(tail.next.as_deref(), Some("4"));
+}
+
+#[test]
+fn the_history_is_found_under_whatever_an_entry_is_about() {
+    let mut world = World::with_slots(3);
+    world.set("service/php", Setting::MaxFailures(1));
+    for host in ["a", "b"] {
+        world.join(host, "php", &["p"]);
+    }
+    world.announce("php");
+    let php = rollout_of("php", 1);
+    world.ask_for("a", "ca", &["p"], &php);
+    world.begin("a", "ca");
+    world.settle_with("a", "ca", Ending::Kept, Some(php.clone()), Some(failed("exit 78")));
+    world.resume("rollout/php@1");
+    world.announce_with("php", |announce| announce.supersede = true);
+    world.act(Act::Abort { rollout: rollout_of("php", 2), reason: "wrong".into() });
+    world.act(Act::Release { holder: name("a"), reason: "gone".into(), live: false, forget: false });
+    let words = |scope: &str| -> Vec<&str> {
+        let select = model::read::Selection { scope: Some(name(scope)), ..Default::default() };
+        world.state.read_history(&select).rows.iter().map(|entry| entry.kind.word()).collect()
+    };
+    assert_eq!(
+        words("service/php"),
+        ["set", "announced", "failed", "halted", "resumed", "superseded", "announced", "aborted", "released"]
+    );
+    assert_eq!(words("pool/p"), ["set", "failed", "released"]);
+    assert_eq!(words("host/a"), ["joined", "failed", "halted", "released"]);
+    assert_eq!(words("rollout/php@1"), ["announced", "failed", "halted", "resumed", "superseded", "released"]);
+}
+
+#[test]
+fn a_pool_shows_where_each_setting_comes_from_and_what_it_goes_back_to() {
+    let mut world = World::with_slots(1);
+    world.join("a", "php", &["p"]);
+    world.set("all", Setting::Ttl(2_000));
+    world.set("all", Setting::Slots(Slots::Count(9)));
+    for (setting, for_ms) in [(Setting::Slots(Slots::Count(5)), 60_000), (Setting::Wait(1_000), 30_000)] {
+        let act = Act::Set { scope: name("pool/p"), setting, reason: "busy".into(), for_ms: Some(for_ms) };
+        world.act(act);
+    }
+    world.later(10_000);
+    let rows = world.state.read_pools(&Default::default(), world.now).rows.remove(0).overrides;
+    let told = |row: &model::read::OverrideRow| {
+        (row.set.scope.to_string(), row.set.setting.to_string(), row.left_ms, row.then.clone())
+    };
+    assert_eq!(
+        rows.iter().map(told).collect::<Vec<_>>(),
+        [
+            ("pool/p".to_owned(), "5".to_owned(), Some(50_000), "1".to_owned()),
+            ("pool/p".to_owned(), "1s".to_owned(), Some(20_000), "10m (default)".to_owned()),
+            ("all".to_owned(), "2s".to_owned(), None, "30s (default)".to_owned()),
+        ]
+    );
 }
 
 #[test]

@@ -291,6 +291,8 @@ fn a_stop_before_the_restart_is_told_apart_from_one_after_it() {
     let mut rig = Rig::new(Some(errand()));
     lockable(&mut rig);
     rig.on(Event::StopRequested);
+    let told = rig.settle.as_ref().and_then(|settle| settle.report.as_ref()).map(|report| report.cause.as_str());
+    assert_eq!(told, Some("interrupted"), "a command is no worker");
     assert_eq!(rig.settled(Ok(())), ["unlock", "exit 143"]);
     let mut rig = Rig::new(Some(errand()));
     lockable(&mut rig);
