@@ -19,7 +19,7 @@ pub(crate) use grant::{HOLDERS_NAMED_MAX, hindrance, listens, place};
 
 use crate::change::Change;
 use crate::history::{Entry, EntryKind};
-use crate::lease::Ticket;
+use crate::lease::{Purpose, Ticket};
 use crate::member::Pause;
 use crate::names::{Holder, Host, Pool, Scope};
 use crate::request::{Reply, Request};
@@ -139,8 +139,8 @@ impl<'a> Draft<'a> {
         self.push(Change::Noted(Entry { number, at: self.now.wall, by: by.to_owned(), kind, scopes, text }));
     }
 
-    /// A lease in these pools stands still from now on: a waiter that kept other pools for itself until they move does so no
-    /// longer, and whoever waits for those others is next.
+    /// A lease in these pools stands still from now on, or they have become full: a waiter that kept other pools for itself does
+    /// so no longer, and whoever waits for those others is next.
     pub(crate) fn nudge_beside<'p>(&mut self, pools: impl Iterator<Item = &'p Pool>) {
         let view = self.view;
         self.nudges.pools.extend(pools.flat_map(|pool| view.queues_of(pool)).flat_map(|(set, _)| set).cloned());
@@ -169,15 +169,24 @@ pub(crate) fn pause_of<'a>(
     view: &View<'a>,
     holder: &Holder,
     pools: impl IntoIterator<Item = &'a Pool>,
-    purpose: &crate::lease::Purpose,
+    purpose: &Purpose,
 ) -> Option<&'a Pause> {
+    scopes_of(holder, pools, purpose).iter().find_map(|scope| view.pause(scope))
+}
+
+/// The scopes whose pause stops this holder.
+fn scopes_of<'a>(holder: &Holder, pools: impl IntoIterator<Item = &'a Pool>, purpose: &Purpose) -> Vec<Scope> {
     let mut scopes = vec![Scope::All, Scope::Host(holder.as_host())];
     scopes.extend(pools.into_iter().cloned().map(Scope::Pool));
     scopes.extend(purpose.service().cloned().map(Scope::Service));
-    if let crate::lease::Purpose::Rollout(name) = purpose {
-        scopes.push(Scope::Rollout(name.clone()));
-    }
-    scopes.iter().find_map(|scope| view.pause(scope))
+    scopes.extend(purpose.rollout().cloned().map(Scope::Rollout));
+    scopes
+}
+
+/// The waiters whom a pause of this scope stops.
+pub(crate) fn stopped_by<'a>(view: &View<'a>, scope: &Scope) -> impl Iterator<Item = &'a Ticket> {
+    let is_stopped = |ticket: &&Ticket| scopes_of(&ticket.holder, &ticket.pools, &ticket.purpose).contains(scope);
+    view.tickets().filter(is_stopped)
 }
 
 impl State {

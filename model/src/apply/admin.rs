@@ -1,11 +1,11 @@
 //! What a person changes. Each change has a random name: sent again, it happens once and answers the same.
 
 use crate::apply::announce::announce;
-use crate::apply::{Draft, bounds};
+use crate::apply::{Draft, bounds, stopped_by};
 use crate::change::{Change, Operation};
 use crate::history::EntryKind;
 use crate::lease::{Lease, LeaseState, Purpose, TEXT_BYTES_MAX};
-use crate::member::Pause;
+use crate::member::{Member, Pause};
 use crate::names::{Holder, RolloutName, Scope};
 use crate::request::{Act, Admin, Done};
 use crate::rollout::{Ended, Progress, Rollout};
@@ -120,8 +120,9 @@ fn pause(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope, reason: &str, for_
     };
     draft.push(Change::Paused(pause));
     draft.note(&admin.by, EntryKind::Paused, vec![scope.clone()], format!("{scope} for {}: {reason}", span(for_ms)));
-    // Their clocks stand still from now on.
+    // Their clocks stand still from now on, and whoever stood behind them may go.
     draft.nudges.all_in(scope);
+    draft.nudges.pools.extend(stopped_by(draft.view, scope).flat_map(|ticket| ticket.pools.clone()));
     let begun = draft.view.leases().filter(|lease| lease.has_begun && lease.state == LeaseState::Held).count();
     let finish = count(u32::try_from(begun).unwrap_or(u32::MAX), "that has begun finishes", "that have begun finish");
     let before = before.map(|before| {
@@ -208,6 +209,8 @@ fn release(draft: &mut Draft<'_>, admin: &Admin, holder: &Holder, reason: &str, 
 
 /// Removes a host for good: it is no member, and no rollout waits for it.
 fn forget_host(draft: &mut Draft<'_>, host: &crate::names::Host) {
+    // A percentage of one member less may be a slot less.
+    draft.nudge_beside(draft.view.member(host).into_iter().flat_map(Member::pools));
     draft.push(Change::MemberForgotten(host.clone()));
     for rollout in draft.view.rollouts() {
         let target = draft.view.target(&rollout.name, host);
@@ -260,11 +263,13 @@ fn unset(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope, kind: SettingKind,
     did(what)
 }
 
-/// Whom a changed setting may help: more slots the next in line, another wait all who wait. The others change nobody's turn.
+/// Whom a changed setting may help: more slots the next in line, fewer those beside, another wait all who wait. The others
+/// change nobody's turn.
 pub(crate) fn nudge(draft: &mut Draft<'_>, scope: &Scope, kind: SettingKind) {
     match (kind, scope) {
         (SettingKind::Slots, Scope::Pool(pool)) => {
             draft.nudges.pools.insert(pool.clone());
+            draft.nudge_beside([pool].into_iter());
         }
         (SettingKind::Slots, _) => draft.nudges.pools.extend(draft.view.wanted_pools().cloned()),
         (SettingKind::Wait, _) => draft.nudges.all_in(scope),

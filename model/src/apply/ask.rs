@@ -181,6 +181,11 @@ fn decide(draft: &mut Draft<'_>, ask: &Ask, ticket: Ticket, kept: Option<&Lease>
     {
         return Answer::Refused(refusal);
     }
+    // Those behind a ticket that this one takes the place of, for other pools, have one less before them.
+    draft
+        .nudges
+        .pools
+        .extend(old.filter(|old| old.pools != ticket.pools).into_iter().flat_map(|old| old.pools.clone()));
     let place = place(draft.view, &ticket);
     let left_ms = ticket.wait_ms.saturating_sub(ticket.waited_ms);
     draft.push(match old {
@@ -208,8 +213,9 @@ fn too_many_wait(draft: &Draft<'_>, ticket: &Ticket) -> Option<Refusal> {
 fn grant(draft: &mut Draft<'_>, ticket: &Ticket, kept: Option<&Lease>) -> Lease {
     let (view, now) = (draft.view, draft.now);
     let is_kept_whole = missing(view, ticket).is_empty();
-    if view.ticket(&ticket.holder).is_some() {
+    if let Some(old) = view.ticket(&ticket.holder) {
         draft.push(Change::TicketDropped(ticket.holder.clone()));
+        draft.nudges.pools.extend(old.pools.clone());
     }
     if !is_kept_whole {
         for passed in passed_by(view, ticket, now) {
@@ -249,5 +255,6 @@ fn grant(draft: &mut Draft<'_>, ticket: &Ticket, kept: Option<&Lease>) -> Lease 
     };
     draft.push(Change::LeaseGranted(lease.clone()));
     draft.nudges.pools.extend(ticket.pools.clone());
+    draft.nudge_beside(ticket.pools.iter());
     lease
 }

@@ -255,16 +255,22 @@ fn a_change_tells_those_whom_it_may_help_and_nobody_else() {
     };
     let set = |scope: &str, setting| Act::Set { scope: name(scope), setting, reason: "r".into(), for_ms: None };
     let slots = Setting::Slots(Slots::Count(2));
-    assert_eq!(told(set("pool/p", slots)), ["next in p"]);
+    assert_eq!(
+        told(set("pool/p", slots)),
+        ["next in p", "next in q"],
+        "those too who stand behind one that waits for p"
+    );
     assert_eq!(told(set("all", slots)), ["next in p", "next in q"]);
     assert_eq!(told(set("pool/p", Setting::Wait(60_000))), ["all of pool/p"]);
     assert_eq!(told(set("pool/p", Setting::Ttl(60_000))), [] as [&str; 0]);
     assert_eq!(told(set("service/php", Setting::Strict(true))), [] as [&str; 0]);
     let unset = Act::Unset { scope: name("pool/p"), kind: SettingKind::Slots, reason: "r".into() };
-    assert_eq!(told(unset), ["next in p"]);
+    assert_eq!(told(unset), ["next in p", "next in q"]);
     let pause = |scope: &str| Act::Pause { scope: name(scope), reason: "r".into(), for_ms: 60_000 };
     for (scope, all) in [("all", "all"), ("host/b", "host/b"), ("pool/q", "pool/q"), ("rollout/php@1", "service/php")] {
-        assert_eq!(told(pause(scope)), [format!("all of {all}")]);
+        let behind = ["next in p", "next in q"].into_iter().filter(|_| !all.starts_with("service"));
+        let all_told: Vec<_> = behind.map(String::from).chain([format!("all of {all}")]).collect();
+        assert_eq!(told(pause(scope)), all_told);
         assert_eq!(told(Act::Resume { scope: name(scope) }), [format!("all of {all}")]);
     }
 }
