@@ -25,7 +25,7 @@ use crate::names::{Holder, Host, Pool, Scope};
 use crate::request::{Reply, Request};
 use crate::rollout::{Halted, Rollout};
 use crate::state::State;
-use crate::time::{Now, Time};
+use crate::time::{Now, Time, millis};
 use crate::view::View;
 use due::Due;
 use std::collections::BTreeSet;
@@ -146,6 +146,18 @@ impl<'a> Draft<'a> {
         self.nudges.pools.extend(pools.flat_map(|pool| view.queues_of(pool)).flat_map(|(set, _)| set).cloned());
     }
 
+    /// A pause of this scope begins or ends: the clocks of those whom it stops are read beforehand, so that what they ran, or
+    /// stood still, until now is not taken for the other. They are told, and so is whoever stands behind them.
+    pub(crate) fn turn(&mut self, scope: &Scope) {
+        let (view, counted) = (self.view, self.now.time);
+        for ticket in stopped_by(view, scope) {
+            let waited_ms = waited_ms(view, ticket, counted);
+            self.push(Change::TicketHeard(Ticket { waited_ms, counted, ..ticket.clone() }));
+            self.nudges.pools.extend(ticket.pools.clone());
+        }
+        self.nudges.all_in(scope);
+    }
+
     /// Halts a rollout that still moves.
     pub(crate) fn halt(&mut self, mut rollout: Rollout, cause: String, host: Option<Host>) -> Rollout {
         if rollout.halted.is_some() || rollout.ended.is_some() {
@@ -183,8 +195,15 @@ fn scopes_of<'a>(holder: &Holder, pools: impl IntoIterator<Item = &'a Pool>, pur
     scopes
 }
 
+/// How long a waiter has waited by now, pauses apart, in milliseconds.
+pub(crate) fn waited_ms(view: &View<'_>, ticket: &Ticket, now: Time) -> u64 {
+    let paused = pause_of(view, &ticket.holder, &ticket.pools, &ticket.purpose).is_some();
+    let since_ms = if paused { 0 } else { millis(now.since(ticket.counted)) };
+    ticket.waited_ms.saturating_add(since_ms)
+}
+
 /// The waiters whom a pause of this scope stops.
-pub(crate) fn stopped_by<'a>(view: &View<'a>, scope: &Scope) -> impl Iterator<Item = &'a Ticket> {
+fn stopped_by<'a>(view: &View<'a>, scope: &Scope) -> impl Iterator<Item = &'a Ticket> {
     let is_stopped = |ticket: &&Ticket| scopes_of(&ticket.holder, &ticket.pools, &ticket.purpose).contains(scope);
     view.tickets().filter(is_stopped)
 }

@@ -1,7 +1,7 @@
 //! What a person changes. Each change has a random name: sent again, it happens once and answers the same.
 
 use crate::apply::announce::announce;
-use crate::apply::{Draft, bounds, stopped_by};
+use crate::apply::{Draft, bounds};
 use crate::change::{Change, Operation};
 use crate::history::EntryKind;
 use crate::lease::{Lease, LeaseState, Purpose, TEXT_BYTES_MAX};
@@ -120,9 +120,7 @@ fn pause(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope, reason: &str, for_
     };
     draft.push(Change::Paused(pause));
     draft.note(&admin.by, EntryKind::Paused, vec![scope.clone()], format!("{scope} for {}: {reason}", span(for_ms)));
-    // Their clocks stand still from now on, and whoever stood behind them may go.
-    draft.nudges.all_in(scope);
-    draft.nudges.pools.extend(stopped_by(draft.view, scope).flat_map(|ticket| ticket.pools.clone()));
+    draft.turn(scope);
     let begun = draft.view.leases().filter(|lease| lease.has_begun && lease.state == LeaseState::Held).count();
     let finish = count(u32::try_from(begun).unwrap_or(u32::MAX), "that has begun finishes", "that have begun finish");
     let before = before.map(|before| {
@@ -155,7 +153,7 @@ fn resume(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope) -> Done {
     }
     let what = what.join("; ");
     draft.note(&admin.by, EntryKind::Resumed, vec![scope.clone()], what.clone());
-    draft.nudges.all_in(scope);
+    draft.turn(scope);
     did(what)
 }
 

@@ -2,13 +2,12 @@
 
 use crate::apply::begin::{Authority, authority};
 use crate::apply::grant::{hindrance, missing, passed_by, place, plain};
-use crate::apply::{Draft, bounds, pause_of};
+use crate::apply::{Draft, bounds, waited_ms};
 use crate::change::Change;
 use crate::lease::{Lease, LeaseState, POOLS_PER_LEASE_MAX, Purpose, TEXT_BYTES_MAX, Ticket};
 use crate::names::Pool;
 use crate::request::{Answer, Ask, Granted, Queued, Refusal, RefusalKind};
 use crate::settings::SPAN_MS_MAX;
-use crate::time::millis;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -132,10 +131,8 @@ fn take_ticket(draft: &Draft<'_>, ask: &Ask, purpose: Purpose) -> Result<Ticket,
             return Err(plain(RefusalKind::Busy, value));
         }
         if old.pools == ask.pools {
-            let paused = pause_of(view, &ask.holder, &old.pools, &purpose).is_some();
-            let passed_ms = if paused { 0 } else { millis(now.time.since(old.counted)) };
             // A successor of the same name keeps the place; how long it waits is its own.
-            let waited_ms = if old.claim == ask.claim { old.waited_ms.saturating_add(passed_ms) } else { 0 };
+            let waited_ms = if old.claim == ask.claim { waited_ms(view, old, now.time) } else { 0 };
             return Ok(Ticket {
                 claim: ask.claim.clone(),
                 purpose,
@@ -181,11 +178,9 @@ fn decide(draft: &mut Draft<'_>, ask: &Ask, ticket: Ticket, kept: Option<&Lease>
     {
         return Answer::Refused(refusal);
     }
-    // Those behind a ticket that this one takes the place of, for other pools, have one less before them.
-    draft
-        .nudges
-        .pools
-        .extend(old.filter(|old| old.pools != ticket.pools).into_iter().flat_map(|old| old.pools.clone()));
+    // Those behind a ticket that this one takes the place of, for other pools or what a pause stops, may have one less before them.
+    let differs = |old: &&Ticket| old.pools != ticket.pools || old.purpose != ticket.purpose;
+    draft.nudges.pools.extend(old.filter(differs).into_iter().flat_map(|old| old.pools.clone()));
     let place = place(draft.view, &ticket);
     let left_ms = ticket.wait_ms.saturating_sub(ticket.waited_ms);
     draft.push(match old {

@@ -61,6 +61,41 @@ fn a_pause_stops_the_waiters_clocks() {
 }
 
 #[test]
+fn what_a_pause_lasted_is_not_waited_though_nobody_asked_meanwhile() {
+    for by_itself in [true, false] {
+        for scope in ["all", "pool/p", "host/b"] {
+            let mut world = World::with_slots(1);
+            world.set("pool/p", Setting::Ttl(3_600_000));
+            world.granted("a", "ca", &["p"]);
+            let ask = model::request::Ask { wait_ms: Some(10_000), patience_ms: 100_000, ..ask("b", "cb", &["p"]) };
+            world.ask(&ask);
+            world.later(4_000);
+            world.pause(scope, if by_itself { 50_000 } else { 3_600_000 });
+            world.later(20_000);
+            // A second pause of the same waiter begins and ends, and its clock stands still all the same.
+            world.pause("host/b", if scope == "host/b" && by_itself { 30_000 } else { 60_000 });
+            world.later(30_000);
+            let queue = |world: &World| world.state.read_leases(&Default::default(), world.now).queue.remove(0);
+            assert_eq!(queue(&world).waited_ms, 4_000, "{scope}");
+            world.resume("host/b");
+            match by_itself {
+                true => {
+                    world.tick();
+                }
+                false => {
+                    world.resume(scope);
+                }
+            }
+            assert_eq!(queue(&world).waited_ms, 4_000, "{scope}");
+            world.later(5_999);
+            assert!(matches!(world.ask(&ask), Answer::Queued(queued) if queued.left_ms == 1), "{scope}");
+            world.later(1);
+            assert_eq!(why(world.ask(&ask)), RefusalKind::TimedOut, "{scope}");
+        }
+    }
+}
+
+#[test]
 fn a_pause_stops_begin_and_the_holder_gives_way() {
     let mut world = World::with_slots(1);
     world.join("a", "php", &["p"]);
@@ -271,7 +306,7 @@ fn a_change_tells_those_whom_it_may_help_and_nobody_else() {
         let behind = ["next in p", "next in q"].into_iter().filter(|_| !all.starts_with("service"));
         let all_told: Vec<_> = behind.map(String::from).chain([format!("all of {all}")]).collect();
         assert_eq!(told(pause(scope)), all_told);
-        assert_eq!(told(Act::Resume { scope: name(scope) }), [format!("all of {all}")]);
+        assert_eq!(told(Act::Resume { scope: name(scope) }), all_told);
     }
 }
 
