@@ -195,17 +195,27 @@ fn scopes_of<'a>(holder: &Holder, pools: impl IntoIterator<Item = &'a Pool>, pur
     scopes
 }
 
-/// How long a waiter has waited by now, pauses apart, in milliseconds.
-pub(crate) fn waited_ms(view: &View<'_>, ticket: &Ticket, now: Time) -> u64 {
-    let paused = pause_of(view, &ticket.holder, &ticket.pools, &ticket.purpose).is_some();
-    let since_ms = if paused { 0 } else { millis(now.since(ticket.counted)) };
-    ticket.waited_ms.saturating_add(since_ms)
+/// The pools that bear on a waiter: those that it asks for, and those that a failed host keeps beside them, since its grant would
+/// cover both.
+fn pools_of<'a>(view: &View<'a>, ticket: &'a Ticket) -> impl Iterator<Item = &'a Pool> {
+    ticket.pools.iter().chain(view.lease(&ticket.holder).into_iter().flat_map(|lease| lease.pools.keys()))
+}
+
+/// The pause that stops this waiter, when there is one.
+pub(crate) fn pause_of_waiter<'a>(view: &View<'a>, ticket: &'a Ticket) -> Option<&'a Pause> {
+    pause_of(view, &ticket.holder, pools_of(view, ticket), &ticket.purpose)
 }
 
 /// The waiters whom a pause of this scope stops.
 fn stopped_by<'a>(view: &View<'a>, scope: &Scope) -> impl Iterator<Item = &'a Ticket> {
-    let is_stopped = |ticket: &&Ticket| scopes_of(&ticket.holder, &ticket.pools, &ticket.purpose).contains(scope);
-    view.tickets().filter(is_stopped)
+    let scopes = move |ticket: &'a Ticket| scopes_of(&ticket.holder, pools_of(view, ticket), &ticket.purpose);
+    view.tickets().filter(move |ticket| scopes(ticket).contains(scope))
+}
+
+/// How long a waiter has waited by now, pauses apart, in milliseconds.
+pub(crate) fn waited_ms(view: &View<'_>, ticket: &Ticket, now: Time) -> u64 {
+    let since_ms = if pause_of_waiter(view, ticket).is_some() { 0 } else { millis(now.since(ticket.counted)) };
+    ticket.waited_ms.saturating_add(since_ms)
 }
 
 impl State {

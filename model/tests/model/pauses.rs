@@ -96,6 +96,32 @@ fn what_a_pause_lasted_is_not_waited_though_nobody_asked_meanwhile() {
 }
 
 #[test]
+fn a_pause_of_a_pool_that_a_failed_host_keeps_stops_its_clock_and_its_end_starts_it() {
+    let mut world = World::with_slots(1);
+    let ask_for = |service: &str, claim: &str, pool: &str| model::request::Ask {
+        purpose: model::lease::Purpose::Restart(name(service)),
+        wait_ms: Some(10_000),
+        patience_ms: 100_000,
+        ..ask("h", claim, &[pool])
+    };
+    world.ask(&ask_for("kept", "c1", "q"));
+    world.begin("h", "c1");
+    world.settle_with("h", "c1", Ending::Kept, None, Some(crate::world::failed("exit 1")));
+    world.pause("pool/q", 3_600_000);
+    let ask = ask_for("other", "c2", "p");
+    assert_eq!(why(world.ask(&ask)), RefusalKind::Paused, "it would have both");
+    world.later(50_000);
+    let row = world.state.read_leases(&Default::default(), world.now).queue.remove(0);
+    assert_eq!((row.waited_ms, row.left_ms), (0, 10_000));
+    let findings = world.state.why(&name::<model::names::Scope>("host/h"), world.now).findings;
+    assert!(!findings.iter().any(|finding| finding.what == "pauses" && finding.ok), "{findings:?}");
+    let resume = Admin { operation: name("r"), by: "ann@ops1".into(), act: Act::Resume { scope: name("pool/q") } };
+    let nudges = world.decide(&Request::Admin(resume)).nudges;
+    assert!(nudges.pools.contains(&name("p")), "it is its turn: {nudges:?}");
+    assert!(matches!(world.ask(&ask), Answer::Granted(_)));
+}
+
+#[test]
 fn a_pause_stops_begin_and_the_holder_gives_way() {
     let mut world = World::with_slots(1);
     world.join("a", "php", &["p"]);
