@@ -19,7 +19,7 @@ pub(crate) use grant::{HOLDERS_NAMED_MAX, hindrance, listens, place};
 
 use crate::change::Change;
 use crate::history::{Entry, EntryKind};
-use crate::lease::{Purpose, Ticket};
+use crate::lease::{Lease, LeaseState, Purpose, Ticket};
 use crate::member::Pause;
 use crate::names::{Holder, Host, Pool, Scope};
 use crate::request::{Reply, Request};
@@ -137,6 +137,24 @@ impl<'a> Draft<'a> {
         let number = self.next_entry;
         self.next_entry += 1;
         self.push(Change::Noted(Entry { number, at: self.now.wall, by: by.to_owned(), kind, scopes, text }));
+    }
+
+    /// Drops a holder's ticket, when it has one.
+    pub(crate) fn drop_ticket(&mut self, holder: &Holder) {
+        if let Some(ticket) = self.view.ticket(holder) {
+            self.push(Change::TicketDropped(holder.clone()));
+            self.nudges.pools.extend(ticket.pools.clone());
+        }
+    }
+
+    /// The holder of a failed or lost lease is back: what was asked for under its name meanwhile is refused.
+    pub(crate) fn take_up_again(&mut self, lease: &mut Lease) {
+        lease.state = LeaseState::Held;
+        lease.since = self.now;
+        if self.view.ticket(&lease.holder).is_some() {
+            self.drop_ticket(&lease.holder);
+            self.nudges.all_in(&Scope::Host(lease.holder.as_host()));
+        }
     }
 
     /// A lease in these pools stands still from now on, or they have become full: a waiter that kept other pools for itself does

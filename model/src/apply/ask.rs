@@ -31,7 +31,7 @@ pub(crate) fn ask(draft: &mut Draft<'_>, ask: &Ask) -> Answer {
         Authority::Restart(purpose) => purpose,
         Authority::No(refusal) => {
             if draft.view.ticket(&ask.holder).is_some_and(|ticket| !is_anothers(draft, ticket, ask)) {
-                drop_ticket(draft, ask);
+                draft.drop_ticket(&ask.holder);
             }
             return Answer::Refused(refusal);
         }
@@ -99,8 +99,7 @@ fn returned(draft: &mut Draft<'_>, lease: &Lease) -> Lease {
     if lease.state == LeaseState::Held {
         draft.push(Change::LeaseRenewed(lease.clone()));
     } else {
-        lease.state = LeaseState::Held;
-        lease.since = draft.now;
+        draft.take_up_again(&mut lease);
         draft.push(Change::LeaseReturned(lease.clone()));
     }
     lease
@@ -109,13 +108,6 @@ fn returned(draft: &mut Draft<'_>, lease: &Lease) -> Lease {
 /// Whether a ticket of this name belongs to another request that still listens.
 fn is_anothers(draft: &Draft<'_>, ticket: &Ticket, ask: &Ask) -> bool {
     ticket.claim != ask.claim && crate::apply::grant::listens(ticket, draft.now.time)
-}
-
-fn drop_ticket(draft: &mut Draft<'_>, ask: &Ask) {
-    if let Some(ticket) = draft.view.ticket(&ask.holder) {
-        draft.push(Change::TicketDropped(ask.holder.clone()));
-        draft.nudges.pools.extend(ticket.pools.clone());
-    }
 }
 
 /// The waiter's ticket, as it is after this ask; nothing is pushed yet.
@@ -167,9 +159,7 @@ fn decide(draft: &mut Draft<'_>, ask: &Ask, ticket: Ticket, kept: Option<&Lease>
         return Answer::Granted(Box::new(Granted { lease: grant(draft, &ticket, kept) }));
     };
     if ticket.waited_ms >= ticket.wait_ms && why.kind != RefusalKind::Paused {
-        if old.is_some() {
-            drop_ticket(draft, ask);
-        }
+        draft.drop_ticket(&ask.holder);
         let value = format!("waited {}: {}", crate::settings::span(ticket.waited_ms / 1000 * 1000), why.value);
         return Answer::Refused(Refusal { kind: RefusalKind::TimedOut, value, ..why });
     }
@@ -208,10 +198,7 @@ fn too_many_wait(draft: &Draft<'_>, ticket: &Ticket) -> Option<Refusal> {
 fn grant(draft: &mut Draft<'_>, ticket: &Ticket, kept: Option<&Lease>) -> Lease {
     let (view, now) = (draft.view, draft.now);
     let is_kept_whole = missing(view, ticket).is_empty();
-    if let Some(old) = view.ticket(&ticket.holder) {
-        draft.push(Change::TicketDropped(ticket.holder.clone()));
-        draft.nudges.pools.extend(old.pools.clone());
-    }
+    draft.drop_ticket(&ticket.holder);
     if !is_kept_whole {
         for passed in passed_by(view, ticket, now) {
             draft.push(Change::TicketPassed(Ticket { passed: passed.passed + 1, ..passed.clone() }));

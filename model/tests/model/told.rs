@@ -2,7 +2,8 @@
 
 use crate::world::{World, ask, name, pools};
 use model::apply::Nudges;
-use model::request::{Act, Admin, Ending, Quiet, Request};
+use model::lease::Purpose;
+use model::request::{Act, Admin, Answer, Ask, BeginAsk, Ending, Quiet, RefusalKind, Renew, Request};
 use model::settings::{Setting, Slots};
 
 /// Whether a waiter is the next in line of a pool that these name.
@@ -100,5 +101,40 @@ fn a_waiter_that_wants_other_pools_tells_whoever_stood_behind_it() {
         world.settle("y", "cy", Ending::Released);
         let nudges = world.decide(&Request::Ask(ask("head", "ch", &[other]))).nudges;
         assert!(is_next(&world, "behind", &nudges), "now for {other}: {nudges:?}");
+    }
+}
+
+#[test]
+fn what_was_asked_under_the_name_of_a_failed_host_is_refused_when_that_is_back() {
+    for back in ["renew", "ask", "begin"] {
+        let mut world = World::with_slots(2);
+        world.set("pool/q", Setting::Slots(Slots::Count(1)));
+        let restart = |claim: &str, names: &[&str]| Ask {
+            purpose: Purpose::Restart(name("php")),
+            patience_ms: 100_000,
+            ..ask("h", claim, names)
+        };
+        world.ask(&restart("c1", &["p"]));
+        world.begin("h", "c1");
+        world.granted("x", "cx", &["q"]);
+        world.later(30_000);
+        world.renew("x", "cx");
+        assert!(
+            matches!(world.ask(&restart("c2", &["p", "q"])), Answer::Queued(_)),
+            "its host failed, and it waits for q"
+        );
+        world.queued("behind", "cb", &["q"]);
+        let request = match back {
+            "renew" => Request::Renew(Renew { holder: name("h"), claim: name("c1"), step: None, note: String::new() }),
+            "ask" => Request::Ask(restart("c1", &["p"])),
+            _ => Request::Begin(BeginAsk { holder: name("h"), claim: name("c1") }),
+        };
+        let nudges = world.decide(&request).nudges;
+        assert!(nudges.scopes.contains(&name("host/h")), "{back}: {nudges:?}");
+        let Answer::Refused(refusal) = world.ask(&restart("c2", &["p", "q"])) else { panic!("{back}: not refused") };
+        assert_eq!(refusal.kind, RefusalKind::Busy);
+        world.settle("x", "cx", Ending::Released);
+        let next = world.state.next_in_line(&pools(&["q"]), world.now);
+        assert_eq!(next.map(|ticket| ticket.holder.as_str()), Some("behind"), "{back}");
     }
 }
