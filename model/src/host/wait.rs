@@ -192,7 +192,7 @@ impl Host {
     }
 
     /// A pause may last for days, and another service need not wait for its end. The ticket stays: whoever of this host asks
-    /// next for the same pools has its place. That is not before the last ask stands no longer, since until then nobody else
+    /// next for the same pools has its place, and whoever asks for others gives it up, since a name has one ticket. That is not before the last ask stands no longer, since until then nobody else
     /// of this name is heard; and the service rests beyond that, or it would be the first to be taken up again.
     fn step_aside(&mut self, now: Time) {
         let Phase::Waiting(wait) = &self.phase else { return };
