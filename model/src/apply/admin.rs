@@ -5,7 +5,7 @@ use crate::apply::{Draft, bounds, scopes_of};
 use crate::change::{Change, Operation};
 use crate::history::EntryKind;
 use crate::lease::{Lease, LeaseState, Purpose, TEXT_BYTES_MAX};
-use crate::member::Pause;
+use crate::member::{Member, Pause};
 use crate::names::{Holder, RolloutName, Scope};
 use crate::request::{Act, Admin, Done};
 use crate::rollout::{Ended, Progress, Rollout};
@@ -121,8 +121,7 @@ fn pause(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope, reason: &str, for_
     };
     draft.push(Change::Paused(pause));
     draft.note(&admin.by, EntryKind::Paused, vec![scope.clone()], format!("{scope} for {}: {reason}", span(for_ms)));
-    // Their clocks stand still from now on.
-    draft.nudges.all_in(scope);
+    draft.turn(scope);
     let begun = draft.view.leases().filter(|lease| lease.has_begun && lease.state == LeaseState::Held).count();
     let finish = count(u32::try_from(begun).unwrap_or(u32::MAX), "that has begun finishes", "that have begun finish");
     let before = before.map(|before| {
@@ -155,7 +154,7 @@ fn resume(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope) -> Done {
     }
     let what = what.join("; ");
     draft.note(&admin.by, EntryKind::Resumed, vec![scope.clone()], what.clone());
-    draft.nudges.all_in(scope);
+    draft.turn(scope);
     did(what)
 }
 
@@ -209,6 +208,8 @@ fn release(draft: &mut Draft<'_>, admin: &Admin, holder: &Holder, reason: &str, 
 
 /// Removes a host for good: it is no member, and no rollout waits for it.
 fn forget_host(draft: &mut Draft<'_>, host: &crate::names::Host) {
+    // A percentage of one member less may be a slot less.
+    draft.nudge_beside(draft.view.member(host).into_iter().flat_map(Member::pools));
     draft.push(Change::MemberForgotten(host.clone()));
     for rollout in draft.view.rollouts() {
         let target = draft.view.target(&rollout.name, host);
@@ -261,11 +262,13 @@ fn unset(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope, kind: SettingKind,
     did(what)
 }
 
-/// Whom a changed setting may help: more slots the next in line, another wait all who wait. The others change nobody's turn.
+/// Whom a changed setting may help: more slots the next in line, fewer those beside, another wait all who wait. The others
+/// change nobody's turn.
 pub(crate) fn nudge(draft: &mut Draft<'_>, scope: &Scope, kind: SettingKind) {
     match (kind, scope) {
         (SettingKind::Slots, Scope::Pool(pool)) => {
             draft.nudges.pools.insert(pool.clone());
+            draft.nudge_beside([pool].into_iter());
         }
         (SettingKind::Slots, _) => draft.nudges.pools.extend(draft.view.wanted_pools().cloned()),
         (SettingKind::Wait, _) => draft.nudges.all_in(scope),

@@ -54,7 +54,7 @@ fn pause(draft: &mut Draft<'_>, pause: &Pause) {
         vec![pause.scope.clone()],
         format!("the pause of {} is over", pause.scope),
     );
-    draft.nudges.all_in(&pause.scope);
+    draft.turn(&pause.scope);
 }
 
 fn setting(draft: &mut Draft<'_>, from: &Override) {

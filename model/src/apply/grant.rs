@@ -3,7 +3,7 @@
 //! First come, first served per set of pools. Among the first of each set the oldest goes first, unless one of its pools
 //! is full: then younger ones pass it, but not for ever.
 
-use crate::apply::pause_of;
+use crate::apply::pause_of_waiter;
 use crate::lease::{LeaseState, Purpose, Ticket};
 use crate::names::{Holder, Pool, Scope};
 use crate::request::{Holding, Refusal, RefusalKind};
@@ -25,9 +25,7 @@ pub(crate) fn missing<'t>(view: &View<'_>, ticket: &'t Ticket) -> Vec<&'t Pool> 
 
 /// Why a waiter stands aside for now, whatever is free: a pause, or its rollout's budget. It hinders nobody else.
 fn set_aside(view: &View<'_>, ticket: &Ticket, now: Now) -> Option<Refusal> {
-    let held = view.lease(&ticket.holder).into_iter().flat_map(|lease| lease.pools.keys());
-    let pause = pause_of(view, &ticket.holder, ticket.pools.iter().chain(held), &ticket.purpose);
-    let paused = pause.map(|pause| Refusal {
+    let paused = pause_of_waiter(view, ticket).map(|pause| Refusal {
         left_ms: Some(crate::time::millis(pause.until.since(now.time))),
         ..plain(RefusalKind::Paused, format!("{} is paused by {}: {}", pause.scope, pause.by, pause.reason))
     });

@@ -37,9 +37,20 @@ pub(crate) fn settle(draft: &mut Draft<'_>, settle: &Settle) -> Settled {
             end(draft, settle, lease.clone());
             Settled::Done
         }
-        None if ticket.is_some() => Settled::Done,
-        None => Settled::Gone,
+        None => ticket.map_or(Settled::Gone, |ticket| {
+            if settle.ending == Ending::GaveWay {
+                stand_back(draft, ticket.clone());
+            }
+            Settled::Done
+        }),
     }
+}
+
+/// It gave way before it was granted anything: its last ask stands for no longer than that of a holder that gives a lease back, so
+/// that another of its name is heard.
+fn stand_back(draft: &mut Draft<'_>, mut ticket: Ticket) {
+    ticket.live_until = ticket.live_until.min(draft.now.time.plus(Duration::from_millis(GIVE_WAY_PATIENCE_MS)));
+    draft.push(Change::TicketHeard(ticket));
 }
 
 fn has_failed(lease: &Lease) -> bool {

@@ -1,7 +1,7 @@
 //! Why a host waits, or what it does: its ticket or lease, its worker, what it owes, its balancers.
 
 use super::{Finding, ago, bad, cause, fine, lease_cause};
-use crate::apply::{hindrance, pause_of};
+use crate::apply::{hindrance, pause_of_waiter};
 use crate::lease::{Lease, LeaseState, Purpose, Ticket};
 use crate::member::{Member, Presence, Sighting};
 use crate::names::{Host, RolloutName, Scope, Service};
@@ -109,7 +109,7 @@ impl State {
     fn why_ticket(&self, ticket: &Ticket, now: Now) -> Vec<Finding> {
         let view = self.view();
         let mut findings = Vec::new();
-        match pause_of(&view, &ticket.holder, &ticket.pools, &ticket.purpose) {
+        match pause_of_waiter(&view, ticket) {
             Some(pause) => findings.push(self.why_pause(&pause.scope, now)),
             None => findings.push(fine("pauses", "none")),
         }

@@ -9,6 +9,7 @@ mod pauses;
 mod random;
 mod readings;
 mod rollouts;
+mod told;
 mod watchdogs;
 mod whereabouts;
 mod wire;

@@ -62,6 +62,67 @@ fn a_pause_stops_the_waiters_clocks() {
 }
 
 #[test]
+fn what_a_pause_lasted_is_not_waited_though_nobody_asked_meanwhile() {
+    for by_itself in [true, false] {
+        for scope in ["all", "pool/p", "host/b"] {
+            let mut world = World::with_slots(1);
+            world.set("pool/p", Setting::Ttl(3_600_000));
+            world.granted("a", "ca", &["p"]);
+            let ask = model::request::Ask { wait_ms: Some(10_000), patience_ms: 100_000, ..ask("b", "cb", &["p"]) };
+            world.ask(&ask);
+            world.later(4_000);
+            world.pause(scope, if by_itself { 50_000 } else { 3_600_000 });
+            world.later(20_000);
+            // A second pause of the same waiter begins and ends, and its clock stands still all the same.
+            world.pause("host/b", if scope == "host/b" && by_itself { 30_000 } else { 60_000 });
+            world.later(30_000);
+            let queue = |world: &World| world.state.read_leases(&Default::default(), world.now).queue.remove(0);
+            assert_eq!(queue(&world).waited_ms, 4_000, "{scope}");
+            world.resume("host/b");
+            match by_itself {
+                true => {
+                    world.tick();
+                }
+                false => {
+                    world.resume(scope);
+                }
+            }
+            assert_eq!(queue(&world).waited_ms, 4_000, "{scope}");
+            world.later(5_999);
+            assert!(matches!(world.ask(&ask), Answer::Queued(queued) if queued.left_ms == 1), "{scope}");
+            world.later(1);
+            assert_eq!(why(world.ask(&ask)), RefusalKind::TimedOut, "{scope}");
+        }
+    }
+}
+
+#[test]
+fn a_pause_of_a_pool_that_a_failed_host_keeps_stops_its_clock_and_its_end_starts_it() {
+    let mut world = World::with_slots(1);
+    let ask_for = |service: &str, claim: &str, pool: &str| model::request::Ask {
+        purpose: model::lease::Purpose::Restart(name(service)),
+        wait_ms: Some(10_000),
+        patience_ms: 100_000,
+        ..ask("h", claim, &[pool])
+    };
+    world.ask(&ask_for("kept", "c1", "q"));
+    world.begin("h", "c1");
+    world.settle_with("h", "c1", Ending::Kept, None, Some(crate::world::failed("exit 1")));
+    world.pause("pool/q", 3_600_000);
+    let ask = ask_for("other", "c2", "p");
+    assert_eq!(why(world.ask(&ask)), RefusalKind::Paused, "it would have both");
+    world.later(50_000);
+    let row = world.state.read_leases(&Default::default(), world.now).queue.remove(0);
+    assert_eq!((row.waited_ms, row.left_ms), (0, 10_000));
+    let findings = world.state.why(&name::<model::names::Scope>("host/h"), world.now).findings;
+    assert!(!findings.iter().any(|finding| finding.what == "pauses" && finding.ok), "{findings:?}");
+    let resume = Admin { operation: name("r"), by: "ann@ops1".into(), act: Act::Resume { scope: name("pool/q") } };
+    let nudges = world.decide(&Request::Admin(resume)).nudges;
+    assert!(nudges.pools.contains(&name("p")), "it is its turn: {nudges:?}");
+    assert!(matches!(world.ask(&ask), Answer::Granted(_)));
+}
+
+#[test]
 fn a_pause_stops_begin_and_the_holder_gives_way() {
     let mut world = World::with_slots(1);
     world.join("a", "php", &["p"]);
@@ -311,17 +372,23 @@ fn a_change_tells_those_whom_it_may_help_and_nobody_else() {
     };
     let set = |scope: &str, setting| Act::Set { scope: name(scope), setting, reason: "r".into(), for_ms: None };
     let slots = Setting::Slots(Slots::Count(2));
-    assert_eq!(told(set("pool/p", slots)), ["next in p"]);
+    assert_eq!(
+        told(set("pool/p", slots)),
+        ["next in p", "next in q"],
+        "those too who stand behind one that waits for p"
+    );
     assert_eq!(told(set("all", slots)), ["next in p", "next in q"]);
     assert_eq!(told(set("pool/p", Setting::Wait(60_000))), ["all of pool/p"]);
     assert_eq!(told(set("pool/p", Setting::Ttl(60_000))), [] as [&str; 0]);
     assert_eq!(told(set("service/php", Setting::Strict(true))), [] as [&str; 0]);
     let unset = Act::Unset { scope: name("pool/p"), kind: SettingKind::Slots, reason: "r".into() };
-    assert_eq!(told(unset), ["next in p"]);
+    assert_eq!(told(unset), ["next in p", "next in q"]);
     let pause = |scope: &str| Act::Pause { scope: name(scope), reason: "r".into(), for_ms: 60_000 };
     for (scope, all) in [("all", "all"), ("host/b", "host/b"), ("pool/q", "pool/q"), ("rollout/php@1", "service/php")] {
-        assert_eq!(told(pause(scope)), [format!("all of {all}")]);
-        assert_eq!(told(Act::Resume { scope: name(scope) }), [format!("all of {all}")]);
+        let behind = ["next in p", "next in q"].into_iter().filter(|_| !all.starts_with("service"));
+        let all_told: Vec<_> = behind.map(String::from).chain([format!("all of {all}")]).collect();
+        assert_eq!(told(pause(scope)), all_told);
+        assert_eq!(told(Act::Resume { scope: name(scope) }), all_told);
     }
 }
 

@@ -121,9 +121,10 @@ fn a_paused_service_does_not_keep_another_from_its_turn() {
     assert!(rig.host.is_idle());
     assert_eq!(rig.host.wake_at().map(|at| at.0), Some(rig.now + 15_000), "until its last ask stands no longer");
     rig.now += 15_000;
-    rig.on(Event::Joined(Box::new(rig::welcome(&[("cron@2", true, false)]))));
+    assert_eq!(rig.on(both()), ["lock"], "both are owed, the paused one first");
     assert_eq!(rig.locked(), ["unlock", "ask 10000"]);
     assert_eq!(rig.ask.clone().expect("an ask").purpose.to_string(), "cron@2");
+    assert!(rig.on(Event::Joined(Box::new(rig::welcome(&[("cron@2", true, false)])))).is_empty(), "it waits");
     let sent = rig.now;
     rig.now += 10_000;
     assert_eq!(rig.answered_at(sent, Ok(waits_because(RefusalKind::Paused))), ["ask 10000"], "there is no other");
