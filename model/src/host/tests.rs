@@ -247,6 +247,8 @@ fn a_last_word_that_does_not_come_is_asked_for_until_the_deadline() {
     let mut rig = Rig::beginning();
     assert!(rig.begun(Err("timed out")).is_empty());
     let at = rig.host.wake_at().expect("a retry").0;
+    rig.now = at - 1;
+    assert!(rig.on(Event::Woke).is_empty(), "not yet");
     rig.now = at;
     assert!(rig.on(Event::Woke).iter().any(|effect| effect == "begin"));
     rig.now += 22_500;

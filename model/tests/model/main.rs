@@ -2,10 +2,13 @@
 
 mod borders;
 mod bounds;
+mod checked;
 mod confirmed;
+mod due;
 mod kept;
 mod leases;
 mod pauses;
+mod queue;
 mod random;
 mod readings;
 mod rollouts;

@@ -2,7 +2,7 @@
 //!
 //! Beside the model's own records it counts for itself who believes to hold what, as a bystander at the hosts would.
 
-use model::apply::{Decision, apply};
+use model::apply::{Decision, Nudges, apply};
 use model::invariants::{OF_DECISION, OF_STATE, Taken};
 use model::lease::{Lease, Purpose};
 use model::names::{Holder, Id, Pool, RolloutName, Scope};
@@ -80,6 +80,7 @@ impl World {
     /// Decides, and checks every invariant.
     pub(crate) fn decide(&mut self, request: &Request) -> Decision {
         let decision = apply(&self.state, request, self.now);
+        assert_eq!(self.one_by_one(request), decision, "what is due first, one by one: {request:?}");
         let mut after = self.state.clone();
         after.replay(&decision.changes);
         let taken = Taken { before: &self.state, request, decision: &decision, after: &after, now: self.now };
@@ -103,6 +104,23 @@ impl World {
         }
         self.state = after;
         decision
+    }
+
+    /// The same as a lock server decides it: everything that is due is carried out beforehand, so that nothing is left to do but
+    /// what is asked.
+    fn one_by_one(&self, request: &Request) -> Decision {
+        let (mut state, mut changes, mut nudges) = (self.state.clone(), Vec::new(), Nudges::default());
+        while let Some(due) = state.overdue(self.now) {
+            assert_eq!(due.reply, Reply::Noted);
+            state.replay(&due.changes);
+            changes.extend(due.changes);
+            nudges.merge(due.nudges);
+        }
+        assert!(state.next_due().is_none_or(|at| at > self.now.time), "something is due and was not carried out");
+        let last = apply(&state, request, self.now);
+        changes.extend(last.changes);
+        nudges.merge(last.nudges);
+        Decision { reply: last.reply, changes, nudges }
     }
 
     pub(crate) fn tick(&mut self) -> Decision {
