@@ -219,11 +219,11 @@ pub(crate) fn pause_of<'a>(
     pools: impl IntoIterator<Item = &'a Pool>,
     purpose: &Purpose,
 ) -> Option<&'a Pause> {
-    scopes_of(holder, pools, purpose).iter().find_map(|scope| view.pause(scope))
+    pausing(holder, pools, purpose).iter().find_map(|scope| view.pause(scope))
 }
 
 /// The scopes whose pause stops this holder.
-fn scopes_of<'a>(holder: &Holder, pools: impl IntoIterator<Item = &'a Pool>, purpose: &Purpose) -> Vec<Scope> {
+fn pausing<'a>(holder: &Holder, pools: impl IntoIterator<Item = &'a Pool>, purpose: &Purpose) -> Vec<Scope> {
     let mut scopes = vec![Scope::All, Scope::Host(holder.as_host())];
     scopes.extend(pools.into_iter().cloned().map(Scope::Pool));
     scopes.extend(purpose.service().cloned().map(Scope::Service));
@@ -244,7 +244,7 @@ pub(crate) fn pause_of_waiter<'a>(view: &View<'a>, ticket: &'a Ticket) -> Option
 
 /// The waiters whom a pause of this scope stops.
 fn stopped_by<'a>(view: &View<'a>, scope: &Scope) -> impl Iterator<Item = &'a Ticket> {
-    let scopes = move |ticket: &'a Ticket| scopes_of(&ticket.holder, pools_of(view, ticket), &ticket.purpose);
+    let scopes = move |ticket: &'a Ticket| pausing(&ticket.holder, pools_of(view, ticket), &ticket.purpose);
     view.tickets().filter(move |ticket| scopes(ticket).contains(scope))
 }
 

@@ -1,7 +1,7 @@
 //! Why a host waits, or what it does: its ticket or lease, its worker, what it owes, its balancers.
 
 use super::{Finding, ago, bad, cause, fine, lease_cause};
-use crate::apply::{hindrance, pause_of_waiter};
+use crate::apply::{hindrance, pause_of, pause_of_waiter};
 use crate::lease::{Lease, LeaseState, Purpose, Ticket};
 use crate::member::{Member, Presence, Sighting};
 use crate::names::{Host, RolloutName, Scope, Service};
