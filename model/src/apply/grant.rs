@@ -169,5 +169,16 @@ pub(crate) fn passed_by<'a>(view: &View<'a>, ticket: &Ticket, now: Now) -> Vec<&
 
 /// The waiter whose own ask would be granted now.
 pub(crate) fn next_in_line<'a>(view: &View<'a>, pools: &BTreeSet<Pool>, now: Now) -> Option<&'a Ticket> {
-    heads(view, pools, now).into_values().find(|head| hindrance(view, head, now).is_none())
+    let mut line = heads(view, pools, now);
+    // A failed host has its slot, and may go where the head of its set finds a pool full.
+    line.extend(with_a_slot(view, pools).map(|ticket| (ticket.number, ticket)));
+    line.into_values().find(|waiter| hindrance(view, waiter, now).is_none())
+}
+
+/// The waiters for one of these pools that have a lease already, and are not silent.
+fn with_a_slot<'a>(view: &View<'a>, pools: &BTreeSet<Pool>) -> impl Iterator<Item = &'a Ticket> {
+    let sets = pools.iter().flat_map(|pool| view.queues_of(pool)).map(|(set, _)| set);
+    let leases = sets.flatten().flat_map(|pool| view.leases_in(pool));
+    let wanted = leases.filter_map(|lease| view.ticket(&lease.holder));
+    wanted.filter(|ticket| !ticket.silent && !ticket.pools.is_disjoint(pools))
 }

@@ -128,6 +128,8 @@ fn failed_hosts_that_want_a_further_pool_take_turns_though_the_first_in_line_can
         assert_eq!(queued(&mut world, &ask).why.kind, RefusalKind::Full);
     }
     world.settle("d", "cd", Ending::Released);
+    let next = world.state.next_in_line(&pools(&["q"]), world.now).map(|ticket| ticket.holder.to_string());
+    assert_eq!(next.as_deref(), Some("b"), "it need not ask again by itself");
     let why = queued(&mut world, &by_hand("c", "c2", &["p", "q"])).why;
     assert_eq!((why.kind, why.value.as_str()), (RefusalKind::NotFirst, "b asked before"));
     let Answer::Granted(granted) = world.ask(&by_hand("b", "b2", &["p", "q"])) else { panic!("its turn") };
