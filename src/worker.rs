@@ -37,6 +37,7 @@ use membership::Membership;
 use model::host::{Duty, Errand, Finish, Setup};
 use model::lease::Purpose;
 use model::names::Service;
+use model::request::Holding;
 use model::rollout::Report;
 use model::sequence::{Fault, Step};
 use std::future::Future;
@@ -81,6 +82,13 @@ pub enum Progress {
         place: u32,
         /// Why it waits.
         why: String,
+        /// Who holds what it waits for.
+        holders: Vec<Holding>,
+    },
+    /// It was refused a lease that it waited for, or would have had to wait for.
+    Refused {
+        /// Who holds it.
+        holders: Vec<Holding>,
     },
     /// A step begins.
     Began(Step),

@@ -140,6 +140,15 @@ impl Domain {
         self.inner.lock().map_err(in_doubt)
     }
 
+    /// Gives everyone who is in what was loaded a fresh time to live. Before anything else: what is on disk says nothing of who
+    /// was heard last, and nobody may be taken for silent by it.
+    pub(crate) fn begin(&self) -> Result<(), Fault> {
+        let mut inner = self.lock()?;
+        let now = inner.clock.now();
+        self.apply(&mut inner, &Request::Restarted, now)?;
+        Ok(())
+    }
+
     /// Decides a request, and says which number must be on disk before the answer is given.
     pub(crate) fn decide(&self, request: &Request) -> Result<(Reply, u64), Fault> {
         let mut inner = self.lock()?;

@@ -19,13 +19,13 @@ pub(crate) use grant::{HOLDERS_NAMED_MAX, hindrance, listens, place};
 
 use crate::change::Change;
 use crate::history::{Entry, EntryKind};
-use crate::lease::Ticket;
+use crate::lease::{Lease, LeaseState, Purpose, Ticket};
 use crate::member::Pause;
 use crate::names::{Holder, Host, Pool, Scope};
 use crate::request::{Reply, Request};
 use crate::rollout::{Halted, Rollout};
 use crate::state::State;
-use crate::time::{Now, Time};
+use crate::time::{Now, Time, millis};
 use crate::view::View;
 use due::Due;
 use std::collections::BTreeSet;
@@ -69,7 +69,9 @@ impl Nudges {
 
 /// Decides a request; nothing is changed until the changes are replayed.
 pub fn apply(state: &State, request: &Request, now: Now) -> Decision {
-    let Some(first) = due::next(&state.view(), now) else {
+    // A state that was just loaded does not know who is there: after the grace it can be told what is due, and not before.
+    let due = if *request == Request::Restarted { None } else { due::next(&state.view(), now) };
+    let Some(first) = due else {
         return decide(&state.view(), request, now);
     };
     let mut state = state.clone();
@@ -132,18 +134,54 @@ impl<'a> Draft<'a> {
         self.changes.push(change);
     }
 
-    /// Writes a line of history.
-    pub(crate) fn note(&mut self, by: &str, kind: EntryKind, scopes: Vec<Scope>, text: String) {
+    /// Writes a line of history, to be found under each of these scopes; what is about a rollout also under its service.
+    pub(crate) fn note(&mut self, by: &str, kind: EntryKind, mut scopes: Vec<Scope>, text: String) {
+        let services = scopes.iter().filter_map(|scope| match scope {
+            Scope::Rollout(name) => Some(Scope::Service(name.service.clone())),
+            _ => None,
+        });
+        let services: Vec<Scope> = services.filter(|service| !scopes.contains(service)).collect();
+        scopes.extend(services);
         let number = self.next_entry;
         self.next_entry += 1;
         self.push(Change::Noted(Entry { number, at: self.now.wall, by: by.to_owned(), kind, scopes, text }));
     }
 
-    /// A lease in these pools stands still from now on: a waiter that kept other pools for itself until they move does so no
-    /// longer, and whoever waits for those others is next.
+    /// Drops a holder's ticket, when it has one.
+    pub(crate) fn drop_ticket(&mut self, holder: &Holder) {
+        if let Some(ticket) = self.view.ticket(holder) {
+            self.push(Change::TicketDropped(holder.clone()));
+            self.nudges.pools.extend(ticket.pools.clone());
+        }
+    }
+
+    /// The holder of a failed or lost lease is back: what was asked for under its name meanwhile is refused.
+    pub(crate) fn take_up_again(&mut self, lease: &mut Lease) {
+        lease.state = LeaseState::Held;
+        lease.since = self.now;
+        if self.view.ticket(&lease.holder).is_some() {
+            self.drop_ticket(&lease.holder);
+            self.nudges.all_in(&Scope::Host(lease.holder.as_host()));
+        }
+    }
+
+    /// A lease in these pools stands still from now on, or they have become full: a waiter that kept other pools for itself does
+    /// so no longer, and whoever waits for those others is next.
     pub(crate) fn nudge_beside<'p>(&mut self, pools: impl Iterator<Item = &'p Pool>) {
         let view = self.view;
         self.nudges.pools.extend(pools.flat_map(|pool| view.queues_of(pool)).flat_map(|(set, _)| set).cloned());
+    }
+
+    /// A pause of this scope begins or ends: the clocks of those whom it stops are read beforehand, so that what they ran, or
+    /// stood still, until now is not taken for the other. They are told, and so is whoever stands behind them.
+    pub(crate) fn turn(&mut self, scope: &Scope) {
+        let (view, counted) = (self.view, self.now.time);
+        for ticket in stopped_by(view, scope) {
+            let waited_ms = waited_ms(view, ticket, counted);
+            self.push(Change::TicketHeard(Ticket { waited_ms, counted, ..ticket.clone() }));
+            self.nudges.pools.extend(ticket.pools.clone());
+        }
+        self.nudges.all_in(scope);
     }
 
     /// Halts a rollout that still moves.
@@ -164,20 +202,56 @@ impl<'a> Draft<'a> {
     }
 }
 
+/// Where a person would look for what became of a lease: its host, its pools, its rollout or service.
+pub(crate) fn scopes_of(lease: &Lease) -> Vec<Scope> {
+    let of = match &lease.purpose {
+        Purpose::Rollout(name) => Some(Scope::Rollout(name.clone())),
+        other => other.service().cloned().map(Scope::Service),
+    };
+    let pools = lease.pools.keys().cloned().map(Scope::Pool);
+    std::iter::once(Scope::Host(lease.holder.as_host())).chain(pools).chain(of).collect()
+}
+
 /// The pause that stops this holder, when there is one.
 pub(crate) fn pause_of<'a>(
     view: &View<'a>,
     holder: &Holder,
     pools: impl IntoIterator<Item = &'a Pool>,
-    purpose: &crate::lease::Purpose,
+    purpose: &Purpose,
 ) -> Option<&'a Pause> {
+    pausing(holder, pools, purpose).iter().find_map(|scope| view.pause(scope))
+}
+
+/// The scopes whose pause stops this holder.
+fn pausing<'a>(holder: &Holder, pools: impl IntoIterator<Item = &'a Pool>, purpose: &Purpose) -> Vec<Scope> {
     let mut scopes = vec![Scope::All, Scope::Host(holder.as_host())];
     scopes.extend(pools.into_iter().cloned().map(Scope::Pool));
     scopes.extend(purpose.service().cloned().map(Scope::Service));
-    if let crate::lease::Purpose::Rollout(name) = purpose {
-        scopes.push(Scope::Rollout(name.clone()));
-    }
-    scopes.iter().find_map(|scope| view.pause(scope))
+    scopes.extend(purpose.rollout().cloned().map(Scope::Rollout));
+    scopes
+}
+
+/// The pools that bear on a waiter: those that it asks for, and those that a failed host keeps beside them, since its grant would
+/// cover both.
+fn pools_of<'a>(view: &View<'a>, ticket: &'a Ticket) -> impl Iterator<Item = &'a Pool> {
+    ticket.pools.iter().chain(view.lease(&ticket.holder).into_iter().flat_map(|lease| lease.pools.keys()))
+}
+
+/// The pause that stops this waiter, when there is one.
+pub(crate) fn pause_of_waiter<'a>(view: &View<'a>, ticket: &'a Ticket) -> Option<&'a Pause> {
+    pause_of(view, &ticket.holder, pools_of(view, ticket), &ticket.purpose)
+}
+
+/// The waiters whom a pause of this scope stops.
+fn stopped_by<'a>(view: &View<'a>, scope: &Scope) -> impl Iterator<Item = &'a Ticket> {
+    let scopes = move |ticket: &'a Ticket| pausing(&ticket.holder, pools_of(view, ticket), &ticket.purpose);
+    view.tickets().filter(move |ticket| scopes(ticket).contains(scope))
+}
+
+/// How long a waiter has waited by now, pauses apart, in milliseconds.
+pub(crate) fn waited_ms(view: &View<'_>, ticket: &Ticket, now: Time) -> u64 {
+    let since_ms = if pause_of_waiter(view, ticket).is_some() { 0 } else { millis(now.since(ticket.counted)) };
+    ticket.waited_ms.saturating_add(since_ms)
 }
 
 impl State {

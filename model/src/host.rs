@@ -25,7 +25,7 @@ mod tests;
 pub use event::{Checked, Effect, Errand, Event, Finish, Prepared, Unheard};
 
 use crate::lease::{Lease, Purpose};
-use crate::names::{Holder, Id, Pool, Service};
+use crate::names::{Holder, Id, Pool, RolloutName, Service};
 use crate::request::{Ending, Owed};
 use crate::rollout::Report;
 use crate::sequence::record::Balancers;
@@ -88,6 +88,8 @@ pub struct Host {
     busy_until: Time,
     /// Per service: not before this, and how often in a row it came to nothing.
     rests: BTreeMap<Service, (Time, u32)>,
+    /// Per service that rests: the rollout that came to nothing, when nobody waits for it any more. A newer one need not wait.
+    rested_from: BTreeMap<Service, RolloutName>,
     /// When a lease for the errand was first asked for.
     errand_since: Option<Time>,
     /// How an earlier sequence ended badly that was finished before the errand.
@@ -124,6 +126,11 @@ enum Phase {
     Over,
 }
 
+/// Why something is undone that was asked to stop: a command, or the worker.
+fn asked_to_stop(is_once: bool) -> String {
+    if is_once { "interrupted".to_owned() } else { "the worker was asked to stop".to_owned() }
+}
+
 impl Host {
     /// A worker that has just started. Its first event is [`Event::Started`].
     pub fn new(setup: Setup) -> Host {
@@ -138,6 +145,7 @@ impl Host {
             is_unchecked: true,
             busy_until: Time(0),
             rests: BTreeMap::new(),
+            rested_from: BTreeMap::new(),
             errand_since: None,
             earlier: None,
             damage: None,
@@ -258,7 +266,7 @@ impl Host {
                 self.exit(Finish::Interrupted, out);
             }
             Phase::Waiting(_) => {
-                let why = "the worker was asked to stop".to_owned();
+                let why = asked_to_stop(self.setup.errand.is_some());
                 out.push(Effect::Unlock);
                 self.give_up(Ending::Cancelled, why, Some(Finish::Interrupted), now, out);
             }

@@ -2,10 +2,10 @@
 //!
 //! Called by the tests after every step that they drive; decides nothing.
 
-use crate::apply::{Decision, bounds};
+use crate::apply::{Decision, bounds, hindrance, listens};
 use crate::change::Change;
 use crate::history::ENTRIES_MAX;
-use crate::lease::{Lease, LeaseState, Purpose};
+use crate::lease::{Lease, LeaseState, Purpose, Ticket};
 use crate::member::Pause;
 use crate::names::{RolloutName, Scope};
 use crate::request::{Answer, Begin, Reply, Request};
@@ -50,7 +50,7 @@ pub const OF_STATE: [OfState; 7] = [
 ];
 
 /// The rules of a decision.
-pub const OF_DECISION: [OfDecision; 10] = [
+pub const OF_DECISION: [OfDecision; 11] = [
     ("nothing is granted beyond the slots", nothing_is_granted_beyond_the_slots),
     ("tokens grow", tokens_grow),
     ("grants happen only inside the waiter's own ask", grants_happen_only_inside_the_own_ask),
@@ -61,6 +61,7 @@ pub const OF_DECISION: [OfDecision; 10] = [
     ("time frees nothing that began or failed", time_frees_nothing_that_began_or_failed),
     ("only what nobody confirmed is taken back", only_what_nobody_confirmed_is_taken_back),
     ("failures stay within the budget", failures_stay_within_the_budget),
+    ("whoever may go is told", whoever_may_go_is_told),
 ];
 
 fn hold(is: bool, otherwise: impl FnOnce() -> String) -> Verdict {
@@ -315,5 +316,31 @@ pub fn failures_stay_within_the_budget(taken: &Taken<'_>) -> Verdict {
         let at_stake = failed + rollout.tally.begun;
         let is_safe = !rollout.strict || at_stake <= rollout.max_failures;
         hold(is_safe, || format!("{name} is strict, and {at_stake} may fail"))
+    })
+}
+
+/// Whoever listens and is hindered no longer is among those who are told, and so need not wait until its call is over.
+/// When a coordinator starts again nobody has one.
+pub fn whoever_may_go_is_told(taken: &Taken<'_>) -> Verdict {
+    let nudges = &taken.decision.nudges;
+    let is_asker = |ticket: &Ticket| match taken.request {
+        Request::Ask(ask) => ask.holder == ticket.holder,
+        Request::Restarted => true,
+        _ => false,
+    };
+    let may_go = |state: &State, ticket: &Ticket| hindrance(&state.view(), ticket, taken.now).is_none();
+    let is_told = |ticket: &Ticket| {
+        let own = [Some(Scope::All), Some(Scope::Host(ticket.holder.as_host()))].into_iter().flatten();
+        let mut scopes = own.chain(ticket.purpose.service().cloned().map(Scope::Service));
+        scopes.any(|scope| nudges.scopes.contains(&scope))
+            || ticket
+                .pools
+                .iter()
+                .any(|pool| nudges.pools.contains(pool) || nudges.scopes.contains(&Scope::Pool(pool.clone())))
+    };
+    let waiting = taken.after.tickets.values().filter(|ticket| listens(ticket, taken.now.time) && !is_asker(ticket));
+    waiting.filter(|ticket| may_go(taken.after, ticket)).try_for_each(|ticket| {
+        let could_before = taken.before.tickets.get(&ticket.holder).is_some_and(|old| may_go(taken.before, old));
+        hold(could_before || is_told(ticket), || format!("{} may go, and is not told", ticket.holder))
     })
 }

@@ -147,6 +147,11 @@ impl Lease {
     pub fn is_stuck(&self) -> bool {
         self.failed.values().any(|failure| failure.stuck)
     }
+
+    /// How it stands, in the word that people read: its state, but `stuck` when it failed and a person is needed.
+    pub fn standing(&self) -> String {
+        if self.state == LeaseState::Failed && self.is_stuck() { "stuck".to_owned() } else { self.state.to_string() }
+    }
 }
 
 /// A waiter's entry in the queue.

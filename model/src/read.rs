@@ -5,7 +5,7 @@
 
 mod history;
 mod leases;
-mod members;
+pub(crate) mod members;
 mod pools;
 mod rollouts;
 mod rows;

@@ -89,6 +89,21 @@ impl SettingKind {
         }
     }
 
+    /// What holds when nothing is set.
+    pub fn default(self) -> Setting {
+        let (pool, service) = (PoolRules::default(), ServiceRules::default());
+        match self {
+            SettingKind::Slots => Setting::Slots(pool.slots),
+            SettingKind::MaxQueue => Setting::MaxQueue(pool.max_queue),
+            SettingKind::Wait => Setting::Wait(pool.wait_ms),
+            SettingKind::Ttl => Setting::Ttl(pool.ttl_ms),
+            SettingKind::LostAfter => Setting::LostAfter(pool.lost_after_ms),
+            SettingKind::MaxFailures => Setting::MaxFailures(service.max_failures),
+            SettingKind::Strict => Setting::Strict(service.strict),
+            SettingKind::Expires => Setting::Expires(service.expires_ms),
+        }
+    }
+
     /// Whether it is a pool's; the others are a service's.
     pub fn is_of_pool(self) -> bool {
         matches!(
@@ -128,12 +143,12 @@ pub enum SettingError {
     OutOfBounds {
         /// Which setting.
         word: &'static str,
-        /// The least that it may be.
-        least: u64,
+        /// The least that it may be, as people type it.
+        least: String,
         /// The most.
-        most: u64,
-        /// What was given.
-        found: u64,
+        most: String,
+        /// What was given; `more` when that is a longer time than anybody needs.
+        found: String,
     },
     /// A pool's setting given to a service, or the other way round.
     #[error("{word} is a setting of a {owner}, and {scope} is none")]
@@ -179,6 +194,7 @@ impl Setting {
             Setting::MaxFailures(count) => (1, 1_000_000, u64::from(count)),
         };
         if !(least..=most).contains(&found) {
+            let [least, most, found] = self.typed([least, most, found]);
             return Err(SettingError::OutOfBounds { word, least, most, found });
         }
         match (scope, self.kind().is_of_pool()) {
@@ -188,6 +204,19 @@ impl Setting {
                 owner: if of_pool { "pool" } else { "service" },
                 scope: scope.to_string(),
             }),
+        }
+    }
+}
+
+impl Setting {
+    /// Its bounds and its value, as people type them.
+    fn typed(self, numbers: [u64; 3]) -> [String; 3] {
+        match self {
+            Setting::Slots(Slots::Percent(_)) => numbers.map(|percent| format!("{percent}%")),
+            Setting::Wait(_) | Setting::Ttl(_) | Setting::LostAfter(_) | Setting::Expires(_) => {
+                numbers.map(|ms| if ms > SPAN_MS_MAX { "more".to_owned() } else { span(ms) })
+            }
+            _ => numbers.map(|number| number.to_string()),
         }
     }
 }
@@ -357,20 +386,18 @@ mod tests {
     fn settings_know_their_bounds_and_their_owner() {
         let pool: Scope = "pool/app".parse().expect("a scope");
         let service: Scope = "service/php".parse().expect("a scope");
-        let bounds = |setting: Setting, least, most, found| {
-            assert_eq!(
-                setting.check(&Scope::All),
-                Err(SettingError::OutOfBounds { word: setting.kind().word(), least, most, found })
-            );
+        let bounds = |setting: Setting, expected: &str| {
+            let wrong = setting.check(&Scope::All).expect_err("out of bounds");
+            assert_eq!(wrong.to_string(), format!("{} lies between {expected}", setting.kind().word()));
         };
-        bounds(Setting::Slots(Slots::Count(0)), 1, 100_000, 0);
-        bounds(Setting::Slots(Slots::Percent(101)), 1, 100, 101);
-        bounds(Setting::Ttl(499), 500, SPAN_MS_MAX, 499);
-        bounds(Setting::Wait(999), 1000, SPAN_MS_MAX, 999);
-        bounds(Setting::Expires(SPAN_MS_MAX + 1), 1000, SPAN_MS_MAX, SPAN_MS_MAX + 1);
-        bounds(Setting::MaxQueue(0), 1, 1_000_000, 0);
-        bounds(Setting::MaxFailures(0), 1, 1_000_000, 0);
-        bounds(Setting::LostAfter(Some(u64::MAX)), 0, SPAN_MS_MAX, u64::MAX);
+        bounds(Setting::Slots(Slots::Count(0)), "1 and 100000, and this is 0");
+        bounds(Setting::Slots(Slots::Percent(200)), "1% and 100%, and this is 200%");
+        bounds(Setting::Ttl(499), "500ms and 365d, and this is 499ms");
+        bounds(Setting::Wait(0), "1s and 365d, and this is 0s");
+        bounds(Setting::Expires(SPAN_MS_MAX + 1), "1s and 365d, and this is more");
+        bounds(Setting::MaxQueue(0), "1 and 1000000, and this is 0");
+        bounds(Setting::MaxFailures(0), "1 and 1000000, and this is 0");
+        bounds(Setting::LostAfter(Some(u64::MAX)), "0s and 365d, and this is more");
         assert_eq!(Setting::Ttl(500).check(&pool), Ok(()));
         assert_eq!(Setting::Strict(true).check(&service), Ok(()));
         assert_eq!(Setting::LostAfter(None).check(&Scope::All), Ok(()));

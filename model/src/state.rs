@@ -269,6 +269,17 @@ impl State {
         SettingKind::ALL.into_iter().filter_map(move |kind| self.settings.get(&(scope.clone(), kind)))
     }
 
+    /// What holds once a setting is taken back, as people type it, and where that comes from when it was never set for this scope.
+    pub(crate) fn without(&self, was: &Override) -> String {
+        let kind = was.setting.kind();
+        let for_all = self.settings.get(&(Scope::All, kind)).filter(|_| was.scope != Scope::All);
+        match (&was.before, for_all) {
+            (Some(before), _) => before.setting.to_string(),
+            (None, Some(for_all)) => format!("{} (set for all)", for_all.setting),
+            (None, None) => format!("{} (default)", kind.default()),
+        }
+    }
+
     /// The leases that count in a pool.
     pub(crate) fn leases_in<'a>(&'a self, pool: &Pool) -> impl Iterator<Item = &'a Lease> + 'a {
         self.index.holders.get(pool).into_iter().flatten().filter_map(|holder| self.leases.get(holder))

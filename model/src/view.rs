@@ -130,6 +130,11 @@ impl<'a> View<'a> {
         self.state.settings.get(&(scope.clone(), kind))
     }
 
+    /// What holds once this one is taken back, and where that comes from when nobody set it for good before.
+    pub(crate) fn without(&self, was: &Override) -> String {
+        self.state.without(was)
+    }
+
     /// The newest rollout of a service.
     pub(crate) fn newest(&self, service: &Service) -> Option<&'a Rollout> {
         let generation = *self.state.generations.get(service)?;

@@ -116,13 +116,19 @@ fn release(lease: &Lease) -> String {
     let holder = &lease.holder;
     let release = format!("stagger release {holder} --reason …");
     let look = format!("look first: stagger members --out host/{holder}");
-    match (lease.state, lease.failed.keys().next().or(lease.purpose.service())) {
+    let service = lease.failed.keys().next().or(lease.purpose.service());
+    match (lease.state, service) {
         (LeaseState::Lost, Some(_)) => {
             format!("{look}; its worker brings it to its end: {holder}$ stagger worker; else {release}")
         }
         (_, Some(service)) if lease.is_stuck() => format!(
             "{look}; then {holder}$ stagger restart {service}; else {holder}$ stagger repool {service}; then {release}"
         ),
+        (LeaseState::Failed, Some(_)) => {
+            // Its slot is free when none of them is failed any more.
+            let again: Vec<_> = lease.failed.keys().map(|service| format!("stagger restart {service}")).collect();
+            format!("fixed? {holder}$ {}; give up: {release}", again.join(" && "))
+        }
         _ => release,
     }
 }

@@ -28,8 +28,8 @@ pub(crate) struct AnnounceArgs {
     /// Stay until it has ended; Ctrl-C detaches and stops nothing
     #[arg(long)]
     follow: bool,
-    /// Only these parts of the fleet: pool/P, host/H, service/S
-    #[arg(long, value_name = "SCOPE", num_args = 1.., value_parser = scope::typed)]
+    /// Only this part of the fleet: pool/P, host/H, service/S; may be given several times
+    #[arg(long, value_name = "SCOPE", value_parser = scope::typed)]
     only: Vec<Typed>,
     /// Restart whatever the hosts' checks say
     #[arg(long)]
@@ -53,10 +53,10 @@ pub(crate) async fn run(args: AnnounceArgs, context: &Context) -> Result<u8, Fai
     }
     let mut only = Vec::new();
     for part in args.only {
-        only.push(known::the_one(&client, part).await?);
+        only.push(known::the_one(&client, part).await.map_err(|failure| failure.while_doing("announce"))?);
     }
     for part in &only {
-        known::must(&client, part).await?;
+        known::must(&client, part).await.map_err(|failure| failure.while_doing("announce"))?;
     }
     let act = Act::Announce(Announce {
         service: args.service,

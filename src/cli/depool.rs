@@ -5,7 +5,7 @@
 use super::check::{probes, service_of};
 use super::context::Context;
 use super::failure::Failure;
-use super::{exit, out};
+use super::{exit, known, out};
 use crate::balancer::Balancers;
 use crate::config::Config;
 use crate::sequence::lock::HostLock;
@@ -51,6 +51,9 @@ pub(super) async fn bring(service: &Service, wanted: Presence, context: &Context
     match context.globals.json {
         true => out::json(&json!({ "service": service, "exit_code": code, "balancers": after }))?,
         false => out::result(&text(service, &before, &after, wanted))?,
+    }
+    if wanted == Presence::In && code == exit::OK {
+        known::note_kept_slots(&context.client()?, &config.host, service).await;
     }
     if let (Err(error), true) = (moved, code != exit::OK) {
         out::note(&format!("error: {}", super::render::text::clean(&error.to_string())));

@@ -71,6 +71,14 @@ impl Failure {
         Failure::System { doing: doing.into(), source }
     }
 
+    /// The same, told as a part of what a person wanted: nobody asked to read what a command looks up first.
+    pub(crate) fn while_doing(self, wanted: &str) -> Failure {
+        match self {
+            Failure::Coordinator { url, source, .. } => Failure::Coordinator { doing: wanted.to_owned(), url, source },
+            other => other,
+        }
+    }
+
     /// The code to end with.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {

@@ -139,8 +139,14 @@ impl<'c> Watch<'c> {
         }
         if self.away.is_none() {
             self.away = Some(now);
-            let first = failure.render().lines().next().unwrap_or_default().to_owned();
-            self.say(vec![format!("{first}; {} may go on meanwhile, waiting for the lock server", self.name)]);
+            let name = &self.name;
+            let silence = match &failure {
+                Failure::Coordinator { url, source, .. } => {
+                    format!("no answer from {url}, which is asked again: {source}")
+                }
+                other => other.to_string(),
+            };
+            self.say(vec![format!("{}; {name} may go on meanwhile", render::text::clean(&silence))]);
         }
         Ok(())
     }

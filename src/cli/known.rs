@@ -131,6 +131,19 @@ fn nothing_named(name: &str, known: &[Scope]) -> Failure {
     Failure::Refused { why, hint: meant(&near, &Scope::All) }
 }
 
+/// Says so when a host that is back in its balancers still keeps the slots that it failed with. Takes a moment at most.
+pub(crate) async fn note_kept_slots(client: &Client, host: &Host, service: &Service) {
+    let leases = client.leases(Some(Scope::Host(host.clone())));
+    let Ok(Ok(leases)) = tokio::time::timeout(MOMENT, leases).await else { return };
+    for row in leases.leases.iter().filter(|row| row.lease.failed.contains_key(service)) {
+        let pools = row.lease.pools.keys().map(Pool::as_str).collect::<Vec<_>>().join(", ");
+        out::note(&format!(
+            "{host} failed, and still keeps a slot of {pools}\n\
+             hint: stagger restart {service} gives it back when it goes well; else: stagger release {host} --reason …"
+        ));
+    }
+}
+
 /// Says so when a lease is the very first of a pool that no host belongs to: its name may be mistyped. Takes a moment at most,
 /// and nothing is said when the coordinator does not answer in it: the lease is there, and counts.
 pub(crate) async fn warn_of_new_pools(client: &Client, lease: &Lease) {
@@ -144,7 +157,7 @@ pub(crate) async fn warn_of_new_pools(client: &Client, lease: &Lease) {
 async fn new_pool(client: &Client, pool: &Pool) -> Result<Option<String>, Failure> {
     let scope = Scope::Pool(pool.clone());
     let rows = client.pools(Some(scope.clone())).await?;
-    if rows.iter().any(|row| row.members > 0 || !row.overrides.is_empty()) {
+    if rows.iter().any(|row| row.members > 0 || row.overrides.iter().any(|from| from.set.scope == scope)) {
         return Ok(None);
     }
     let slots = rows.first().map_or(1, |row| row.slots);

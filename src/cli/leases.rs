@@ -22,6 +22,9 @@ pub(crate) struct LeasesArgs {
     state: Option<State>,
 }
 
+/// What an empty list of everything says.
+const NOBODY: &str = "nobody holds, nobody waits";
+
 /// What can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum State {
@@ -44,9 +47,20 @@ pub(crate) async fn run(args: LeasesArgs, context: &Context) -> Result<u8, Failu
     }
     match context.globals.json {
         true => out::json(&leases)?,
-        false => out::result(&render::leases::leases(&leases))?,
+        false => out::result(&render::leases::leases(&leases, args.state.map_or(NOBODY, nobody)))?,
     }
     Ok(exit::OK)
+}
+
+/// What an empty list says.
+fn nobody(state: State) -> &'static str {
+    match state {
+        State::Held => "nobody holds",
+        State::Failed => "no lease is failed",
+        State::Lost => "no lease is lost",
+        State::Stuck => "no lease is stuck",
+        State::Waiting => "nobody waits",
+    }
 }
 
 fn keep(leases: &mut Leases, state: State) {
@@ -54,7 +68,7 @@ fn keep(leases: &mut Leases, state: State) {
         State::Held => row.lease.state == LeaseState::Held,
         State::Failed => row.lease.state == LeaseState::Failed,
         State::Lost => row.lease.state == LeaseState::Lost,
-        State::Stuck => row.stuck,
+        State::Stuck => row.lease.standing() == "stuck",
         State::Waiting => false,
     });
     if state != State::Waiting {

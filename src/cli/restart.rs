@@ -3,7 +3,7 @@
 use super::check::not_here;
 use super::context::Context;
 use super::failure::Failure;
-use super::render::restart as text;
+use super::render::restart::{self as text, Seen};
 use super::render::text::clean;
 use super::worker::{failure, options};
 use super::{exit, out};
@@ -67,10 +67,14 @@ pub(crate) async fn run(args: RestartArgs, context: &Context) -> Result<u8, Fail
         .map_err(|error| failure(worker::WorkerError::Coordinator(error)))?;
     let shows_steps = !context.globals.json;
     let mut silence = Silence { url: config.coordinator.to_string(), is_told: false };
+    let mut waiting = None;
     let mut unprinted = Ok(());
     let tell = |progress: Progress| {
         if let Some(line) = silence.line(&progress) {
             out::note(&line);
+        }
+        if let Progress::Waiting { holders, .. } | Progress::Refused { holders } = &progress {
+            waiting = Some(holders.clone());
         }
         if let Err(error) = told(&progress, shows_steps) {
             unprinted = Err(error);
@@ -88,7 +92,9 @@ pub(crate) async fn run(args: RestartArgs, context: &Context) -> Result<u8, Fail
         )?;
         return Ok(code);
     }
-    let lines = text::finish(&service, &finish, &config.host);
+    let pools = config.services.get(&service).map(|service| service.pools.clone()).unwrap_or_default();
+    let seen = Seen { unanswered: silence.is_told.then_some(silence.url), waiting, pool: pools.into_iter().next() };
+    let lines = text::finish(&service, &finish, &config.host, &seen);
     match code {
         exit::OK => out::result(&lines)?,
         _ => out::note(&lines),
@@ -103,7 +109,7 @@ fn nothing_to_do(service: Service, why: &str, hint: &str, context: &Context, con
         true => out::json(
             &json!({ "service": service, "exit_code": exit::OK, "finish": text::word(&finish), "report": null }),
         )?,
-        false => out::result(&text::finish(&service, &finish, &config.host))?,
+        false => out::result(&text::finish(&service, &finish, &config.host, &Seen::default()))?,
     }
     out::note(&format!("hint: {hint}"));
     Ok(exit::OK)
@@ -124,7 +130,9 @@ impl Silence {
                 self.is_told = true;
                 Some(format!("no answer from {}, which is asked again: {}", self.url, clean(why)))
             }
-            Progress::Waiting { .. } | Progress::Ended { step: Step::Ask | Step::Begin, .. } => {
+            Progress::Waiting { .. }
+            | Progress::Refused { .. }
+            | Progress::Ended { step: Step::Ask | Step::Begin, .. } => {
                 self.is_told = false;
                 None
             }
@@ -156,7 +164,7 @@ mod tests {
         let expected = "no answer from http://locks:7532, which is asked again: connection refused";
         assert_eq!(silence.line(&unanswered()).as_deref(), Some(expected));
         assert_eq!(silence.line(&unanswered()), None);
-        assert_eq!(silence.line(&Progress::Waiting { place: 1, why: String::new() }), None);
+        assert_eq!(silence.line(&Progress::Waiting { place: 1, why: String::new(), holders: Vec::new() }), None);
         assert_eq!(silence.line(&unanswered()).as_deref(), Some(expected), "a second silence");
     }
 }

@@ -28,7 +28,7 @@ pub(crate) async fn run(args: ResumeArgs, context: &Context) -> Result<u8, Failu
         Typed::Bare(name) => {
             let paused: Vec<Scope> = client.pauses().await?.into_iter().map(|pause| pause.scope).collect();
             known::the_one_of(&name, &paused)?.ok_or_else(|| Failure::Refused {
-                why: format!("no {name} is paused"),
+                why: format!("{name} is not paused"),
                 hint: "what is paused: stagger pools".to_owned(),
             })?
         }

@@ -35,6 +35,9 @@ fn about(text: &str) -> Result<Scope, NameError> {
 /// Shows them.
 pub(crate) async fn run(args: RolloutsArgs, context: &Context) -> Result<u8, Failure> {
     let client = context.client()?;
+    if args.follow && matches!(args.about, Some(Scope::Rollout(_))) {
+        client.until_it_answers("read the rollout", follow::AWAY_MAX).await?;
+    }
     if let Some(scope @ Scope::Rollout(_)) = &args.about {
         known::must(&client, scope).await?;
     }

@@ -18,7 +18,7 @@ mod wait;
 use super::context::{Context, hostname};
 use super::failure::Failure;
 use super::render::text::clean;
-use super::{exit, known, out, program};
+use super::{exit, known, out, program, scope};
 use crate::config::duration;
 use model::lease::{POOLS_PER_LEASE_MAX, Purpose, TEXT_BYTES_MAX};
 use model::names::{Holder, Pool};
@@ -47,7 +47,7 @@ pub(crate) use guard::{GUARD, guard};
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct RunArgs {
     /// Of these pools, granted together or not at all
-    #[arg(short, long = "pool", value_name = "POOL", required = true)]
+    #[arg(short, long = "pool", value_name = "POOL", required = true, value_parser = scope::pool)]
     pool: Vec<Pool>,
     /// Wait at most so long, such as 10m, paused or not, and also for a coordinator that does not answer [default: the pools'
     /// setting, 10s]

@@ -40,6 +40,14 @@ pub(crate) fn pool(text: &str) -> Result<Pool, NameError> {
     text.strip_prefix("pool/").unwrap_or(text).parse()
 }
 
+/// A pool: its name, or `pool/NAME`; or `all`.
+///
+/// # Errors
+/// It is none of them.
+pub(crate) fn pool_or_all(text: &str) -> Result<Scope, NameError> {
+    if text == "all" { Ok(Scope::All) } else { pool(text).map(Scope::Pool) }
+}
+
 /// A holder: its name, or `host/NAME`.
 ///
 /// # Errors
@@ -78,6 +86,7 @@ mod tests {
         assert_eq!(holder("host/mw1").map(|name| name.to_string()), Ok("mw1".to_owned()));
         assert_eq!(service("service/web"), service("web"));
         assert_eq!(pool("pool/app"), pool("app"));
+        assert_eq!((pool_or_all("all"), pool_or_all("pool/all")), (Ok(Scope::All), pool("all").map(Scope::Pool)));
         assert!(rollout("pool/web@3").is_err() && holder("pool/mw1").is_err() && service("host/web").is_err());
     }
 }

@@ -21,11 +21,17 @@ pub(crate) struct WhyArgs {
 /// Explains it.
 pub(crate) async fn run(args: WhyArgs, context: &Context) -> Result<u8, Failure> {
     let client = context.client()?;
-    let scope = match args.scope {
-        Some(typed) => known::looked_at(&client, typed).await?,
-        None => Scope::Host(context.host()?),
+    let (scope, is_this_host) = match args.scope {
+        Some(typed) => (known::looked_at(&client, typed).await?, false),
+        None => (Scope::Host(context.host()?), true),
     };
-    known::must(&client, &scope).await?;
+    match known::must(&client, &scope).await {
+        Err(Failure::Refused { why, hint }) if is_this_host => {
+            let hint = format!("of the whole fleet: stagger why all; {hint}");
+            return Err(Failure::Refused { why, hint });
+        }
+        known => known?,
+    }
     let why = client.why(&scope).await?;
     match context.globals.json {
         true => out::json(&why)?,

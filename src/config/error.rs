@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("error: cannot read the configuration {}: {source}", path.display())]
+    #[error("error: cannot read the configuration {}: {source}\nhint: another file: -c FILE", path.display())]
     Unreadable {
         /// Which file.
         path: PathBuf,

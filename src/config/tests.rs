@@ -357,6 +357,7 @@ fn a_file_is_read_or_it_is_said_why_not() {
     let path = folder.path().join("stagger.toml");
     let missing = load(&path, &surroundings()).expect_err("no file");
     assert!(missing.to_string().starts_with("error: cannot read the configuration "), "{missing}");
+    assert!(missing.to_string().ends_with("\nhint: another file: -c FILE"), "{missing}");
     std::fs::write(&path, BASE).expect("written");
     assert_eq!(load(&path, &surroundings()).expect("a configuration").services.len(), 1);
     std::fs::write(&path, "#".repeat(1024 * 1024 + 1)).expect("written");

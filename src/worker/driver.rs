@@ -16,7 +16,7 @@ use futures_util::stream::FuturesUnordered;
 use model::host::{Effect, Event, Finish, Host, Setup};
 use model::lease::Purpose;
 use model::names::{Holder, Service};
-use model::request::{Answer, Begin};
+use model::request::{Answer, Begin, RefusalKind};
 use model::rollout::Report;
 use model::sequence::record::Balancers as ByName;
 use model::sequence::{Fault, Found, Record, Sequence, Step, Unwind};
@@ -280,6 +280,7 @@ impl<C: Coordinator + 'static, P: FnMut(Option<&Purpose>, Progress)> Driver<C, P
             holder: self.holder.clone(),
             tokens: sequence.tokens().clone(),
             balancers,
+            out: sequence.found().map(|found| found.out.clone()).unwrap_or_default(),
             identity: sequence.identity().map(str::to_owned),
         })
     }
@@ -313,14 +314,21 @@ impl<C: Coordinator + 'static, P: FnMut(Option<&Purpose>, Progress)> Driver<C, P
                 let waits = (queued.place, queued.why.value.clone());
                 if self.waits.as_ref() != Some(&waits) {
                     let (place, why) = waits.clone();
-                    self.say(Progress::Waiting { place, why });
+                    self.say(Progress::Waiting { place, why, holders: queued.why.holders.clone() });
                     self.waits = Some(waits);
                 }
+            }
+            Event::Answered { answer: Ok(Answer::Refused(refusal)), .. }
+                if matches!(refusal.kind, RefusalKind::TimedOut | RefusalKind::Full | RefusalKind::Paused) =>
+            {
+                self.say(Progress::Refused { holders: refusal.holders.clone() });
             }
             Event::Begun { begin: Ok(begin), .. } => self.begun(begin),
             Event::Answered { answer: Err(unheard), .. }
             | Event::Begun { begin: Err(unheard), .. }
             | Event::Settled(Err(unheard)) => {
+                // Its place is told again when there is an answer.
+                self.waits = None;
                 self.say(Progress::Unanswered(unheard.why.clone()));
             }
             _ => {}

@@ -21,7 +21,7 @@ use model::request::{Ask, BeginAsk, Renew, Settle};
 use model::sequence::record::Balancers as ByName;
 use model::sequence::{Act, Fault, Look, Record, Seen, Step};
 use model::time::{Time, millis};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +81,8 @@ pub(super) struct Deed {
     pub(super) tokens: BTreeMap<Pool, Token>,
     /// The balancers that it is about.
     pub(super) balancers: ByName,
+    /// Those that the host was out of before, by somebody else's doing.
+    pub(super) out: BTreeSet<String>,
     pub(super) identity: Option<String>,
 }
 
@@ -288,7 +290,7 @@ impl<C: Coordinator + 'static> Shop<C> {
         match step {
             Step::Depool => {
                 Balancers::new(service, &client).depool(&deed.balancers).await?;
-                Ok(names("out of", &deed.balancers))
+                Ok(depooled(deed))
             }
             Step::Drain => {
                 // Nobody is left to tell when the driver is gone.
@@ -348,6 +350,14 @@ async fn look(balancers: Option<Balancers>, service: &Service) -> Vec<Look> {
 fn names(where_: &str, balancers: &ByName) -> String {
     let names: Vec<&str> = balancers.keys().map(String::as_str).collect();
     if names.is_empty() { String::new() } else { format!("{where_} {}", names.join(", ")) }
+}
+
+/// What the host is out of now, and what it was out of before.
+fn depooled(deed: &Deed) -> String {
+    let out: Vec<&str> = deed.out.iter().map(String::as_str).collect();
+    let out = if out.is_empty() { String::new() } else { format!("out of {} already, not by Stagger", out.join(", ")) };
+    let both = [names("out of", &deed.balancers), out];
+    both.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 fn drained(drained: &drain::Drained) -> String {

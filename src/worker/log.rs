@@ -69,7 +69,9 @@ pub(super) fn progress(url: &CoordinatorUrl, purpose: Option<&Purpose>, progress
     let service = purpose.and_then(Purpose::service).map(display);
     let rollout = purpose.and_then(Purpose::rollout).map(display);
     match progress {
-        Progress::Waiting { place, why } => tracing::info!(service, rollout, place, why, "waiting for a lease"),
+        Progress::Waiting { place, why, .. } => tracing::info!(service, rollout, place, why, "waiting for a lease"),
+        // That it came to nothing is told when it is over.
+        Progress::Refused { .. } => {}
         Progress::Began(step) => tracing::debug!(service, rollout, %step, "begins"),
         Progress::Ended { step, ms, note, fault: None } => {
             tracing::info!(service, rollout, %step, ms, note = said(&note), "done");

@@ -1,7 +1,9 @@
 //! The seven questions of docs/questions.md: each has one command, and it answers.
 
 use crate::support::{Balancer, Host, LockServer, SOON, Tuning, run, wait_for};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
+use std::process::Stdio;
 
 /// A fleet of three with one slot: one host failed in a bad build, which halted the rollout; the others owe it.
 fn troubled(folder: &Path) -> (LockServer, Balancer, Vec<Host>, Vec<crate::support::Worker>) {
@@ -219,12 +221,12 @@ fn a_name_is_taken_in_each_spelling_that_can_mean_one_thing() {
         (&["pause", "h2", "--reason", "r", "--for", "1h"], 1, "did you mean host/h1?"),
         (&["pause", "h1", "--reason", "until Bob calls", "--for", "1h"], 0, "host/h1 is paused for 1h"),
         (&["pause", "h1", "--reason", "r", "--for", "1h"], 0, "by"),
-        (&["announce", "service/web", "-m", "x", "--only", "h1"], 0, "web@1"),
+        (&["announce", "--only", "h1", "service/web", "-m", "x"], 0, "web@1"),
         (&["why", "rollout/web@1"], 0, "host/h1 is paused"),
         (&["resume", "web@1"], 1, "rollout/web@1 is neither paused nor halted"),
         (&["abort", "rollout/web@1", "--reason", "r"], 0, "web@1 aborted"),
         (&["abort", "web@9", "--reason", "r"], 1, "there is no web@9"),
-        (&["resume", "h2"], 1, "no h2 is paused"),
+        (&["resume", "h2"], 1, "h2 is not paused"),
         (&["resume", "h1"], 0, "host/h1 is no longer paused"),
         (&["release", "host/h1", "--reason", "r"], 1, "h1 has no lease"),
         (&["set", "web", "slots=2", "--reason", "r"], 1, "web can be pool/web or service/web"),
@@ -234,6 +236,10 @@ fn a_name_is_taken_in_each_spelling_that_can_mean_one_thing() {
         (&["why", "web"], 1, "web can be pool/web or service/web"),
         (&["members", "h1"], 0, "h1"),
         (&["pools", "pool/p"], 0, "slots"),
+        (&["pools", "all"], 0, "POOL"),
+        (&["run", "-p", "pool/p", "--", "echo", "under a lease"], 0, "under a lease"),
+        (&["members", "pool/web"], 0, "no member of pool/web"),
+        (&["leases", "--state", "stuck"], 0, "no lease is stuck"),
         (&["leases", "nixhost"], 1, "no host or holder nixhost is known"),
     ] {
         let (ended, text) = said(&server, asked);
@@ -243,4 +249,66 @@ fn a_name_is_taken_in_each_spelling_that_can_mean_one_thing() {
     assert_eq!(replaced.0, 0);
     let (_, text) = said(&server, &["pause", "h1", "--reason", "r", "--for", "2h"]);
     assert!(text.contains("it takes the place of") && text.contains("until Bob calls"), "{text}");
+}
+
+#[test]
+fn a_rollout_is_followed_although_the_lock_server_is_away_when_that_begins() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = LockServer::start(folder.path());
+    let balancer = Balancer::start();
+    let host = Host::new(folder.path(), "a", &server, &balancer, &Tuning::default());
+    let _worker = host.work();
+    wait_for("the worker has joined", SOON, || {
+        (server.json(&["members"])["members"].as_array().map_or(0, Vec::len) == 1).then_some(())
+    });
+    server.must(&["announce", "web", "-m", "build 2"]);
+    wait_for("the rollout is done", SOON, || {
+        (server.json(&["rollouts", "web@1"])["row"]["state"] == "done").then_some(())
+    });
+    server.signal(rustix::process::Signal::KILL);
+    wait_for("the lock server is gone", SOON, || server.ended());
+    let mut follow = server.command(&["rollouts", "web@1", "--follow"]);
+    let mut follow = follow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let mut first = String::new();
+    let mut errors = BufReader::new(follow.stderr.take().expect("its errors"));
+    errors.read_line(&mut first).expect("a line");
+    assert!(first.starts_with(&format!("no answer from {}, which is asked again", server.url)), "{first}");
+    server.restart(None);
+    let mut rest = String::new();
+    errors.read_to_string(&mut rest).expect("the rest of it");
+    let ended = follow.wait_with_output().expect("it ends");
+    let told = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success() && told.starts_with("web@1 done: 1 ok"), "{told}{rest}");
+}
+
+#[test]
+fn a_restart_that_waited_in_vain_names_who_was_in_the_way() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = LockServer::start(folder.path());
+    server.set("pool/p", "slots=1");
+    let balancer = Balancer::start();
+    let host = Host::new(folder.path(), "a", &server, &balancer, &Tuning::default());
+    let file = host.config.to_str().expect("a path").to_owned();
+    let mut run = server.command(&["run", "-p", "p", "--name", "other", "--", "sleep", "60"]);
+    let mut run = crate::support::Running(run.spawn().expect("the program starts"));
+    wait_for("the slot is taken", SOON, || server.must(&["leases"]).contains("other").then_some(()));
+    let late = said(&server, &["restart", "web", "-c", &file, "--always", "--wait", "300ms"]);
+    let named = late.1.contains("; other held ") && late.1.contains("\nhint: stagger why pool/p");
+    assert!(late.0 == 2 && named, "{late:?}");
+    run.kill();
+}
+
+#[test]
+fn a_restart_of_a_host_that_was_taken_out_by_hand_says_that_it_is_out_still() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = LockServer::start(folder.path());
+    let balancer = Balancer::start();
+    let host = Host::new(folder.path(), "a", &server, &balancer, &Tuning::default());
+    let file = host.config.to_str().expect("a path").to_owned();
+    assert_eq!(said(&server, &["depool", "web", "-c", &file]).0, 0);
+    let (code, text) = said(&server, &["restart", "web", "-c", &file, "--always"]);
+    let told = text.contains(" already, not by Stagger\n") && text.contains(", not by Stagger: stagger repool web");
+    assert!(code == 0 && told && balancer.is_out("a"), "{code}: {text}");
+    assert_eq!(said(&server, &["repool", "web", "-c", &file]).0, 0);
+    assert!(!balancer.is_out("a"));
 }

@@ -4,7 +4,7 @@ use crate::common::*;
 use coordinator::Coordinator;
 use model::history::EntryKind;
 use model::read::Selection;
-use model::request::{Act, Answer, Ending, Join, Joined, RefusalKind, Renew};
+use model::request::{Act, Answer, Ask, Ending, Join, Joined, RefusalKind, Renew};
 use model::settings::Setting;
 use std::time::{Duration, Instant};
 
@@ -31,8 +31,16 @@ fn join(host: &str, session: &str) -> Join {
 
 /// An ask that is held, once it stands in the queue.
 async fn held(server: &Server, name: &'static str) -> tokio::task::JoinHandle<Answer> {
+    held_for(server, name, &["app"]).await
+}
+
+async fn held_for(
+    server: &Server,
+    name: &'static str,
+    pools: &'static [&'static str],
+) -> tokio::task::JoinHandle<Answer> {
     let client = server.client();
-    let task = tokio::spawn(async move { client.ask(&ask(name, &["app"]), HOLD).await.expect("an answer") });
+    let task = tokio::spawn(async move { client.ask(&ask(name, pools), HOLD).await.expect("an answer") });
     let client = server.client();
     until("the waiter to stand in the queue", || async {
         let leases = client.leases(&Selection::default()).await.expect("leases");
@@ -125,6 +133,30 @@ async fn more_slots_are_taken_at_once_with_the_change_that_made_them() {
     granted(soon("the other grant", c).await.expect("no panic"));
     assert_eq!(commits(&server).await - before, 1);
     assert!(!d.is_finished());
+}
+
+#[tokio::test]
+async fn whoever_stood_behind_a_waiter_goes_at_once_when_that_can_go_no_longer() {
+    let server = Server::on(&Platter::new(0)).await;
+    let client = server.client();
+    for name in ["app", "rack"] {
+        slots(&client, name, 1).await;
+    }
+    granted(client.ask(&ask("x", &["app"]), NOW).await.expect("an answer"));
+    granted(client.ask(&ask("y", &["rack"]), NOW).await.expect("an answer"));
+    // First in line, and between two calls.
+    let first = Ask { patience_ms: 60_000, ..ask("first", &["app"]) };
+    client.ask(&first, NOW).await.expect("an answer");
+    let both = held_for(&server, "both", &["app", "rack"]).await;
+    let behind = held_for(&server, "behind", &["rack"]).await;
+    client.settle(&settle("x", Ending::Released)).await.expect("an answer");
+    client.settle(&settle("y", Ending::Released)).await.expect("an answer");
+    assert!(!both.is_finished() && !behind.is_finished());
+    let start = Instant::now();
+    granted(client.ask(&first, NOW).await.expect("an answer"));
+    granted(soon("the grant", behind).await.expect("no panic"));
+    assert!(start.elapsed() < AT_ONCE, "it took {:?}", start.elapsed());
+    assert!(!both.is_finished());
 }
 
 #[tokio::test]

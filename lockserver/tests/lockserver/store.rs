@@ -3,8 +3,9 @@
 use crate::common::*;
 use coordinator::{Coordinator, Error};
 use lockserver::{Options, StoreError};
+use model::lease::LeaseState;
 use model::read::Selection;
-use model::request::{Act, Answer, Ending};
+use model::request::{Act, Answer, BeginAsk, Ending, Own, Renew};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -106,6 +107,44 @@ async fn a_server_that_starts_again_knows_everything() {
     assert_eq!(client.pauses().await.expect("pauses")[0].reason, "why");
     let again = granted(client.ask(&ask("a", &["app"]), NOW).await.expect("an answer")).lease;
     assert_eq!((again.pools, again.ticket), (lease.pools, lease.ticket), "the same lease, and the same token");
+    server.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
+async fn a_server_that_starts_again_takes_nobody_for_silent() {
+    const TTL: Duration = Duration::from_secs(1);
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(Options::folder(folder.path())).await;
+    let client = server.client();
+    slots(&client, "app", 2).await;
+    let setting = model::settings::Setting::Ttl(model::time::millis(TTL));
+    do_it(&client, Act::Set { scope: "all".parse().expect("a scope"), setting, reason: "test".into(), for_ms: None })
+        .await;
+    let renewed = async |client: &coordinator::http::HttpCoordinator, name: &str| {
+        let renew = Renew { holder: holder(name), claim: id(&format!("c-{name}")), step: None, note: String::new() };
+        client.renew(&renew).await.expect("an answer")
+    };
+    for name in ["runs", "begun"] {
+        granted(client.ask(&ask(name, &["app"]), NOW).await.expect("an answer"));
+    }
+    client.begin(&BeginAsk { holder: holder("begun"), claim: id("c-begun") }).await.expect("an answer");
+    // Both are there for longer than a time to live; that they are is on no disk.
+    let start = Instant::now();
+    while start.elapsed() < TTL * 2 {
+        for name in ["runs", "begun"] {
+            assert!(matches!(renewed(&client, name).await, Own::Held { .. }), "{name}");
+        }
+        tokio::time::sleep(TTL / 4).await;
+    }
+    server.stop().await.expect("a clean end");
+
+    let server = started_again(folder.path()).await;
+    let client = server.client();
+    let leases = client.leases(&Selection::default()).await.expect("leases").leases;
+    assert_eq!(leases.iter().map(|row| row.lease.state).collect::<Vec<_>>(), [LeaseState::Held; 2]);
+    for name in ["runs", "begun"] {
+        assert!(matches!(renewed(&client, name).await, Own::Held { .. }), "{name}");
+    }
     server.stop().await.expect("a clean end");
 }
 

@@ -1,11 +1,11 @@
 //! What a person changes. Each change has a random name: sent again, it happens once and answers the same.
 
 use crate::apply::announce::announce;
-use crate::apply::{Draft, bounds};
+use crate::apply::{Draft, bounds, scopes_of};
 use crate::change::{Change, Operation};
 use crate::history::EntryKind;
 use crate::lease::{Lease, LeaseState, Purpose, TEXT_BYTES_MAX};
-use crate::member::Pause;
+use crate::member::{Member, Pause};
 use crate::names::{Holder, RolloutName, Scope};
 use crate::request::{Act, Admin, Done};
 use crate::rollout::{Ended, Progress, Rollout};
@@ -98,8 +98,9 @@ fn abort(draft: &mut Draft<'_>, admin: &Admin, name: &RolloutName, reason: &str)
         more => format!("{more} that have not begun their restart are put back, "),
     };
     did(format!(
-        "{name} aborted: {} done, {} will finish, {back}{} left as they are",
-        tally.ok + tally.skipped + tally.failed,
+        "{name} aborted: {} ok, {} failed, {} will finish, {back}{} left as they are",
+        tally.ok + tally.skipped,
+        tally.failed,
         count(tally.begun, "that has begun", "that have begun"),
         tally.owes - put_back
     ))
@@ -120,8 +121,7 @@ fn pause(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope, reason: &str, for_
     };
     draft.push(Change::Paused(pause));
     draft.note(&admin.by, EntryKind::Paused, vec![scope.clone()], format!("{scope} for {}: {reason}", span(for_ms)));
-    // Their clocks stand still from now on.
-    draft.nudges.all_in(scope);
+    draft.turn(scope);
     let begun = draft.view.leases().filter(|lease| lease.has_begun && lease.state == LeaseState::Held).count();
     let finish = count(u32::try_from(begun).unwrap_or(u32::MAX), "that has begun finishes", "that have begun finish");
     let before = before.map(|before| {
@@ -154,7 +154,7 @@ fn resume(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope) -> Done {
     }
     let what = what.join("; ");
     draft.note(&admin.by, EntryKind::Resumed, vec![scope.clone()], what.clone());
-    draft.nudges.all_in(scope);
+    draft.turn(scope);
     did(what)
 }
 
@@ -191,7 +191,7 @@ fn release(draft: &mut Draft<'_>, admin: &Admin, holder: &Holder, reason: &str, 
         draft.push(Change::TicketDropped(holder.clone()));
         draft.nudges.pools.extend(ticket.pools.clone());
     }
-    let scopes = vec![Scope::Host(host.clone())];
+    let scopes = lease.map_or_else(|| vec![Scope::Host(host.clone())], scopes_of);
     if forget {
         forget_host(draft, &host);
         draft.note(&admin.by, EntryKind::Forgotten, scopes, format!("{host}: {reason}"));
@@ -208,6 +208,8 @@ fn release(draft: &mut Draft<'_>, admin: &Admin, holder: &Holder, reason: &str, 
 
 /// Removes a host for good: it is no member, and no rollout waits for it.
 fn forget_host(draft: &mut Draft<'_>, host: &crate::names::Host) {
+    // A percentage of one member less may be a slot less.
+    draft.nudge_beside(draft.view.member(host).into_iter().flat_map(Member::pools));
     draft.push(Change::MemberForgotten(host.clone()));
     for rollout in draft.view.rollouts() {
         let target = draft.view.target(&rollout.name, host);
@@ -260,11 +262,13 @@ fn unset(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope, kind: SettingKind,
     did(what)
 }
 
-/// Whom a changed setting may help: more slots the next in line, another wait all who wait. The others change nobody's turn.
+/// Whom a changed setting may help: more slots the next in line, fewer those beside, another wait all who wait. The others
+/// change nobody's turn.
 pub(crate) fn nudge(draft: &mut Draft<'_>, scope: &Scope, kind: SettingKind) {
     match (kind, scope) {
         (SettingKind::Slots, Scope::Pool(pool)) => {
             draft.nudges.pools.insert(pool.clone());
+            draft.nudge_beside([pool].into_iter());
         }
         (SettingKind::Slots, _) => draft.nudges.pools.extend(draft.view.wanted_pools().cloned()),
         (SettingKind::Wait, _) => draft.nudges.all_in(scope),
@@ -274,35 +278,16 @@ pub(crate) fn nudge(draft: &mut Draft<'_>, scope: &Scope, kind: SettingKind) {
 
 /// Takes a changed setting back: to what was set for good before it, else to what holds without it. Returns to what.
 pub(crate) fn take_back(draft: &mut Draft<'_>, was: &Override) -> String {
-    match &was.before {
-        Some(before) => {
-            draft.push(Change::Configured((**before).clone()));
-            before.setting.to_string()
-        }
-        None => {
-            draft.push(Change::Reverted { scope: was.scope.clone(), kind: was.setting.kind() });
-            "as before".to_owned()
-        }
-    }
+    draft.push(match &was.before {
+        Some(before) => Change::Configured((**before).clone()),
+        None => Change::Reverted { scope: was.scope.clone(), kind: was.setting.kind() },
+    });
+    draft.view.without(was)
 }
 
 /// The value that holds now, as people type it.
 fn value(draft: &Draft<'_>, scope: &Scope, kind: SettingKind) -> String {
     let view = draft.view;
     let from = view.setting(scope, kind).or_else(|| view.setting(&Scope::All, kind));
-    if let Some(from) = from {
-        return from.setting.to_string();
-    }
-    let (pool, service) = (crate::settings::PoolRules::default(), crate::settings::ServiceRules::default());
-    match kind {
-        SettingKind::Slots => Setting::Slots(pool.slots),
-        SettingKind::MaxQueue => Setting::MaxQueue(pool.max_queue),
-        SettingKind::Wait => Setting::Wait(pool.wait_ms),
-        SettingKind::Ttl => Setting::Ttl(pool.ttl_ms),
-        SettingKind::LostAfter => Setting::LostAfter(pool.lost_after_ms),
-        SettingKind::MaxFailures => Setting::MaxFailures(service.max_failures),
-        SettingKind::Strict => Setting::Strict(service.strict),
-        SettingKind::Expires => Setting::Expires(service.expires_ms),
-    }
-    .to_string()
+    from.map_or_else(|| kind.default(), |from| from.setting).to_string()
 }

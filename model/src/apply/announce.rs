@@ -50,12 +50,7 @@ pub(crate) fn announce(draft: &mut Draft<'_>, admin: &Admin, announce: &Announce
     let targets = u32::try_from(hosts.len()).unwrap_or(u32::MAX);
     let expires_ms = announce.expires_ms.unwrap_or(rules.expires_ms);
     let text = format!("{name} for {}: {}", count(targets, "host", "hosts"), announce.message);
-    draft.note(
-        &admin.by,
-        EntryKind::Announced,
-        vec![Scope::Rollout(name.clone()), Scope::Service(name.service.clone())],
-        text,
-    );
+    draft.note(&admin.by, EntryKind::Announced, vec![Scope::Rollout(name.clone())], text);
     draft.push(Change::GenerationUsed { service: announce.service.clone(), generation });
     draft.push(Change::RolloutAnnounced(Rollout {
         name: name.clone(),

@@ -2,13 +2,12 @@
 
 use crate::apply::begin::{Authority, authority};
 use crate::apply::grant::{hindrance, missing, passed_by, place, plain};
-use crate::apply::{Draft, bounds, pause_of};
+use crate::apply::{Draft, bounds, waited_ms};
 use crate::change::Change;
 use crate::lease::{Lease, LeaseState, POOLS_PER_LEASE_MAX, Purpose, TEXT_BYTES_MAX, Ticket};
 use crate::names::Pool;
 use crate::request::{Answer, Ask, Granted, Queued, Refusal, RefusalKind};
 use crate::settings::SPAN_MS_MAX;
-use crate::time::millis;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -32,7 +31,7 @@ pub(crate) fn ask(draft: &mut Draft<'_>, ask: &Ask) -> Answer {
         Authority::Restart(purpose) => purpose,
         Authority::No(refusal) => {
             if draft.view.ticket(&ask.holder).is_some_and(|ticket| !is_anothers(draft, ticket, ask)) {
-                drop_ticket(draft, ask);
+                draft.drop_ticket(&ask.holder);
             }
             return Answer::Refused(refusal);
         }
@@ -100,8 +99,7 @@ fn returned(draft: &mut Draft<'_>, lease: &Lease) -> Lease {
     if lease.state == LeaseState::Held {
         draft.push(Change::LeaseRenewed(lease.clone()));
     } else {
-        lease.state = LeaseState::Held;
-        lease.since = draft.now;
+        draft.take_up_again(&mut lease);
         draft.push(Change::LeaseReturned(lease.clone()));
     }
     lease
@@ -110,13 +108,6 @@ fn returned(draft: &mut Draft<'_>, lease: &Lease) -> Lease {
 /// Whether a ticket of this name belongs to another request that still listens.
 fn is_anothers(draft: &Draft<'_>, ticket: &Ticket, ask: &Ask) -> bool {
     ticket.claim != ask.claim && crate::apply::grant::listens(ticket, draft.now.time)
-}
-
-fn drop_ticket(draft: &mut Draft<'_>, ask: &Ask) {
-    if let Some(ticket) = draft.view.ticket(&ask.holder) {
-        draft.push(Change::TicketDropped(ask.holder.clone()));
-        draft.nudges.pools.extend(ticket.pools.clone());
-    }
 }
 
 /// The waiter's ticket, as it is after this ask; nothing is pushed yet.
@@ -132,10 +123,8 @@ fn take_ticket(draft: &Draft<'_>, ask: &Ask, purpose: Purpose) -> Result<Ticket,
             return Err(plain(RefusalKind::Busy, value));
         }
         if old.pools == ask.pools {
-            let paused = pause_of(view, &ask.holder, &old.pools, &purpose).is_some();
-            let passed_ms = if paused { 0 } else { millis(now.time.since(old.counted)) };
             // A successor of the same name keeps the place; how long it waits is its own.
-            let waited_ms = if old.claim == ask.claim { old.waited_ms.saturating_add(passed_ms) } else { 0 };
+            let waited_ms = if old.claim == ask.claim { waited_ms(view, old, now.time) } else { 0 };
             return Ok(Ticket {
                 claim: ask.claim.clone(),
                 purpose,
@@ -170,9 +159,7 @@ fn decide(draft: &mut Draft<'_>, ask: &Ask, ticket: Ticket, kept: Option<&Lease>
         return Answer::Granted(Box::new(Granted { lease: grant(draft, &ticket, kept) }));
     };
     if ticket.waited_ms >= ticket.wait_ms && why.kind != RefusalKind::Paused {
-        if old.is_some() {
-            drop_ticket(draft, ask);
-        }
+        draft.drop_ticket(&ask.holder);
         let value = format!("waited {}: {}", crate::settings::span(ticket.waited_ms / 1000 * 1000), why.value);
         return Answer::Refused(Refusal { kind: RefusalKind::TimedOut, value, ..why });
     }
@@ -181,6 +168,9 @@ fn decide(draft: &mut Draft<'_>, ask: &Ask, ticket: Ticket, kept: Option<&Lease>
     {
         return Answer::Refused(refusal);
     }
+    // Those behind a ticket that this one takes the place of, for other pools or what a pause stops, may have one less before them.
+    let differs = |old: &&Ticket| old.pools != ticket.pools || old.purpose != ticket.purpose;
+    draft.nudges.pools.extend(old.filter(differs).into_iter().flat_map(|old| old.pools.clone()));
     let place = place(draft.view, &ticket);
     let left_ms = ticket.wait_ms.saturating_sub(ticket.waited_ms);
     draft.push(match old {
@@ -208,9 +198,7 @@ fn too_many_wait(draft: &Draft<'_>, ticket: &Ticket) -> Option<Refusal> {
 fn grant(draft: &mut Draft<'_>, ticket: &Ticket, kept: Option<&Lease>) -> Lease {
     let (view, now) = (draft.view, draft.now);
     let is_kept_whole = missing(view, ticket).is_empty();
-    if view.ticket(&ticket.holder).is_some() {
-        draft.push(Change::TicketDropped(ticket.holder.clone()));
-    }
+    draft.drop_ticket(&ticket.holder);
     if !is_kept_whole {
         for passed in passed_by(view, ticket, now) {
             draft.push(Change::TicketPassed(Ticket { passed: passed.passed + 1, ..passed.clone() }));
@@ -249,5 +237,6 @@ fn grant(draft: &mut Draft<'_>, ticket: &Ticket, kept: Option<&Lease>) -> Lease 
     };
     draft.push(Change::LeaseGranted(lease.clone()));
     draft.nudges.pools.extend(ticket.pools.clone());
+    draft.nudge_beside(ticket.pools.iter());
     lease
 }

@@ -82,8 +82,7 @@ pub(crate) fn begin(draft: &mut Draft<'_>, ask: &BeginAsk) -> Begin {
     lease.renewed = now.time;
     lease.unconfirmed = false;
     if lease.state != LeaseState::Held {
-        lease.state = LeaseState::Held;
-        lease.since = now;
+        draft.take_up_again(&mut lease);
     }
     if let (Purpose::Rollout(name), Some(_)) = (&lease.purpose, generation) {
         move_target(draft, name, &host, Progress::Begun, None);

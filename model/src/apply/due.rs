@@ -4,7 +4,7 @@
 use crate::apply::begin::move_target;
 use crate::apply::bounds::{ROLLOUTS_PAST_MAX, TARGETS_PAST_MAX};
 use crate::apply::settle::{filled_by_failures, free, halt_if_spent, place_again};
-use crate::apply::{Draft, Nudges};
+use crate::apply::{Draft, Nudges, scopes_of};
 use crate::change::{Change, Key};
 use crate::history::{ENTRIES_MAX, EntryKind};
 use crate::lease::{Failure, Lease, LeaseState, Purpose, Ticket};
@@ -54,7 +54,7 @@ fn pause(draft: &mut Draft<'_>, pause: &Pause) {
         vec![pause.scope.clone()],
         format!("the pause of {} is over", pause.scope),
     );
-    draft.nudges.all_in(&pause.scope);
+    draft.turn(&pause.scope);
 }
 
 fn setting(draft: &mut Draft<'_>, from: &Override) {
@@ -68,7 +68,7 @@ fn setting(draft: &mut Draft<'_>, from: &Override) {
 fn rollout(draft: &mut Draft<'_>, rollout: &Rollout) {
     let (name, left) = (&rollout.name, rollout.tally.owes + rollout.tally.begun);
     if left > 0 {
-        let scopes = vec![Scope::Rollout(name.clone()), Scope::Service(name.service.clone())];
+        let scopes = vec![Scope::Rollout(name.clone())];
         draft.note(
             "stagger",
             EntryKind::Expired,
@@ -87,14 +87,6 @@ fn lease(draft: &mut Draft<'_>, lease: Lease) {
         LeaseState::Held => lost(draft, lease),
         _ => freed(draft, lease),
     }
-}
-
-fn scopes_of(lease: &Lease) -> Vec<Scope> {
-    let rollout = match &lease.purpose {
-        Purpose::Rollout(name) => Some(Scope::Rollout(name.clone())),
-        _ => None,
-    };
-    [Some(Scope::Host(lease.holder.as_host())), rollout].into_iter().flatten().collect()
 }
 
 /// It fell silent before it began: it still counts, and may come back.

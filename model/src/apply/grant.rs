@@ -3,7 +3,7 @@
 //! First come, first served per set of pools. Among the first of each set the oldest goes first, unless one of its pools
 //! is full: then younger ones pass it, but not for ever.
 
-use crate::apply::pause_of;
+use crate::apply::pause_of_waiter;
 use crate::lease::{LeaseState, Purpose, Ticket};
 use crate::names::{Holder, Pool, Scope};
 use crate::request::{Holding, Refusal, RefusalKind};
@@ -25,9 +25,7 @@ pub(crate) fn missing<'t>(view: &View<'_>, ticket: &'t Ticket) -> Vec<&'t Pool> 
 
 /// Why a waiter stands aside for now, whatever is free: a pause, or its rollout's budget. It hinders nobody else.
 fn set_aside(view: &View<'_>, ticket: &Ticket, now: Now) -> Option<Refusal> {
-    let held = view.lease(&ticket.holder).into_iter().flat_map(|lease| lease.pools.keys());
-    let pause = pause_of(view, &ticket.holder, ticket.pools.iter().chain(held), &ticket.purpose);
-    let paused = pause.map(|pause| Refusal {
+    let paused = pause_of_waiter(view, ticket).map(|pause| Refusal {
         left_ms: Some(crate::time::millis(pause.until.since(now.time))),
         ..plain(RefusalKind::Paused, format!("{} is paused by {}: {}", pause.scope, pause.by, pause.reason))
     });
@@ -171,5 +169,16 @@ pub(crate) fn passed_by<'a>(view: &View<'a>, ticket: &Ticket, now: Now) -> Vec<&
 
 /// The waiter whose own ask would be granted now.
 pub(crate) fn next_in_line<'a>(view: &View<'a>, pools: &BTreeSet<Pool>, now: Now) -> Option<&'a Ticket> {
-    heads(view, pools, now).into_values().find(|head| hindrance(view, head, now).is_none())
+    let mut line = heads(view, pools, now);
+    // A failed host has its slot, and may go where the head of its set finds a pool full.
+    line.extend(with_a_slot(view, pools).map(|ticket| (ticket.number, ticket)));
+    line.into_values().find(|waiter| hindrance(view, waiter, now).is_none())
+}
+
+/// The waiters for one of these pools that have a lease already, and are not silent.
+fn with_a_slot<'a>(view: &View<'a>, pools: &BTreeSet<Pool>) -> impl Iterator<Item = &'a Ticket> {
+    let sets = pools.iter().flat_map(|pool| view.queues_of(pool)).map(|(set, _)| set);
+    let leases = sets.flatten().flat_map(|pool| view.leases_in(pool));
+    let wanted = leases.filter_map(|lease| view.ticket(&lease.holder));
+    wanted.filter(|ticket| !ticket.silent && !ticket.pools.is_disjoint(pools))
 }

@@ -59,6 +59,8 @@ pub(crate) fn join(draft: &mut Draft<'_>, join: &Join) -> Joined {
     owed.sort_by_key(|owed: &Owed| (!owed.failed_before, owed.rollout.clone()));
     if is_news {
         draft.nudges.pools.extend(member.pools().into_iter().cloned());
+        // A percentage of the pools that it leaves may be a slot less.
+        draft.nudge_beside(old.into_iter().flat_map(Member::pools));
         draft.push(Change::MemberJoined(member));
     } else {
         draft.push(Change::MemberHeard(member));

@@ -23,8 +23,7 @@ pub(crate) fn renew(draft: &mut Draft<'_>, renew: &Renew) -> Own {
     if lease.state == LeaseState::Held {
         draft.push(Change::LeaseRenewed(lease));
     } else {
-        lease.state = LeaseState::Held;
-        lease.since = now;
+        draft.take_up_again(&mut lease);
         draft.push(Change::LeaseReturned(lease));
     }
     Own::Held { ttl_ms }

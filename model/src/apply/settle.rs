@@ -1,7 +1,7 @@
 //! A sequence ended: its report, and what becomes of its lease.
 
-use crate::apply::Draft;
 use crate::apply::begin::move_target;
+use crate::apply::{Draft, scopes_of};
 use crate::bound::beginning;
 use crate::change::Change;
 use crate::history::EntryKind;
@@ -37,9 +37,20 @@ pub(crate) fn settle(draft: &mut Draft<'_>, settle: &Settle) -> Settled {
             end(draft, settle, lease.clone());
             Settled::Done
         }
-        None if ticket.is_some() => Settled::Done,
-        None => Settled::Gone,
+        None => ticket.map_or(Settled::Gone, |ticket| {
+            if settle.ending == Ending::GaveWay {
+                stand_back(draft, ticket.clone());
+            }
+            Settled::Done
+        }),
     }
+}
+
+/// It gave way before it was granted anything: its last ask stands for no longer than that of a holder that gives a lease back, so
+/// that another of its name is heard.
+fn stand_back(draft: &mut Draft<'_>, mut ticket: Ticket) {
+    ticket.live_until = ticket.live_until.min(draft.now.time.plus(Duration::from_millis(GIVE_WAY_PATIENCE_MS)));
+    draft.push(Change::TicketHeard(ticket));
 }
 
 fn has_failed(lease: &Lease) -> bool {
@@ -130,8 +141,9 @@ fn record(draft: &mut Draft<'_>, settle: &Settle, own: Option<&Lease>, report: R
     if failed {
         let step = report.step.map(|step| format!(" at {step}")).unwrap_or_default();
         let text = format!("{host} failed{step}: {}", report.cause);
-        let scopes = [Some(Scope::Host(host.clone())), settle.rollout.clone().map(Scope::Rollout)];
-        draft.note(host.as_str(), EntryKind::Failed, scopes.into_iter().flatten().collect(), text);
+        let mut scopes = own.map_or_else(|| vec![Scope::Host(host.clone())], scopes_of);
+        scopes.extend(settle.rollout.clone().map(Scope::Rollout).filter(|rollout| !scopes.contains(rollout)));
+        draft.note(host.as_str(), EntryKind::Failed, scopes, text);
     }
     let Some(name) = counts_in(settle, own) else { return };
     let Some(target) = draft.view.target(&name, &host) else { return };

@@ -7,7 +7,7 @@ use crate::host::stray::{is_at_work, stuck_report};
 use crate::host::work::Work;
 use crate::host::{Checked, Effect, Finish, Host, Locked, Phase};
 use crate::lease::Purpose;
-use crate::names::{Id, Service};
+use crate::names::{Id, RolloutName, Service};
 use crate::request::{Ending, Renew, Settle, Welcome};
 use crate::rollout::{Outcome, Report, Timing};
 use crate::sequence::{Plan, Sequence, Step};
@@ -58,6 +58,7 @@ impl Host {
     pub(super) fn joined<R>(&mut self, welcome: Welcome, now: Time, out: &mut Vec<Effect<R>>) {
         self.owed =
             welcome.owed.into_iter().filter(|owed| self.setup.duties.contains_key(&owed.rollout.service)).collect();
+        self.wake_for_newer();
         let stray = welcome.lease.filter(is_at_work);
         match (&self.phase, stray) {
             (Phase::Idle, stray) => {
@@ -184,7 +185,26 @@ impl Host {
     pub(super) fn rest(&mut self, service: Service, now: Time) {
         let tries = self.rests.get(&service).map_or(0, |rest| rest.1);
         let rest = now.plus(self.pace.rest(tries));
+        self.rested_from.remove(&service);
         self.rests.insert(service, (rest, tries + 1));
+    }
+
+    /// What it rests from. Who gave way still waits in the coordinator's eyes, and could not ask under a new claim.
+    pub(super) fn rested_from(&mut self, purpose: &Purpose, ending: Option<Ending>) {
+        if let (Purpose::Rollout(name), Some(Ending::Cancelled)) = (purpose, ending) {
+            self.rested_from.insert(name.service.clone(), name.clone());
+        }
+    }
+
+    /// A rollout that is newer than the one that came to nothing ends the rest.
+    fn wake_for_newer(&mut self) {
+        for owed in &self.owed {
+            let RolloutName { service, generation } = &owed.rollout;
+            if self.rested_from.get(service).is_some_and(|old| old.generation < *generation) {
+                self.rested_from.remove(service);
+                self.rests.remove(service);
+            }
+        }
     }
 
     pub(super) fn checked<R>(&mut self, checked: Checked, now: Time, out: &mut Vec<Effect<R>>) {
@@ -253,6 +273,7 @@ impl Host {
             self.rests.remove(&plan.service);
         } else {
             self.rest(plan.service.clone(), now);
+            self.rested_from(&plan.purpose, ending);
         }
         self.owed.clear();
         self.is_unchecked = work.sequence.is_resumed();

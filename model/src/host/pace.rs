@@ -65,6 +65,15 @@ mod tests {
     }
 
     #[test]
+    fn every_wait_within_the_jitter_comes_up() {
+        let mut pace = Pace::new(7);
+        let waits: std::collections::BTreeSet<u128> = (0..4_000).map(|_| pace.retry(0).as_millis()).collect();
+        assert_eq!(waits.len(), 125);
+        let waits: std::collections::BTreeSet<u128> = (0..4_000).map(|_| pace.retry(1).as_millis()).collect();
+        assert_eq!(waits.len(), 250, "even ones and odd ones");
+    }
+
+    #[test]
     fn hosts_do_not_wait_in_step() {
         let waits = |seed| {
             let mut pace = Pace::new(seed);

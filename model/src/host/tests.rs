@@ -141,6 +141,15 @@ fn a_refusal_ends_the_sequence_and_rests_the_service() {
 }
 
 #[test]
+fn a_newer_rollout_ends_the_rest_from_one_that_was_aborted() {
+    let mut rig = Rig::queued();
+    rig.answered(Ok(refused(RefusalKind::NotOwed)));
+    rig.settled(Ok(()));
+    assert!(rig.owes("php@7", true, false).is_empty(), "the same one is not taken up again at once");
+    assert_eq!(rig.owes("php@8", true, false), ["lock"]);
+}
+
+#[test]
 fn rests_grow_and_another_service_does_not_rest() {
     let mut rig = Rig::queued();
     rig.answered(Ok(refused(RefusalKind::TimedOut)));
@@ -238,6 +247,8 @@ fn a_last_word_that_does_not_come_is_asked_for_until_the_deadline() {
     let mut rig = Rig::beginning();
     assert!(rig.begun(Err("timed out")).is_empty());
     let at = rig.host.wake_at().expect("a retry").0;
+    rig.now = at - 1;
+    assert!(rig.on(Event::Woke).is_empty(), "not yet");
     rig.now = at;
     assert!(rig.on(Event::Woke).iter().any(|effect| effect == "begin"));
     rig.now += 22_500;

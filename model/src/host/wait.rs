@@ -230,13 +230,13 @@ impl Host {
     }
 
     /// A pause may last for days, and another service need not wait for its end. The ticket stays: whoever of this host asks
-    /// next for the same pools has its place. That is not before the last ask stands no longer, since until then nobody else
-    /// of this name is heard.
+    /// next for the same pools has its place, and whoever asks for others gives it up, since a name has one ticket. That is not before the last ask stands no longer, since until then nobody else
+    /// of this name is heard; and the service rests beyond that, or it would be the first to be taken up again.
     fn step_aside(&mut self, now: Time) {
         let Phase::Waiting(wait) = &self.phase else { return };
         let service = wait.job.service.clone();
-        self.rest(service, now);
         self.busy_until = now.plus(Duration::from_millis(ASK_PATIENCE_MS));
+        self.rest(service, self.busy_until);
         self.phase = Phase::Idle;
     }
 
@@ -287,6 +287,7 @@ impl Host {
             }
         };
         self.rest(wait.job.service.clone(), now);
+        self.rested_from(&wait.job.purpose, Some(ending));
         match (wait.since, exit) {
             (Some(_), exit) => {
                 let report = Report { cause, timings: wait.before, ..Report::plain(Outcome::Cancelled) };

@@ -8,7 +8,7 @@ use crate::bound::beginning;
 use crate::host::own::Own;
 use crate::host::pace::Pace;
 use crate::host::wait::Grant;
-use crate::host::{Effect, Event, Prepared};
+use crate::host::{Effect, Event, Prepared, asked_to_stop};
 use crate::lease::{Purpose, TEXT_BYTES_MAX};
 use crate::names::Holder;
 use crate::request::{BeginAsk, Renew, Settle};
@@ -423,7 +423,7 @@ impl Work {
     pub(super) fn stop<R>(&mut self, now: Time, out: &mut Vec<Effect<R>>) {
         self.is_stopping = true;
         if self.cut.is_none() {
-            self.cut = Some(Unwind::Cancelled("the worker was asked to stop".to_owned()));
+            self.cut = Some(Unwind::Cancelled(asked_to_stop(self.is_once)));
         }
         match &self.doing {
             Doing::Pausing(_) => self.advance_from(now, out),

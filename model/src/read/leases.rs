@@ -1,7 +1,6 @@
 //! The leases, and the queue behind them.
 
 use super::{LeaseRow, Leases, ROWS_MAX, Selection, WaiterRow};
-use crate::apply::pause_of;
 use crate::lease::{Lease, LeaseState, Purpose, Ticket};
 use crate::names::{Holder, Pool, Scope};
 use crate::state::State;
@@ -71,9 +70,7 @@ impl State {
 
     fn waiter_row(&self, ticket: &Ticket, now: Now) -> WaiterRow {
         let view = self.view();
-        let paused = pause_of(&view, &ticket.holder, &ticket.pools, &ticket.purpose).is_some();
-        let since_ms = if paused { 0 } else { millis(now.time.since(ticket.counted)) };
-        let waited_ms = ticket.waited_ms.saturating_add(since_ms);
+        let waited_ms = crate::apply::waited_ms(&view, ticket, now.time);
         WaiterRow {
             holder: ticket.holder.clone(),
             number: ticket.number,

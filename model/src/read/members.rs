@@ -38,13 +38,14 @@ impl State {
             because,
             trouble: member.trouble.clone(),
             lease: lease.map(|lease| lease.state),
+            stuck: lease.is_some_and(Lease::is_stuck),
         }
     }
 }
 
 /// Whether a member is in rotation everywhere, and what else than its last look says so. What it saw is believed only while its
 /// worker is there, and nothing was done under its lease since.
-fn presence(member: &Member, lease: Option<&Lease>, now: Now) -> (Presence, String) {
+pub(crate) fn presence(member: &Member, lease: Option<&Lease>, now: Now) -> (Presence, String) {
     let seen = seen(member);
     let is_down = member.is_down(now.time);
     let at_work = lease.and_then(|lease| Some((lease, out_at(lease)?)));

@@ -1,9 +1,10 @@
 //! The pools, and the pauses.
 
-use super::{Page, PauseRow, PoolRow, Selection, page};
+use super::{OverrideRow, Page, PauseRow, PoolRow, Selection, page};
 use crate::lease::LeaseState;
 use crate::member::Pause;
 use crate::names::{Pool, Scope};
+use crate::settings::{Override, SettingKind};
 use crate::state::State;
 use crate::time::{Now, millis};
 
@@ -42,7 +43,7 @@ impl State {
             pool: pool.clone(),
             slots: view.slots(pool),
             rules: self.pool_rules(pool),
-            overrides: self.overrides(&Scope::Pool(pool.clone())).cloned().collect(),
+            overrides: self.override_rows(pool, now),
             token: view.token(pool),
             held: count(LeaseState::Held),
             failed: count(LeaseState::Failed),
@@ -56,6 +57,21 @@ impl State {
                 .map(|pause| pause_row(pause, now))
                 .collect(),
         }
+    }
+
+    /// What was set for a pool, and for all where that holds for it.
+    fn override_rows(&self, pool: &Pool, now: Now) -> Vec<OverrideRow> {
+        let own = Scope::Pool(pool.clone());
+        let kinds = SettingKind::ALL.into_iter().filter(|kind| kind.is_of_pool());
+        let held = kinds.filter_map(|kind| {
+            self.settings.get(&(own.clone(), kind)).or_else(|| self.settings.get(&(Scope::All, kind)))
+        });
+        let row = |from: &Override| OverrideRow {
+            set: from.clone(),
+            left_ms: from.until.map(|until| millis(until.since(now.time))),
+            then: self.without(from),
+        };
+        held.map(row).collect()
     }
 
     /// Every pause.

@@ -7,7 +7,7 @@ use crate::names::{Host, Pool, RolloutName, Scope, Service};
 use crate::rollout::{Progress, Rollout, Target};
 use crate::state::State;
 use crate::time::{Now, millis};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl State {
     /// The rollouts within a scope, newest announcement first.
@@ -43,7 +43,12 @@ impl State {
     pub fn read_rollout(&self, name: &RolloutName, now: Now) -> Option<RolloutDetail> {
         let row = self.rollout_row(self.rollouts.get(name)?, now);
         let mut targets: Vec<Target> = self.targets.get(name).into_iter().flat_map(BTreeMap::values).cloned().collect();
-        targets.sort_by_key(|target| (std::cmp::Reverse(target.progress), target.host.clone()));
+        let flies: BTreeSet<&Host> = row.in_flight.iter().map(|flight| &flight.host).collect();
+        targets.sort_by_key(|target| {
+            let is_first = target.progress == Progress::Failed;
+            let is_in_flight = flies.contains(&target.host) && target.progress <= Progress::Begun;
+            (std::cmp::Reverse((is_first, is_in_flight, target.progress)), target.host.clone())
+        });
         Some(RolloutDetail { row, targets })
     }
 

@@ -59,8 +59,8 @@ pub struct PoolRow {
     pub slots: u32,
     /// What holds for it.
     pub rules: PoolRules,
-    /// What was changed for it.
-    pub overrides: Vec<Override>,
+    /// What was set for it, and for all where that holds for it.
+    pub overrides: Vec<OverrideRow>,
     /// The highest token granted.
     pub token: Token,
     /// Leases held.
@@ -77,6 +77,20 @@ pub struct PoolRow {
     pub down: u32,
     /// The pauses that stop it: its own, or everything's.
     pub pauses: Vec<PauseRow>,
+}
+
+/// A setting that somebody changed, to be looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverrideRow {
+    /// The record.
+    #[serde(flatten)]
+    pub set: Override,
+    /// For how much longer it holds, in milliseconds; nothing when it stays.
+    #[serde(default)]
+    pub left_ms: Option<u64>,
+    /// What holds once it is taken back, for people.
+    #[serde(default)]
+    pub then: String,
 }
 
 /// A pause, to be looked at.
@@ -125,6 +139,9 @@ pub struct MemberRow {
     pub trouble: String,
     /// How its lease stands, when it has one.
     pub lease: Option<LeaseState>,
+    /// Whether a person is needed for that lease.
+    #[serde(default)]
+    pub stuck: bool,
 }
 
 /// What holds when nothing is said: never yes, and never no.
@@ -211,7 +228,7 @@ pub struct Blocked {
 pub struct RolloutDetail {
     /// The rollout.
     pub row: RolloutRow,
-    /// Its targets, the failed ones first.
+    /// Its targets: the failed ones first, then those in flight.
     pub targets: Vec<Target>,
 }
 

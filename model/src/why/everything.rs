@@ -1,9 +1,12 @@
 //! What stands in anybody's way.
 
+use super::rollout::number;
 use super::{Finding, bad, cause, fine, lease_cause};
 use crate::apply::HOLDERS_NAMED_MAX;
 use crate::lease::LeaseState;
+use crate::member::{Member, Presence};
 use crate::names::RolloutName;
+use crate::read::members::presence;
 use crate::rollout::RolloutState;
 use crate::settings::count;
 use crate::state::State;
@@ -32,15 +35,7 @@ impl State {
             }
         }
         findings.extend(self.at_work(now));
-        let down = self.members.values().filter(|member| member.is_down(now.time)).count();
-        let down = u32::try_from(down).unwrap_or(u32::MAX);
-        if down > 0 {
-            findings.push(bad(
-                "members",
-                count(down, "is down", "are down"),
-                vec![cause("", Some("stagger members --down".to_owned()))],
-            ));
-        }
+        findings.extend(self.why_members(now));
         let hinder = findings.iter().filter(|finding| !finding.ok).count();
         let held = self.leases.values().filter(|lease| lease.state == LeaseState::Held).count();
         let headline = match hinder {
@@ -53,6 +48,36 @@ impl State {
             _ => format!("{hinder} things stand in the way"),
         };
         (headline, findings)
+    }
+
+    /// The members that are down, that can restart nothing, and that are out of a balancer with no lease to end that.
+    fn why_members(&self, now: Now) -> Vec<Finding> {
+        let members = || self.members.values();
+        let mut findings = Vec::new();
+        let down = number(members().filter(|member| member.is_down(now.time)).count());
+        if down > 0 {
+            let next = cause("", Some("stagger members --down".to_owned()));
+            findings.push(bad("members", count(down, "is down", "are down"), vec![next]));
+        }
+        let in_trouble = members().filter(|member| !member.trouble.is_empty() && !member.is_down(now.time));
+        let in_trouble: Vec<_> = in_trouble.collect();
+        if !in_trouble.is_empty() {
+            let next = |member: &&Member| {
+                cause(format!("{}: {}", member.host, member.trouble), Some(format!("stagger why host/{}", member.host)))
+            };
+            let causes = in_trouble.iter().take(HOLDERS_NAMED_MAX).map(next).collect();
+            let how = count(number(in_trouble.len()), "is in trouble", "are in trouble");
+            findings.push(bad("members", how, causes));
+        }
+        let is_left_out = |member: &&Member| {
+            !self.leases.contains_key(&member.host.clone().into()) && presence(member, None, now).0 == Presence::Out
+        };
+        let out = number(members().filter(is_left_out).count());
+        if out > 0 {
+            let how = count(out, "is out of a balancer, with no lease", "are out of a balancer, with no lease");
+            findings.push(bad("members", how, vec![cause("", Some("stagger members --out".to_owned()))]));
+        }
+        findings
     }
 
     /// Who is at work, those for longest first, each with its step and what it says of it.

@@ -1,7 +1,7 @@
 //! Why a host waits, or what it does: its ticket or lease, its worker, what it owes, its balancers.
 
 use super::{Finding, ago, bad, cause, fine, lease_cause};
-use crate::apply::{hindrance, pause_of};
+use crate::apply::{hindrance, pause_of, pause_of_waiter};
 use crate::lease::{Lease, LeaseState, Purpose, Ticket};
 use crate::member::{Member, Presence, Sighting};
 use crate::names::{Host, RolloutName, Scope, Service};
@@ -10,6 +10,7 @@ use crate::rollout::Progress;
 use crate::settings::span;
 use crate::state::State;
 use crate::time::Now;
+use std::collections::BTreeSet;
 
 impl State {
     pub(super) fn why_host(&self, host: &Host, now: Now) -> (String, Vec<Finding>) {
@@ -44,12 +45,18 @@ impl State {
                 let step = lease.step.map(|step| format!(", at {step}")).unwrap_or_default();
                 format!(
                     "{host} has a lease, {} {}{step}, for {}",
-                    lease.state,
+                    lease.standing(),
                     ago(now, lease.since.wall),
                     lease.purpose
                 )
             }
-            (None, None) => format!("{host} neither holds nor waits"),
+            (None, None) => match &self.owed_by(host)[..] {
+                [] => format!("{host} neither holds nor waits"),
+                owed => {
+                    let owed: Vec<_> = owed.iter().map(ToString::to_string).collect();
+                    format!("{host} owes {}, and neither holds nor waits", owed.join(", "))
+                }
+            },
         };
         let purpose = ticket.map(|ticket| &ticket.purpose);
         let purpose = purpose.or_else(|| self.leases.get(&holder).map(|lease| &lease.purpose));
@@ -61,6 +68,9 @@ impl State {
             for service in member.services.keys() {
                 findings.extend(self.why_owed(host, service, now));
             }
+            if ticket.is_none() {
+                findings.extend(self.pauses_of_owed(member, now));
+            }
             findings.extend(self.why_out(member, now));
         }
         if !self.members.contains_key(host) && ticket.is_none() && !self.leases.contains_key(&holder) {
@@ -69,11 +79,37 @@ impl State {
         (headline, findings)
     }
 
+    /// What a host still is to restart for, of the newest rollouts.
+    fn owed_by(&self, host: &Host) -> Vec<RolloutName> {
+        let member = self.members.get(host).into_iter();
+        let services = member.flat_map(|member| member.services.keys());
+        let newest = services.filter_map(|service| {
+            Some(RolloutName { service: service.clone(), generation: *self.generations.get(service)? })
+        });
+        let is_owed = |name: &RolloutName| {
+            let target = self.targets.get(name).and_then(|hosts| hosts.get(host));
+            let ends = self.rollouts.get(name).is_none_or(|rollout| !rollout.state(0).authorises());
+            !ends && target.is_some_and(|target| target.progress == Progress::Owes)
+        };
+        newest.filter(is_owed).collect()
+    }
+
+    /// The pauses that keep a host from what it owes, and that no ticket of its tells of.
+    fn pauses_of_owed(&self, member: &Member, now: Now) -> Vec<Finding> {
+        let view = self.view();
+        let pause = |name: RolloutName| {
+            let pools = member.services.get(&name.service)?;
+            pause_of(&view, &member.host.clone().into(), pools, &Purpose::Rollout(name)).map(|pause| &pause.scope)
+        };
+        let scopes: BTreeSet<&Scope> = self.owed_by(&member.host).into_iter().filter_map(pause).collect();
+        scopes.into_iter().map(|scope| self.why_pause(scope, now)).collect()
+    }
+
     /// Each pool, the pauses, and the order, as they stand for one waiter.
     fn why_ticket(&self, ticket: &Ticket, now: Now) -> Vec<Finding> {
         let view = self.view();
         let mut findings = Vec::new();
-        match pause_of(&view, &ticket.holder, &ticket.pools, &ticket.purpose) {
+        match pause_of_waiter(&view, ticket) {
             Some(pause) => findings.push(self.why_pause(&pause.scope, now)),
             None => findings.push(fine("pauses", "none")),
         }
@@ -96,7 +132,7 @@ impl State {
     fn why_lease(&self, lease: &Lease, now: Now) -> Finding {
         match lease.state {
             LeaseState::Held => fine("lease", lease_cause(lease, now).what),
-            _ => bad("lease", format!("{}", lease.state), vec![lease_cause(lease, now)]),
+            _ => bad("lease", lease.standing(), vec![lease_cause(lease, now)]),
         }
     }
 
@@ -139,7 +175,12 @@ impl State {
         findings.extend(member.sightings.iter().filter(told).map(|seen| {
             let by = if seen.by_stagger { "taken out by Stagger" } else { "not by Stagger" };
             let how = format!("{} {} {}: {by}{looked}", seen.service, seen.presence, seen.balancer);
-            let next = (!seen.by_stagger).then(|| format!("{host}$ stagger repool {}", seen.service));
+            let next = match (seen.by_stagger, row.lease) {
+                (false, _) => Some(format!("{host}$ stagger repool {}", seen.service)),
+                // What ended its lease left it out, and nothing else brings it back.
+                (true, None) => Some(format!("{host}$ stagger restart {}", seen.service)),
+                (true, Some(_)) => None,
+            };
             bad("balancer", how, vec![cause(seen.detail.clone(), next)])
         }));
         findings

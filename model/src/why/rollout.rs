@@ -89,6 +89,6 @@ impl State {
     }
 }
 
-fn number(of: usize) -> u32 {
+pub(super) fn number(of: usize) -> u32 {
     u32::try_from(of).unwrap_or(u32::MAX)
 }

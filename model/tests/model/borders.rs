@@ -50,7 +50,7 @@ fn a_rollout_with_as_many_in_flight_as_left_can_be_aborted() {
     let done = world.act(Act::Abort { rollout, reason: "wrong build".into() });
     assert_eq!(
         done,
-        Done::Did { what: "php@1 aborted: 0 done, 1 that has begun will finish, 1 left as they are".into() }
+        Done::Did { what: "php@1 aborted: 0 ok, 0 failed, 1 that has begun will finish, 1 left as they are".into() }
     );
 }
 

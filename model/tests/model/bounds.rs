@@ -10,7 +10,7 @@ use model::request::{
     Act, Admin, Announce, Answer, Begin, Done, Join, Joined, Own, Refusal, RefusalKind, Reply, Request, Settled,
 };
 use model::rollout::{Rollout, Tally};
-use model::settings::Setting;
+use model::settings::{Setting, SettingKind};
 use model::state::{State, Stored};
 use model::time::{Now, Time, Wall};
 
@@ -109,6 +109,45 @@ fn services_are_bounded_and_those_that_are_known_go_on() {
     assert!(matches!(done(&world, set("service/s7")), Done::Did { .. }));
     world.join("h", "s7", &["p"]);
     assert!(matches!(done(&world, announce("s7")), Done::Announced { .. }));
+}
+
+#[test]
+fn the_last_pool_and_the_last_service_may_be_used() {
+    let mut world = World::with_slots(1);
+    let token = |number: usize| Stored::Token { pool: name(&format!("p{number}")), token: 1 };
+    put(&mut world, (2..POOLS_MAX).map(token));
+    assert!(matches!(asked(&world, "b", &["last"]), Answer::Granted(_)));
+    assert!(matches!(asked(&world, "b", &["last", "beyond"]), Answer::Refused(_)));
+    let generation = |number| Stored::Generation { service: name(&format!("s{number}")), generation: 1 };
+    put(&mut world, (1..SERVICES_MAX).map(generation));
+    assert!(matches!(done(&world, set("service/last")), Done::Did { .. }));
+    let mut join = World::join_request("h", "last", &["p"]);
+    assert!(matches!(joined(&world, join.clone()), Joined::Member(_)));
+    join.services.insert(name("beyond"), pools(&["p"]));
+    assert!(matches!(joined(&world, join), Joined::Refused { .. }));
+}
+
+#[test]
+fn a_service_is_known_for_as_long_as_something_is_set_for_it() {
+    let mut world = World::with_slots(1);
+    let generation = |number| Stored::Generation { service: name(&format!("s{number}")), generation: 1 };
+    put(&mut world, (1..SERVICES_MAX).map(generation));
+    world.set("service/last", Setting::Strict(true));
+    assert!(is_refused(&done(&world, set("service/beyond")), "at most 1024 services are known at once"));
+    assert!(matches!(done(&world, set("service/last")), Done::Did { .. }), "it is known");
+    let unset = Act::Unset { scope: name("service/last"), kind: SettingKind::Strict, reason: "test".into() };
+    assert!(matches!(world.act(unset), Done::Did { .. }));
+    assert!(matches!(done(&world, set("service/beyond")), Done::Did { .. }));
+}
+
+#[test]
+fn a_member_may_have_as_many_services_and_pools_as_a_member_has_at_most() {
+    let world = World::with_slots(1);
+    let mut many = World::join_request("h0", "php", &["p"]);
+    many.services = (0..64).map(|number| (name::<Service>(&format!("s{number}")), pools(&["p"]))).collect();
+    assert!(matches!(joined(&world, many), Joined::Member(_)));
+    let wide = World::join_request("h0", "php", &["a", "b", "c", "d", "e", "f", "g", "h"]);
+    assert!(matches!(joined(&world, wide), Joined::Member(_)));
 }
 
 #[test]
@@ -218,6 +257,30 @@ fn rollouts_are_bounded_and_the_oldest_that_are_over_are_forgotten() {
     let kept: Vec<u64> = rollouts_of(&world.state);
     assert_eq!(kept, (newest - ROLLOUTS_PAST_MAX as u64..=newest).collect::<Vec<_>>());
     assert!(matches!(done(&world, announce("php")), Done::Announced { .. }));
+}
+
+#[test]
+fn past_rollouts_are_kept_for_as_long_as_their_targets_are_not_too_many() {
+    let mut world = World::with_slots(1);
+    world.join("h", "php", &["p"]);
+    world.announce("php");
+    let first = match world.state.record(&model::change::Key::Rollout(name("php@1"))) {
+        Some(Stored::Rollout(rollout)) => *rollout,
+        other => panic!("{other:?}"),
+    };
+    let most = u32::try_from(TARGETS_PAST_MAX).expect("few");
+    for (targets, kept) in [([1, most - 1], vec![1, 2, 3]), ([2, most - 1], vec![2, 3]), ([7, most], vec![2, 3])] {
+        let mut state = State::default();
+        for (generation, ok) in [(1, targets[0]), (2, targets[1]), (3, most)] {
+            let announced = Now { time: Time(generation), wall: Wall(0) };
+            let (name, tally) = (crate::world::rollout_of("php", generation), Tally { ok, ..Tally::default() });
+            state.put(Stored::Rollout(Box::new(Rollout { name, announced, tally, ..first.clone() })));
+        }
+        state.put(Stored::Generation { service: name("php"), generation: 3 });
+        let tick = apply(&state, &Request::Tick, world.now);
+        state.replay(&tick.changes);
+        assert_eq!(rollouts_of(&state), kept, "{targets:?}");
+    }
 }
 
 fn rollouts_of(state: &State) -> Vec<u64> {

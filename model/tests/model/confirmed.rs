@@ -91,3 +91,34 @@ fn a_failed_host_whose_next_try_is_taken_back_keeps_its_slot() {
     assert_eq!((lease.state, lease.unconfirmed), (LeaseState::Failed, false));
     assert!(matches!(world.ask(&restart("c2")), Answer::Granted(_)), "and tries again");
 }
+
+#[test]
+fn a_coordinator_that_starts_again_takes_nobody_for_silent_by_what_is_on_its_disk() {
+    // Heard of again and again, for many times to live, and none of it is on the disk.
+    let mut world = World::with_slots(2);
+    world.set("pool/p", Setting::Ttl(2_000));
+    world.granted("run", "cr", &["p"]);
+    world.granted("begun", "cb", &["p"]);
+    world.begin("begun", "cb");
+    world.queued("waits", "cw", &["p"]);
+    world.pause("pool/p", 3_600_000);
+    for _ in 0..20 {
+        world.later(1_000);
+        assert!(matches!(world.renew("run", "cr"), Own::Held { .. }));
+        assert!(matches!(world.renew("begun", "cb"), Own::Held { .. }));
+        assert!(matches!(world.ask(&ask("waits", "cw", &["p"])), Answer::Queued(_)));
+    }
+    world.restart();
+    world.tick();
+    for holder in ["run", "begun"] {
+        assert_eq!(world.lease(holder).map(|lease| lease.state), Some(LeaseState::Held), "{holder}");
+    }
+    let Answer::Queued(queued) = world.ask(&ask("waits", "cw", &["p"])) else { panic!("its ticket is gone") };
+    assert_eq!(queued.place, 1);
+    assert!(matches!(world.renew("run", "cr"), Own::Held { .. }));
+    // From then on as ever.
+    world.later(2_000);
+    world.tick();
+    assert_eq!(world.lease("run").map(|lease| lease.state), Some(LeaseState::Lost));
+    assert_eq!(world.lease("begun").map(|lease| lease.state), Some(LeaseState::Failed));
+}

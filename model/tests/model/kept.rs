@@ -4,7 +4,7 @@ use crate::world::{World, name};
 use model::apply::apply;
 use model::change::{Change, Operation};
 use model::history::{ENTRIES_MAX, Entry, EntryKind};
-use model::request::{Done, Request};
+use model::request::{Act, Done, Request};
 use model::state::{State, Stored};
 use model::time::{Now, Time, Wall};
 
@@ -61,6 +61,22 @@ fn operations_are_bounded_in_number_and_age() {
     assert_eq!(changes, 3);
     for (id, kept) in [("op0", false), ("op2", false), ("op3", true), ("op1002", true)] {
         assert_eq!(state.record(&Change::OperationForgotten(name(id)).key()).is_some(), kept, "{id}");
+    }
+}
+
+#[test]
+fn an_operation_is_remembered_for_a_day() {
+    let mut world = World::with_slots(1);
+    let pause = || Act::Pause { scope: name("all"), reason: "r".into(), for_ms: 1_000 };
+    world.operate(name("same"), pause());
+    let key = Change::OperationForgotten(name("same")).key();
+    for (later_ms, is_known) in [(24 * 3_600_000 - 1, true), (1, false)] {
+        world.later(later_ms);
+        world.tick();
+        assert_eq!(world.state.record(&key).is_some(), is_known, "after {later_ms} ms more");
+        world.operate(name("same"), pause());
+        let is_paused_again = world.state.record(&Change::Resumed(name("all")).key()).is_some();
+        assert_eq!(is_paused_again, !is_known, "the same again does nothing for as long as it is known");
     }
 }
 

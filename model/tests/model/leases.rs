@@ -284,6 +284,28 @@ fn a_failure_that_is_undone_or_cancelled_does_not_count_as_well() {
 }
 
 #[test]
+fn a_waiter_that_gives_way_keeps_its_place_and_another_of_its_name_is_soon_heard() {
+    let mut world = World::with_slots(1);
+    world.granted("x", "cx", &["p"]);
+    let patient = |claim| model::request::Ask { patience_ms: 15_000, ..ask("a", claim, &["p"]) };
+    let is_busy = |answer| matches!(answer, Answer::Refused(refusal) if refusal.kind == RefusalKind::Busy);
+    world.ask(&patient("c1"));
+    world.later(1);
+    world.queued("b", "cb", &["p"]);
+    assert_eq!(world.settle("a", "c1", Ending::GaveWay), Settled::Done);
+    world.later(1_999);
+    assert!(is_busy(world.ask(&patient("c2"))), "it may come back at once");
+    world.later(1);
+    assert!(matches!(world.ask(&patient("c2")), Answer::Queued(queued) if queued.place == 1));
+    // One that has fallen silent does not listen again because it says so.
+    world.quiet("a", "c2");
+    assert_eq!(world.settle("a", "c2", Ending::GaveWay), Settled::Done);
+    assert!(matches!(world.ask(&patient("c3")), Answer::Queued(queued) if queued.place == 1));
+    assert_eq!(world.settle("a", "c1", Ending::GaveWay), Settled::Gone, "another's ticket is left alone");
+    assert!(is_busy(world.ask(&patient("c4"))));
+}
+
+#[test]
 fn giving_way_keeps_the_place() {
     let mut world = World::with_slots(1);
     world.granted("a", "ca", &["p"]);

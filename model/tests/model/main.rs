@@ -2,13 +2,17 @@
 
 mod borders;
 mod bounds;
+mod checked;
 mod confirmed;
+mod due;
 mod kept;
 mod leases;
 mod pauses;
+mod queue;
 mod random;
 mod readings;
 mod rollouts;
+mod told;
 mod watchdogs;
 mod whereabouts;
 mod wire;

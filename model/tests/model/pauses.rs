@@ -1,6 +1,6 @@
 //! Pauses, settings and other changes by people.
 
-use crate::world::{World, ask, name, rollout_of};
+use crate::world::{World, ask, failed, name, rollout_of};
 use model::request::{Act, Admin, Answer, Begin, Done, Ending, RefusalKind, Request};
 use model::settings::{Setting, SettingKind, Slots};
 
@@ -62,6 +62,67 @@ fn a_pause_stops_the_waiters_clocks() {
 }
 
 #[test]
+fn what_a_pause_lasted_is_not_waited_though_nobody_asked_meanwhile() {
+    for by_itself in [true, false] {
+        for scope in ["all", "pool/p", "host/b"] {
+            let mut world = World::with_slots(1);
+            world.set("pool/p", Setting::Ttl(3_600_000));
+            world.granted("a", "ca", &["p"]);
+            let ask = model::request::Ask { wait_ms: Some(10_000), patience_ms: 100_000, ..ask("b", "cb", &["p"]) };
+            world.ask(&ask);
+            world.later(4_000);
+            world.pause(scope, if by_itself { 50_000 } else { 3_600_000 });
+            world.later(20_000);
+            // A second pause of the same waiter begins and ends, and its clock stands still all the same.
+            world.pause("host/b", if scope == "host/b" && by_itself { 30_000 } else { 60_000 });
+            world.later(30_000);
+            let queue = |world: &World| world.state.read_leases(&Default::default(), world.now).queue.remove(0);
+            assert_eq!(queue(&world).waited_ms, 4_000, "{scope}");
+            world.resume("host/b");
+            match by_itself {
+                true => {
+                    world.tick();
+                }
+                false => {
+                    world.resume(scope);
+                }
+            }
+            assert_eq!(queue(&world).waited_ms, 4_000, "{scope}");
+            world.later(5_999);
+            assert!(matches!(world.ask(&ask), Answer::Queued(queued) if queued.left_ms == 1), "{scope}");
+            world.later(1);
+            assert_eq!(why(world.ask(&ask)), RefusalKind::TimedOut, "{scope}");
+        }
+    }
+}
+
+#[test]
+fn a_pause_of_a_pool_that_a_failed_host_keeps_stops_its_clock_and_its_end_starts_it() {
+    let mut world = World::with_slots(1);
+    let ask_for = |service: &str, claim: &str, pool: &str| model::request::Ask {
+        purpose: model::lease::Purpose::Restart(name(service)),
+        wait_ms: Some(10_000),
+        patience_ms: 100_000,
+        ..ask("h", claim, &[pool])
+    };
+    world.ask(&ask_for("kept", "c1", "q"));
+    world.begin("h", "c1");
+    world.settle_with("h", "c1", Ending::Kept, None, Some(crate::world::failed("exit 1")));
+    world.pause("pool/q", 3_600_000);
+    let ask = ask_for("other", "c2", "p");
+    assert_eq!(why(world.ask(&ask)), RefusalKind::Paused, "it would have both");
+    world.later(50_000);
+    let row = world.state.read_leases(&Default::default(), world.now).queue.remove(0);
+    assert_eq!((row.waited_ms, row.left_ms), (0, 10_000));
+    let findings = world.state.why(&name::<model::names::Scope>("host/h"), world.now).findings;
+    assert!(!findings.iter().any(|finding| finding.what == "pauses" && finding.ok), "{findings:?}");
+    let resume = Admin { operation: name("r"), by: "ann@ops1".into(), act: Act::Resume { scope: name("pool/q") } };
+    let nudges = world.decide(&Request::Admin(resume)).nudges;
+    assert!(nudges.pools.contains(&name("p")), "it is its turn: {nudges:?}");
+    assert!(matches!(world.ask(&ask), Answer::Granted(_)));
+}
+
+#[test]
 fn a_pause_stops_begin_and_the_holder_gives_way() {
     let mut world = World::with_slots(1);
     world.join("a", "php", &["p"]);
@@ -96,7 +157,8 @@ fn settings_go_back_by_themselves_or_by_hand() {
     let back = world.act(Act::Unset { scope: name("pool/p"), kind: SettingKind::Slots, reason: "r".into() });
     assert_eq!(back, Done::Did { what: "pool/p slots: 5 → 1".into() });
     world.set("all", Setting::Slots(Slots::Count(7)));
-    world.act(Act::Unset { scope: name("pool/p"), kind: SettingKind::Slots, reason: "r".into() });
+    let back = world.act(Act::Unset { scope: name("pool/p"), kind: SettingKind::Slots, reason: "r".into() });
+    assert_eq!(back, Done::Did { what: "pool/p slots: 1 → 7 (set for all)".into() });
     world.join("h", "php", &["p"]);
     assert_eq!(world.state.read_pools(&Default::default(), world.now).rows[0].slots, 7);
     world.act(Act::Set {
@@ -109,7 +171,7 @@ fn settings_go_back_by_themselves_or_by_hand() {
     world.tick();
     assert_eq!(world.state.read_pools(&Default::default(), world.now).rows.len(), 1, "q is known no more");
     let unset = |kind| Act::Unset { scope: name("all"), kind, reason: "no more".into() };
-    assert_eq!(world.act(unset(SettingKind::Slots)), Done::Did { what: "all slots: 7 → as before".into() });
+    assert_eq!(world.act(unset(SettingKind::Slots)), Done::Did { what: "all slots: 7 → 10% (default)".into() });
     assert!(matches!(world.act(unset(SettingKind::Slots)), Done::Refused { .. }));
     let wrong = world.act(act(Setting::Slots(Slots::Count(0)), None));
     assert!(matches!(wrong, Done::Refused { why, .. } if why.contains("slots lies between 1 and 100000")));
@@ -221,6 +283,60 @@ fn the_history_says_who_did_what_and_why() {
 }
 
 #[test]
+fn the_history_is_found_under_whatever_an_entry_is_about() {
+    let mut world = World::with_slots(3);
+    world.set("service/php", Setting::MaxFailures(1));
+    for host in ["a", "b"] {
+        world.join(host, "php", &["p"]);
+    }
+    world.announce("php");
+    let php = rollout_of("php", 1);
+    world.ask_for("a", "ca", &["p"], &php);
+    world.begin("a", "ca");
+    world.settle_with("a", "ca", Ending::Kept, Some(php.clone()), Some(failed("exit 78")));
+    world.resume("rollout/php@1");
+    world.announce_with("php", |announce| announce.supersede = true);
+    world.act(Act::Abort { rollout: rollout_of("php", 2), reason: "wrong".into() });
+    world.act(Act::Release { holder: name("a"), reason: "gone".into(), live: false, forget: false });
+    let words = |scope: &str| -> Vec<&str> {
+        let select = model::read::Selection { scope: Some(name(scope)), ..Default::default() };
+        world.state.read_history(&select).rows.iter().map(|entry| entry.kind.word()).collect()
+    };
+    assert_eq!(
+        words("service/php"),
+        ["set", "announced", "failed", "halted", "resumed", "superseded", "announced", "aborted", "released"]
+    );
+    assert_eq!(words("pool/p"), ["set", "failed", "released"]);
+    assert_eq!(words("host/a"), ["joined", "failed", "halted", "released"]);
+    assert_eq!(words("rollout/php@1"), ["announced", "failed", "halted", "resumed", "superseded", "released"]);
+}
+
+#[test]
+fn a_pool_shows_where_each_setting_comes_from_and_what_it_goes_back_to() {
+    let mut world = World::with_slots(1);
+    world.join("a", "php", &["p"]);
+    world.set("all", Setting::Ttl(2_000));
+    world.set("all", Setting::Slots(Slots::Count(9)));
+    for (setting, for_ms) in [(Setting::Slots(Slots::Count(5)), 60_000), (Setting::Wait(1_000), 30_000)] {
+        let act = Act::Set { scope: name("pool/p"), setting, reason: "busy".into(), for_ms: Some(for_ms) };
+        world.act(act);
+    }
+    world.later(10_000);
+    let rows = world.state.read_pools(&Default::default(), world.now).rows.remove(0).overrides;
+    let told = |row: &model::read::OverrideRow| {
+        (row.set.scope.to_string(), row.set.setting.to_string(), row.left_ms, row.then.clone())
+    };
+    assert_eq!(
+        rows.iter().map(told).collect::<Vec<_>>(),
+        [
+            ("pool/p".to_owned(), "5".to_owned(), Some(50_000), "1".to_owned()),
+            ("pool/p".to_owned(), "1s".to_owned(), Some(20_000), "10m (default)".to_owned()),
+            ("all".to_owned(), "2s".to_owned(), None, "30s (default)".to_owned()),
+        ]
+    );
+}
+
+#[test]
 fn a_pause_says_how_many_that_have_begun_will_finish() {
     let mut world = World::with_slots(3);
     for host in ["a", "b"] {
@@ -256,17 +372,23 @@ fn a_change_tells_those_whom_it_may_help_and_nobody_else() {
     };
     let set = |scope: &str, setting| Act::Set { scope: name(scope), setting, reason: "r".into(), for_ms: None };
     let slots = Setting::Slots(Slots::Count(2));
-    assert_eq!(told(set("pool/p", slots)), ["next in p"]);
+    assert_eq!(
+        told(set("pool/p", slots)),
+        ["next in p", "next in q"],
+        "those too who stand behind one that waits for p"
+    );
     assert_eq!(told(set("all", slots)), ["next in p", "next in q"]);
     assert_eq!(told(set("pool/p", Setting::Wait(60_000))), ["all of pool/p"]);
     assert_eq!(told(set("pool/p", Setting::Ttl(60_000))), [] as [&str; 0]);
     assert_eq!(told(set("service/php", Setting::Strict(true))), [] as [&str; 0]);
     let unset = Act::Unset { scope: name("pool/p"), kind: SettingKind::Slots, reason: "r".into() };
-    assert_eq!(told(unset), ["next in p"]);
+    assert_eq!(told(unset), ["next in p", "next in q"]);
     let pause = |scope: &str| Act::Pause { scope: name(scope), reason: "r".into(), for_ms: 60_000 };
     for (scope, all) in [("all", "all"), ("host/b", "host/b"), ("pool/q", "pool/q"), ("rollout/php@1", "service/php")] {
-        assert_eq!(told(pause(scope)), [format!("all of {all}")]);
-        assert_eq!(told(Act::Resume { scope: name(scope) }), [format!("all of {all}")]);
+        let behind = ["next in p", "next in q"].into_iter().filter(|_| !all.starts_with("service"));
+        let all_told: Vec<_> = behind.map(String::from).chain([format!("all of {all}")]).collect();
+        assert_eq!(told(pause(scope)), all_told);
+        assert_eq!(told(Act::Resume { scope: name(scope) }), all_told);
     }
 }
 

@@ -181,7 +181,7 @@ fn why_a_host_waits() {
             "late waits 1s for php@1, place 1 for p; waits 9m59s more, then asks again",
             "- p: 3 of 3 out   slots=3: set pool/p slots=3 by ann@ops1: test",
             "    run-7.ops1 lost 1s, counts 59m59s more, for run: test | stagger release run-7.ops1 --reason …",
-            "    bad failed 3s at restart (exit 78), for php@1 | stagger release bad --reason …",
+            "    bad failed 3s at restart (exit 78), for php@1 | fixed? bad$ stagger restart php; give up: stagger release bad --reason …",
             "    slow held 1s, drain, 4 in flight, for php@1 | ",
             "+ pauses: none",
             "+ worker: alive, version 0.1.0",
@@ -228,7 +228,7 @@ fn why_a_host_that_holds_or_failed_or_is_down_does_what_it_does() {
     assert!(said.contains(&"    exit 78 | bad$ stagger restart php".to_owned()), "{said:?}");
     world.later(65_000);
     let said = why(&world, "host/good");
-    assert_eq!(said[0], "good neither holds nor waits");
+    assert_eq!(said[0], "good owes php@1, and neither holds nor waits");
     assert_eq!(said[1], "- worker: down, last heard of 1m8s ago");
     assert_eq!(why(&world, "host/nobody")[..2], ["nobody is not known here", "- worker: has never joined"]);
     let run = why(&world, "host/run-7.ops1");
@@ -261,10 +261,59 @@ fn why_a_host_is_out_of_a_balancer() {
             "- balancer: php out lb2: not by Stagger, looked 0s ago",
             "    DRAIN | a$ stagger repool php",
             "- balancer: php out lb3: taken out by Stagger, looked 0s ago",
-            "    DRAIN | ",
+            "    DRAIN | a$ stagger restart php",
             "+ worker: alive, version 0.1.0",
         ]
     );
+    let everything = [
+        "one thing stands in the way",
+        "- members: 1 is out of a balancer, with no lease",
+        "     | stagger members --out",
+    ];
+    assert_eq!(why(&world, "all"), everything);
+    world.granted("a", "ca", &["p"]);
+    assert!(
+        why(&world, "all")[0].starts_with("nothing stands in the way"),
+        "its lease says so: {:?}",
+        why(&world, "all")
+    );
+}
+
+#[test]
+fn why_a_host_that_owes_has_not_asked() {
+    let mut world = World::with_slots(1);
+    world.join("a", "php", &["p"]);
+    world.announce("php");
+    assert_eq!(
+        why(&world, "host/a"),
+        [
+            "a owes php@1, and neither holds nor waits",
+            "+ worker: alive, version 0.1.0",
+            "+ rollout: php@1 owes, announced",
+        ]
+    );
+    for scope in ["pool/p", "host/a", "service/php"] {
+        world.pause(scope, 60_000);
+        let said = why(&world, "host/a");
+        assert_eq!(said[1], format!("- pauses: {scope} is paused"), "{said:?}");
+        world.resume(scope);
+    }
+    world.act(Act::Abort { rollout: rollout_of("php", 1), reason: "wrong".into() });
+    assert_eq!(why(&world, "host/a")[0], "a neither holds nor waits");
+}
+
+#[test]
+fn a_stuck_lease_is_called_so_wherever_it_is_shown() {
+    let mut world = World::with_slots(1);
+    world.join("a", "php", &["p"]);
+    world.announce("php");
+    let php = rollout_of("php", 1);
+    world.ask_for("a", "c1", &["p"], &php);
+    let report = model::rollout::Report { stuck: true, ..failed("nobody can tell") };
+    world.settle_with("a", "c1", Ending::Kept, Some(php), Some(report));
+    let said = why(&world, "host/a");
+    assert!(said[0].starts_with("a has a lease, stuck 0s") && said.contains(&"- lease: stuck".to_owned()), "{said:?}");
+    assert!(world.state.read_members(&about("host/a"), world.now).rows[0].stuck);
 }
 
 #[test]
@@ -281,6 +330,14 @@ fn a_worker_in_trouble_says_why_and_says_when_it_is_over() {
             "a neither holds nor waits",
             "- worker: alive, and can restart nothing",
             "    a journal is damaged; its log says more | ",
+        ]
+    );
+    assert_eq!(
+        why(&world, "all"),
+        [
+            "one thing stands in the way",
+            "- members: 1 is in trouble",
+            "    a: a journal is damaged | stagger why host/a"
         ]
     );
     let long = model::request::Join { trouble: "x".repeat(5_000), ..join.clone() };
@@ -308,7 +365,7 @@ fn why_a_pool_a_rollout_and_everything_stand_still() {
         [
             "php@1 is rolling: 0 ok, 1 failed, 3 left; by ann@ops1 3s ago: build 7",
             "- p: 1 waits; 2 of 3 slots are kept",
-            "    bad failed 3s at restart (exit 78), for php@1 | stagger release bad --reason …",
+            "    bad failed 3s at restart (exit 78), for php@1 | fixed? bad$ stagger restart php; give up: stagger release bad --reason …",
             "    run-7.ops1 lost 1s, counts 59m59s more, for run: test | stagger release run-7.ops1 --reason …",
             "+ rollout: rolling",
         ]

@@ -397,7 +397,7 @@ fn abort_ends_what_has_not_begun() {
     let done = world.act(abort());
     assert_eq!(
         done,
-        Done::Did { what: "php@1 aborted: 0 done, 1 that has begun will finish, 1 that has not begun its restart is put back, 1 left as they are".into() }
+        Done::Did { what: "php@1 aborted: 0 ok, 0 failed, 1 that has begun will finish, 1 that has not begun its restart is put back, 1 left as they are".into() }
     );
     assert_eq!(world.state_of(&rollout), RolloutState::Aborted);
     assert!(
@@ -693,7 +693,7 @@ fn a_done_rollout_with_a_host_in_flight_again_is_not_clean() {
     world.begin("h2", "c2");
     let detail = world.state.read_rollout(&rollout, world.now).expect("a rollout");
     assert_eq!((detail.row.state, detail.row.exit_code), (RolloutState::Rolling, 5));
-    assert_eq!(detail.targets[0].host, name("h1"), "those with the most progress first");
+    assert_eq!(detail.targets[0].host, name("h2"), "those in flight first");
 }
 
 #[test]

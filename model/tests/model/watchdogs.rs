@@ -118,11 +118,15 @@ fn the_rule_of_the_newest_bites() {
     assert_eq!(broken(&with(&world, Stored::Rollout(Box::new(open.clone())))), [] as [&str; 0]);
 }
 
-/// The rules that a decision breaks.
+/// The rules that a decision breaks of which everyone is told.
 fn rules_broken(world: &World, request: &Request, reply: Reply, changes: Vec<Change>) -> Vec<&'static str> {
+    let nudges = Nudges { scopes: [name("all")].into(), ..Nudges::default() };
+    rules_broken_told(world, request, Decision { reply, changes, nudges })
+}
+
+fn rules_broken_told(world: &World, request: &Request, decision: Decision) -> Vec<&'static str> {
     let mut after = world.state.clone();
-    after.replay(&changes);
-    let decision = Decision { reply, changes, nudges: Nudges::default() };
+    after.replay(&decision.changes);
     let taken = Taken { before: &world.state, request, decision: &decision, after: &after, now: world.now };
     OF_DECISION.iter().filter(|(_, rule)| rule(&taken).is_err()).map(|(name, _)| *name).collect()
 }
@@ -290,4 +294,32 @@ fn the_rule_of_what_time_may_free_bites() {
     assert_eq!(rules_broken(&begun, &settle("c"), Reply::Noted, ended("b")), [rule], "another's settle");
     let falls = vec![Change::TokenUsed { pool: name("p"), token: 1 }];
     assert_eq!(rules_broken(&world, &Request::Tick, Reply::Noted, falls), ["tokens grow"]);
+}
+
+#[test]
+fn the_rule_of_who_is_told_bites() {
+    let world = busy();
+    let freed = |request: &Request, nudges| {
+        let changes = vec![Change::LeaseEnded(name("b"))];
+        rules_broken_told(&world, request, Decision { reply: Reply::Noted, changes, nudges })
+    };
+    let rule = "whoever may go is told";
+    assert_eq!(freed(&Request::Tick, Nudges::default()), [rule], "c waits");
+    for scope in ["pool/q", "host/a", "service/x"] {
+        assert_eq!(
+            freed(&Request::Tick, Nudges { scopes: [name(scope)].into(), ..Nudges::default() }),
+            [rule],
+            "{scope}"
+        );
+    }
+    for scope in ["all", "pool/p", "host/c", "service/php"] {
+        let nudges = Nudges { scopes: [name(scope)].into(), ..Nudges::default() };
+        assert_eq!(freed(&Request::Tick, nudges), [] as [&str; 0], "{scope}");
+    }
+    let nudges = |pool| Nudges { pools: [name(pool)].into(), ..Nudges::default() };
+    assert_eq!(freed(&Request::Tick, nudges("p")), [] as [&str; 0]);
+    assert_eq!(freed(&Request::Tick, nudges("q")), [rule]);
+    assert_eq!(freed(&Request::Restarted, Nudges::default()), [] as [&str; 0], "nobody has a call");
+    assert_eq!(freed(&Request::Ask(ask("c", "cc", &["p"])), Nudges::default()), [] as [&str; 0], "it is answered");
+    assert_eq!(freed(&Request::Ask(ask("d", "cd", &["p"])), Nudges::default()), [rule]);
 }

@@ -175,7 +175,7 @@ fn a_host_that_gave_up_its_wait_says_so_and_that_it_asks_again() {
     assert_eq!(
         said[..3],
         [
-            "a neither holds nor waits",
+            "a owes php@1, and neither holds nor waits",
             "- rollout: php@1 owes, announced",
             "    gave way 4s ago: waited 10m: 1 of 1 slots of p are taken; its worker asks again | ",
         ]

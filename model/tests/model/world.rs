@@ -2,7 +2,7 @@
 //!
 //! Beside the model's own records it counts for itself who believes to hold what, as a bystander at the hosts would.
 
-use model::apply::{Decision, apply};
+use model::apply::{Decision, Nudges, apply};
 use model::invariants::{OF_DECISION, OF_STATE, Taken};
 use model::lease::{Lease, Purpose};
 use model::names::{Holder, Id, Pool, RolloutName, Scope};
@@ -60,6 +60,9 @@ pub(crate) fn failed(cause: &str) -> Report {
     Report { step: Some(model::sequence::Step::Restart), cause: cause.into(), ..Report::plain(Outcome::Failed) }
 }
 
+/// How far behind the clock may be that is on disk.
+const CLOCK_BEHIND_MS: u64 = 500;
+
 impl World {
     /// A world whose pool `p` has so many slots.
     pub(crate) fn with_slots(slots: u32) -> World {
@@ -77,6 +80,9 @@ impl World {
     /// Decides, and checks every invariant.
     pub(crate) fn decide(&mut self, request: &Request) -> Decision {
         let decision = apply(&self.state, request, self.now);
+        if *request != Request::Restarted {
+            assert_eq!(self.one_by_one(request), decision, "what is due first, one by one: {request:?}");
+        }
         let mut after = self.state.clone();
         after.replay(&decision.changes);
         let taken = Taken { before: &self.state, request, decision: &decision, after: &after, now: self.now };
@@ -102,6 +108,23 @@ impl World {
         decision
     }
 
+    /// The same as a lock server decides it: everything that is due is carried out beforehand, so that nothing is left to do but
+    /// what is asked.
+    fn one_by_one(&self, request: &Request) -> Decision {
+        let (mut state, mut changes, mut nudges) = (self.state.clone(), Vec::new(), Nudges::default());
+        while let Some(due) = state.overdue(self.now) {
+            assert_eq!(due.reply, Reply::Noted);
+            state.replay(&due.changes);
+            changes.extend(due.changes);
+            nudges.merge(due.nudges);
+        }
+        assert!(state.next_due().is_none_or(|at| at > self.now.time), "something is due and was not carried out");
+        let last = apply(&state, request, self.now);
+        changes.extend(last.changes);
+        nudges.merge(last.nudges);
+        Decision { reply: last.reply, changes, nudges }
+    }
+
     pub(crate) fn tick(&mut self) -> Decision {
         self.decide(&Request::Tick)
     }
@@ -112,7 +135,8 @@ impl World {
         let mut loaded = State::default();
         self.disk.records().into_iter().for_each(|record| loaded.put(record));
         self.state = loaded;
-        self.now.time = self.written;
+        // Beside every durable change the clock is written now and then, up to the very end.
+        self.now.time = self.now.before(Duration::from_millis(CLOCK_BEHIND_MS)).time.max(self.written);
         self.decide(&Request::Restarted);
     }
 

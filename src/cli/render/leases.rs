@@ -7,11 +7,10 @@ use model::names::{Pool, Token};
 use model::read::{LeaseRow, Leases, PoolRow, WaiterRow};
 use model::request::RefusalKind;
 
-/// Holders, lost and failed ones first, the queue in its order, and a line with the pools.
-pub(crate) fn leases(leases: &Leases) -> String {
+/// Holders, lost and failed ones first, the queue in its order, and a line with the pools. `nobody` is said when there is none.
+pub(crate) fn leases(leases: &Leases, nobody: &str) -> String {
     if leases.leases.is_empty() && leases.queue.is_empty() {
         let pools = footer(&leases.pools);
-        let nobody = "nobody holds, nobody waits";
         return if pools.is_empty() { nobody.to_owned() } else { format!("{nobody}\n{pools}") };
     }
     let held = leases.leases.iter().map(lease_cells);
@@ -28,24 +27,18 @@ fn lease_cells(row: &LeaseRow) -> Vec<String> {
     let failure = lease.failed.values().next();
     let step = match (lease.state, &lease.purpose) {
         (LeaseState::Held, Purpose::Run(_)) => Some("–".to_owned()),
-        (LeaseState::Held, _) => lease.step.map(|step| step.to_string()),
+        (LeaseState::Held | LeaseState::Lost, _) => lease.step.map(|step| step.to_string()),
         (LeaseState::Failed, _) => failure.and_then(|failure| failure.step).map(|step| step.to_string()),
-        (LeaseState::Lost, _) => None,
     };
     let pools = lease.pools.iter().map(|(pool, token)| tokened(pool, *token)).collect::<Vec<_>>();
     vec![
         lease.holder.to_string(),
-        state(row),
+        lease.standing(),
         age(row.state_ms),
         step.unwrap_or_else(|| "?".to_owned()),
         pools.join(" "),
         what_for(row, failure),
     ]
-}
-
-/// How a lease stands; a failed one that a person is needed for is stuck.
-fn state(row: &LeaseRow) -> String {
-    if row.stuck && row.lease.state == LeaseState::Failed { "stuck".to_owned() } else { row.lease.state.to_string() }
 }
 
 fn tokened(pool: &Pool, token: Token) -> String {
@@ -116,10 +109,11 @@ fn footer(pools: &[PoolRow]) -> String {
 mod tests {
     use super::super::samples::{failed, held, lease, leases as sample, lost, pause, pool, waiter};
     use super::*;
+    use model::sequence::Step;
 
     #[test]
     fn holders_then_the_queue_then_the_pools() {
-        let text = leases(&sample());
+        let text = leases(&sample(), "nobody");
         let expected = "\
 HOLDER    STATE       AGE  STEP     POOL:TOKEN                  FOR
 mwmaint1  lost        31m  ?        app-eqiad:8871              run: apt upgrade; counts 29m more
@@ -134,6 +128,7 @@ app-eqiad 14/35 · rack.b4 2/2 full";
     fn what_needs_a_person_is_said_in_words() {
         let mut stuck = failed("mw1", "exit 78");
         stuck.stuck = true;
+        stuck.lease.failed.values_mut().for_each(|failure| failure.stuck = true);
         stuck.lease.attempt = 2;
         assert_eq!(lease_cells(&stuck)[5], "php-fpm@42, exit 78; a person is needed; attempt 2");
         assert_eq!(lease_cells(&stuck)[1], "stuck");
@@ -142,6 +137,8 @@ app-eqiad 14/35 · rack.b4 2/2 full";
         let mut for_ever = lost("mw1", 1000);
         for_ever.counts_ms = None;
         assert_eq!(lease_cells(&for_ever)[5], "run: apt upgrade; counts until released");
+        for_ever.lease.step = Some(Step::Drain);
+        assert_eq!(lease_cells(&for_ever)[3], "drain", "where it was when it was last heard of");
         let mut plain = held("mw1", "");
         plain.lease = lease("mw1");
         assert_eq!(lease_cells(&plain)[5], "php-fpm@42");
@@ -156,13 +153,13 @@ app-eqiad 14/35 · rack.b4 2/2 full";
     #[test]
     fn nobody_and_too_many_are_said() {
         let none = Leases { leases: Vec::new(), queue: Vec::new(), pools: Vec::new(), cut: false };
-        assert_eq!(leases(&none), "nobody holds, nobody waits");
+        assert_eq!(leases(&none, "nobody waits"), "nobody waits");
         let mut row = pool("app", 0, 0, 2);
         row.pauses.push(pause("all"));
         let paused = Leases { pools: vec![row], ..none };
-        assert_eq!(leases(&paused), "nobody holds, nobody waits\napp 0/2, paused 1h55m more");
+        assert_eq!(leases(&paused, "no lease is stuck"), "no lease is stuck\napp 0/2, paused 1h55m more");
         let cut = Leases { cut: true, ..sample() };
-        assert!(leases(&cut).contains("\n… and more: name a scope, such as pool/NAME\n"));
+        assert!(leases(&cut, "nobody").contains("\n… and more: name a scope, such as pool/NAME\n"));
     }
 
     #[test]

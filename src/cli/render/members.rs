@@ -2,6 +2,7 @@
 
 use super::table::table;
 use super::text::{age, clean};
+use model::lease::LeaseState;
 use model::member::{Presence, Sighting};
 use model::names::Scope;
 use model::read::MemberRow;
@@ -32,7 +33,11 @@ pub(crate) fn members(rows: &[MemberRow], filter: Filter, scope: Option<&Scope>)
             (false, true) => "no member is out of a balancer",
             (true, true) => "no member is down and out of a balancer",
         };
-        return scope.map_or_else(|| none.to_owned(), |scope| format!("{none}, of {scope}"));
+        return match scope {
+            Some(scope) if !filter.down && !filter.out => format!("{none} of {scope}"),
+            Some(scope) => format!("{none}, of {scope}"),
+            None => none.to_owned(),
+        };
     }
     let down = rows.iter().filter(|row| row.down).count();
     let troubled: Vec<&MemberRow> = rows.iter().filter(|row| !row.trouble.is_empty()).collect();
@@ -60,10 +65,19 @@ fn cells(row: &MemberRow) -> Vec<String> {
         state(row).to_owned(),
         age(row.heard_ms),
         clean(&row.version),
-        row.lease.map_or_else(|| "–".to_owned(), |state| state.to_string()),
+        lease(row),
         services.join(","),
         out(row),
     ]
+}
+
+/// How its lease stands, in the words of `leases`.
+fn lease(row: &MemberRow) -> String {
+    match row.lease {
+        Some(LeaseState::Failed) if row.stuck => "stuck".to_owned(),
+        Some(state) => state.to_string(),
+        None => "–".to_owned(),
+    }
 }
 
 /// What a host is out of, as far as anybody can tell, and how long ago it looked.
@@ -95,7 +109,6 @@ fn out_of(seen: &Sighting) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::lease::LeaseState;
     use std::collections::BTreeMap;
 
     fn member(host: &str, down: bool, sightings: Vec<Sighting>) -> MemberRow {
@@ -113,6 +126,7 @@ mod tests {
             sightings,
             trouble: String::new(),
             lease: None,
+            stuck: false,
         }
     }
 
@@ -181,6 +195,6 @@ mw2: a journal is damaged: line 3
         assert_eq!(members(&[], Filter { out: false, down: true }, None), "no member is down");
         assert_eq!(members(&[], Filter::default(), None), "no member: no worker has joined");
         let scope = "pool/app".parse().expect("a scope");
-        assert_eq!(members(&[], Filter::default(), Some(&scope)), "no member, of pool/app");
+        assert_eq!(members(&[], Filter::default(), Some(&scope)), "no member of pool/app");
     }
 }

@@ -2,8 +2,8 @@
 
 use super::table::table;
 use super::text::{age, clean, day_and_time, span};
-use model::read::{PauseRow, PoolRow};
-use model::settings::Override;
+use model::read::{OverrideRow, PauseRow, PoolRow};
+use model::settings::{Override, Setting};
 use std::collections::BTreeSet;
 
 /// One line per pool, then every pause.
@@ -67,7 +67,6 @@ pub(crate) fn pause(row: &PauseRow) -> String {
 /// Everything about one pool.
 pub(crate) fn pool(row: &PoolRow) -> String {
     let rules = &row.rules;
-    let lost_after = rules.lost_after_ms.map_or_else(|| "never".to_owned(), span_exact);
     let mut lines = vec![
         format!(
             "{}: {} out, {} waiting, {} members, token {}",
@@ -84,29 +83,45 @@ pub(crate) fn pool(row: &PoolRow) -> String {
             row.slots,
             clean(&rules.source)
         ),
-        format!("  max_queue   {}", rules.max_queue),
-        format!("  wait        {}", span_exact(rules.wait_ms)),
-        format!("  ttl         {}", span_exact(rules.ttl_ms)),
-        format!("  lost_after  {lost_after}"),
     ];
     if let model::settings::Slots::Count(count) = rules.slots {
         lines[1] = format!("  slots       {count}   {}", clean(&rules.source));
     }
+    let others = [
+        Setting::MaxQueue(rules.max_queue),
+        Setting::Wait(rules.wait_ms),
+        Setting::Ttl(rules.ttl_ms),
+        Setting::LostAfter(rules.lost_after_ms),
+    ];
+    lines
+        .extend(others.map(|setting| format!("  {:<10}  {setting}   {}", setting.kind().word(), source(row, setting))));
     lines.extend(row.overrides.iter().map(change));
     let pauses: BTreeSet<String> = row.pauses.iter().map(pause).collect();
     lines.extend(pauses);
     lines.join("\n")
 }
 
-fn span_exact(ms: u64) -> String {
-    model::settings::span(ms)
+/// Whether somebody set it, and for what; how is told below.
+fn source(row: &PoolRow, setting: Setting) -> String {
+    let from = row.overrides.iter().find(|from| from.set.setting.kind() == setting.kind());
+    from.map_or_else(|| "default".to_owned(), |from| format!("set for {}", from.set.scope))
 }
 
-fn change(from: &Override) -> String {
-    let until = if from.until.is_some() { ", until it goes back by itself" } else { "" };
-    let word = from.setting.kind().word();
-    let (by, reason) = (clean(&from.by), clean(&from.reason));
-    format!("  set: {word}={} for {} by {by} at {}{until}: {reason}", from.setting, from.scope, day_and_time(from.at))
+/// Who set something, when and why; for how much longer it holds, and what then does.
+fn change(from: &OverrideRow) -> String {
+    let set = |from: &Override| {
+        format!("{}={} for {} by {}", from.setting.kind().word(), from.setting, from.scope, clean(&from.by))
+    };
+    let at = |from: &Override| format!("at {}", day_and_time(from.at));
+    let OverrideRow { set: this, left_ms, then } = from;
+    let end = match (left_ms, &this.before) {
+        (None, _) => String::new(),
+        (Some(ms), None) => format!("; {} more, then {}", span(*ms), clean(then)),
+        (Some(ms), Some(before)) => {
+            format!("; {} more, then {} {}: {}", span(*ms), set(before), at(before), clean(&before.reason))
+        }
+    };
+    format!("  set: {} {}: {}{end}", set(this), at(this), clean(&this.reason))
 }
 
 #[cfg(test)]
@@ -114,7 +129,7 @@ mod tests {
     use super::super::samples::{AT, pause as sample_pause, pool as sample};
     use super::*;
     use model::Time;
-    use model::settings::{Setting, Slots};
+    use model::settings::Slots;
 
     #[test]
     fn each_pool_says_where_its_number_comes_from() {
@@ -137,27 +152,40 @@ host/mw1 is paused by ann@ops1 5m ago, 1h55m more: switch is being replaced; end
         let mut row = sample("app", 1, 0, 2);
         row.members = 20;
         row.rules.lost_after_ms = None;
-        row.overrides.push(Override {
-            scope: "pool/app".parse().expect("a scope"),
-            setting: Setting::Ttl(30_000),
+        let set = |scope: &str, setting, until, before| Override {
+            scope: scope.parse().expect("a scope"),
+            setting,
             by: "ann@ops1".to_owned(),
             reason: "slow disks".to_owned(),
             at: AT,
-            until: Some(Time(1)),
-            before: None,
-        });
+            until,
+            before,
+        };
+        let before = set("pool/app", Setting::Wait(300_000), None, None);
+        let left_ms = Some(119_000);
+        row.overrides = vec![
+            OverrideRow {
+                set: set("pool/app", Setting::Wait(600_000), Some(Time(1)), Some(Box::new(before))),
+                left_ms,
+                then: "5m".to_owned(),
+            },
+            OverrideRow { set: set("all", Setting::Ttl(30_000), None, None), left_ms: None, then: String::new() },
+        ];
         row.pauses.push(sample_pause("all"));
         let expected = "\
 app: 1/2 out, 0 waiting, 20 members, token 9127
   slots       10% of 20, which makes 2   default
-  max_queue   10000
-  wait        10m
-  ttl         30s
-  lost_after  never
-  set: ttl=30s for pool/app by ann@ops1 at 2026-11-24 14:02:51Z, until it goes back by itself: slow disks
+  max_queue   10000   default
+  wait        10m   set for pool/app
+  ttl         30s   set for all
+  lost_after  never   default
+  set: wait=10m for pool/app by ann@ops1 at 2026-11-24 14:02:51Z: slow disks; 1m59s more, then wait=5m for pool/app by ann@ops1 at 2026-11-24 14:02:51Z: slow disks
+  set: ttl=30s for all by ann@ops1 at 2026-11-24 14:02:51Z: slow disks
 all is paused by ann@ops1 5m ago, 1h55m more: switch is being replaced; ends with: stagger resume all";
         assert_eq!(pool(&row), expected);
         row.rules.slots = Slots::Count(2);
         assert!(pool(&row).contains("\n  slots       2   default\n"));
+        (row.overrides[0].set.before, row.overrides[0].then) = (None, "10m (default)".to_owned());
+        assert!(pool(&row).contains("slow disks; 1m59s more, then 10m (default)\n"), "{}", pool(&row));
     }
 }

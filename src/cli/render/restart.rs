@@ -1,9 +1,10 @@
 //! A restart by hand: a line per step as it ends, and how it all ended.
 
-use super::text::{clean, last_lines, ordinal, seconds};
+use super::text::{clean, holders, last_lines, ordinal, seconds};
 use crate::worker::{Progress, Trouble};
 use model::host::Finish;
-use model::names::{Host, Service};
+use model::names::{Host, Pool, Service};
+use model::request::Holding;
 use model::rollout::Report;
 use model::sequence::{Fault, Step};
 
@@ -24,16 +25,16 @@ pub(crate) enum Line {
 /// A line for something that happened.
 pub(crate) fn progress(progress: &Progress) -> Line {
     match progress {
-        Progress::Waiting { place, why } => {
-            Line::Aside(format!("waiting for a lease, {}: {}", ordinal(*place), clean(why)))
+        Progress::Waiting { place, why, holders: who } => {
+            Line::Aside(format!("waiting for a lease, {}: {}{}", ordinal(*place), clean(why), holders(who)))
         }
         Progress::Over { service, report, is_earlier: true } => {
             Line::Aside(format!("what an earlier process left of {service} is over: {}", earlier(report)))
         }
         Progress::Trouble(Trouble { why: Some(why), .. }) => Line::Aside(format!("trouble: {}", clean(why))),
         Progress::Trouble(Trouble { why: None, .. }) => Line::Aside("the trouble is over".to_owned()),
-        // That nobody answers is said once, by the command itself.
-        Progress::Began(_) | Progress::Over { .. } | Progress::Unanswered(_) => Line::None,
+        // That nobody answers is said once, by the command itself; and a refusal at the end.
+        Progress::Began(_) | Progress::Refused { .. } | Progress::Over { .. } | Progress::Unanswered(_) => Line::None,
         Progress::Ended { step, ms, note, fault } => Line::Step(step_line(*step, *ms, note, fault.as_ref())),
         Progress::Undoing(why) => Line::Aside(format!("undoing: {}", clean(why))),
         Progress::Resumed(service) => Line::Aside(format!("first finishing what an earlier process left of {service}")),
@@ -82,15 +83,26 @@ pub(crate) fn report(finish: &Finish) -> Option<&Report> {
     }
 }
 
+/// What was seen on the way, for the hint at the end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seen {
+    /// The lock server that did not answer to the end.
+    pub(crate) unanswered: Option<String>,
+    /// Who was in the way, once it waited.
+    pub(crate) waiting: Option<Vec<Holding>>,
+    /// The pool to ask about.
+    pub(crate) pool: Option<Pool>,
+}
+
 /// How it ended, for people, with what to type next.
-pub(crate) fn finish(service: &Service, finish: &Finish, host: &Host) -> String {
+pub(crate) fn finish(service: &Service, finish: &Finish, host: &Host, seen: &Seen) -> String {
     match finish {
-        Finish::Restarted(report) => format!("{service} restarted in {}", seconds(took_ms(report))),
+        Finish::Restarted(report) => {
+            format!("{service} restarted in {}{}", seconds(took_ms(report)), still_out(service, report))
+        }
         Finish::NothingToDo(figures) => format!("NOT restarting {service}: {}", clean(figures)),
         Finish::Failed(report) => failed(service, report),
-        Finish::NoLease(why) => {
-            format!("error: no lease, and nothing was done: {}\nhint: stagger why {host}", clean(why))
-        }
+        Finish::NoLease(why) => no_lease(service, why, host, seen),
         Finish::Leaseless(report) => {
             let how = match (&report.step, report.cause.as_str()) {
                 (None, "") => String::new(),
@@ -98,6 +110,12 @@ pub(crate) fn finish(service: &Service, finish: &Finish, host: &Host) -> String 
             };
             format!("warning: {service} was {} without a lease{how}{}", report.outcome, out_of(report))
         }
+        // A sequence that is stuck is so at a step.
+        Finish::Stuck(report) if report.step.is_none() => format!(
+            "error: {service} is STUCK, a person is needed: {}\nhint: is {service} well, and {host} in its balancers? \
+             then move that file away; if {host} still has a lease: stagger release {host} --reason …",
+            cause(report)
+        ),
         Finish::Stuck(report) => format!(
             "error: {service} is STUCK, a person is needed: {}{}\nhint: look at {service}; when it is well: stagger restart {service} --always",
             cause(report),
@@ -105,7 +123,7 @@ pub(crate) fn finish(service: &Service, finish: &Finish, host: &Host) -> String 
         ),
         Finish::Unrun { earlier: left, instead } => format!(
             "{}\nerror: what an earlier process left is over: {}\nhint: stagger why {host}",
-            self::finish(service, instead, host),
+            self::finish(service, instead, host, seen),
             earlier(left)
         ),
         Finish::Stopped | Finish::Interrupted => {
@@ -124,6 +142,31 @@ fn earlier(report: &Report) -> String {
         (None, "") => format!("{how}{}", out_of(report)),
         _ => format!("{how}, {}{}", cause(report), out_of(report)),
     }
+}
+
+/// Why there is no lease, and who can say more: the lock server when it answered, else nobody but its own host.
+fn no_lease(service: &Service, why: &str, host: &Host, seen: &Seen) -> String {
+    let (who, hint) = match (seen, &seen.pool) {
+        (Seen { unanswered: Some(url), .. }, _) => {
+            let last = format!("when it cannot come back: stagger restart {service} --emergency");
+            (String::new(), format!("is the lock server running at {url}? {last}"))
+        }
+        (Seen { waiting: Some(who), .. }, Some(pool)) => (holders(who), format!("stagger why pool/{pool}")),
+        _ => (String::new(), format!("stagger why {host}")),
+    };
+    format!("error: no lease, and nothing was done: {}{who}\nhint: {hint}", clean(why))
+}
+
+/// Where a host that was restarted is not, and what brings it back.
+fn still_out(service: &Service, report: &Report) -> String {
+    if report.out_of.is_empty() {
+        return String::new();
+    }
+    // With --force it was never looked at.
+    let has_looked = report.timings.iter().any(|timing| timing.step == Step::Depool);
+    let by = if has_looked { ", not by Stagger" } else { "" };
+    let names = report.out_of.iter().map(|name| clean(name)).collect::<Vec<_>>().join(", ");
+    format!("\nleft out of {names}{by}: stagger repool {service}")
 }
 
 fn failed(service: &Service, report: &Report) -> String {
@@ -161,6 +204,60 @@ mod tests {
         ("php-fpm".parse().expect("a service"), "mw1".parse().expect("a host"))
     }
 
+    fn holding() -> Holding {
+        Holding {
+            holder: "mw2".parse().expect("a holder"),
+            pool: "app".parse().expect("a pool"),
+            state: model::lease::LeaseState::Held,
+            since_ms: 6_000,
+            what: "php-fpm@42, drain".to_owned(),
+        }
+    }
+
+    #[test]
+    fn without_a_lease_whoever_can_say_more_is_named() {
+        let (service, host) = names();
+        let end = |seen: &Seen| finish(&service, &Finish::NoLease("waited 1s: 1 of 1 taken".to_owned()), &host, seen);
+        let pool = Some("app".parse().expect("a pool"));
+        let waited = Seen { waiting: Some(vec![holding()]), pool: pool.clone(), unanswered: None };
+        assert_eq!(
+            end(&waited),
+            "error: no lease, and nothing was done: waited 1s: 1 of 1 taken; mw2 held 6s, php-fpm@42, drain\nhint: stagger why pool/app"
+        );
+        let silent = Seen { unanswered: Some("http://locks:7532".to_owned()), ..waited };
+        let expected = "\nhint: is the lock server running at http://locks:7532? \
+                        when it cannot come back: stagger restart php-fpm --emergency";
+        assert!(end(&silent).ends_with(expected), "{}", end(&silent));
+        assert!(
+            end(&Seen { pool, ..Seen::default() }).ends_with("\nhint: stagger why mw1"),
+            "it never came to the queue"
+        );
+    }
+
+    #[test]
+    fn a_damaged_journal_is_mended_by_hand() {
+        let (service, host) = names();
+        let cause = "j/1.jsonl: line 3".to_owned();
+        let damage = Finish::Stuck(Box::new(Report { stuck: true, cause, ..Report::plain(Outcome::Failed) }));
+        let expected = "error: php-fpm is STUCK, a person is needed: j/1.jsonl: line 3\n\
+                        hint: is php-fpm well, and mw1 in its balancers? then move that file away; \
+                        if mw1 still has a lease: stagger release mw1 --reason …";
+        assert_eq!(finish(&service, &damage, &host, &Seen::default()), expected);
+    }
+
+    #[test]
+    fn a_host_that_was_out_before_is_said_to_be_so_still() {
+        let (service, host) = names();
+        let mut report = restarted_target("mw1", &[(Step::Depool, 2), (Step::Restart, 200)]).report.expect("a report");
+        report.out_of = vec!["lb1".to_owned()];
+        let end =
+            |report: &Report| finish(&service, &Finish::Restarted(Box::new(report.clone())), &host, &Seen::default());
+        let expected = "php-fpm restarted in 0.2s\nleft out of lb1, not by Stagger: stagger repool php-fpm";
+        assert_eq!(end(&report), expected);
+        report.timings.remove(0);
+        assert!(end(&report).ends_with("\nleft out of lb1: stagger repool php-fpm"), "with --force nobody looked");
+    }
+
     #[test]
     fn each_step_is_a_line_with_its_time() {
         let ended = |step, ms, note: &str, fault| progress(&Progress::Ended { step, ms, note: note.to_owned(), fault });
@@ -174,8 +271,10 @@ mod tests {
             ended(Step::Restart, 200, "", Some(fault)),
             Line::Step("✗ restart    0.2s  exit 78: bad\n    reading".to_owned())
         );
-        let waiting = progress(&Progress::Waiting { place: 2, why: "2 of 2 slots of app are taken".to_owned() });
-        assert_eq!(waiting, Line::Aside("waiting for a lease, 2nd: 2 of 2 slots of app are taken".to_owned()));
+        let why = "2 of 2 slots of app are taken".to_owned();
+        let waiting = progress(&Progress::Waiting { place: 2, why, holders: vec![holding()] });
+        let expected = "waiting for a lease, 2nd: 2 of 2 slots of app are taken; mw2 held 6s, php-fpm@42, drain";
+        assert_eq!(waiting, Line::Aside(expected.to_owned()));
         assert_eq!(progress(&Progress::Began(Step::Drain)), Line::None);
     }
 
@@ -200,7 +299,7 @@ mod tests {
     #[test]
     fn the_end_says_what_became_of_the_host() {
         let (service, host) = names();
-        let end = |how: Finish| finish(&service, &how, &host);
+        let end = |how: Finish| finish(&service, &how, &host, &Seen::default());
         let report = |target: model::rollout::Target| Box::new(target.report.expect("a report"));
         let good = report(restarted_target("mw1", &[(Step::Ask, 9_000), (Step::Drain, 3_000), (Step::Restart, 200)]));
         assert_eq!(end(Finish::Restarted(good)), "php-fpm restarted in 3.2s");

@@ -1,7 +1,7 @@
 //! The rollouts: a list, or one with every host's steps and what it printed.
 
 use super::follow::{cause, counts, headline, obstacles, printed, to_go, words};
-use super::summary::took_ms;
+use super::summary::{go_on, took_ms};
 use super::table::table;
 use super::text::{age, clean, day_and_time, seconds, span};
 use model::names::Scope;
@@ -14,7 +14,8 @@ pub(crate) fn rollouts(rows: &[RolloutRow], scope: Option<&Scope>) -> String {
         let of = scope.map(|scope| format!(" of {scope}")).unwrap_or_default();
         return format!("no rollout{of}: nothing was announced, or it was too long ago");
     }
-    table(&["ROLLOUT", "STATE", "AGE", "DONE", "HOSTS", "BY", "MESSAGE"], rows.iter().map(cells).collect())
+    let header = ["ROLLOUT", "STATE", "AGE", "DONE", "FLIGHT", "OK", "FAIL", "LEFT", "BY", "MESSAGE"];
+    table(&header, rows.iter().map(cells).collect())
 }
 
 fn cells(row: &RolloutRow) -> Vec<String> {
@@ -24,7 +25,10 @@ fn cells(row: &RolloutRow) -> Vec<String> {
         state(row),
         age(row.age_ms),
         format!("{}%", counts.percent),
-        words(counts),
+        counts.in_flight.to_string(),
+        counts.ok.to_string(),
+        counts.failed.to_string(),
+        counts.left.to_string(),
         clean(&row.by),
         clean(&row.message),
     ]
@@ -48,6 +52,7 @@ pub(crate) fn rollout(detail: &RolloutDetail) -> String {
     let mut lines = vec![headline(row), standing];
     lines.extend(terms(row));
     lines.extend(obstacles(row));
+    lines.extend((row.state == RolloutState::Halted).then(|| go_on(&row.name)));
     if let Some(ended) = &row.ended {
         lines.push(format!("ended by {} at {}: {}", clean(&ended.by), day_and_time(ended.at), clean(&ended.reason)));
     }
@@ -142,8 +147,8 @@ mod tests {
     fn the_list_shows_how_far_each_is() {
         let done = sample(RolloutState::Done, Tally { ok: 351, failed: 1, ..Tally::default() });
         let expected = "\
-ROLLOUT     STATE  AGE   DONE  HOSTS                                      BY              MESSAGE
-php-fpm@42  done   101s  100%  (in-flight: 0; ok: 351; fail: 1; left: 0)  deploy@deploy1  wmf.12 to group1";
+ROLLOUT     STATE  AGE   DONE  FLIGHT  OK   FAIL  LEFT  BY              MESSAGE
+php-fpm@42  done   101s  100%  0       351  1     0     deploy@deploy1  wmf.12 to group1";
         assert_eq!(rollouts(&[done], None), expected);
         let mut kept = sample(RolloutState::Done, Tally { ok: 351, failed: 1, ..Tally::default() });
         kept.kept.push("mw1316".parse().expect("a host"));
@@ -223,6 +228,16 @@ mw5     owes       –     gave way 41s ago: all is paused by ann@ops1";
             ms: 0,
         });
         assert_eq!(steps(&row, &target("mw1", Progress::Owes, Some(gave_way))), "drain since 0s", "that is over");
+    }
+
+    #[test]
+    fn a_halted_one_says_what_to_type() {
+        let mut row = sample(RolloutState::Halted, Tally { owes: 1, failed: 3, ..Tally::default() });
+        row.halted = Some(Halted { cause: "3 hosts failed".to_owned(), host: None, at: AT });
+        let text = rollout(&RolloutDetail { row, targets: Vec::new() });
+        let expected = "halted: 3 hosts failed\n  fixed?  stagger announce php-fpm -m …      go on all the same: \
+                        stagger resume rollout/php-fpm@42";
+        assert!(text.ends_with(expected), "{text}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::follow::{cause, counts};
 use super::text::{clean, count, minutes, seconds, some};
 use model::lease::LeaseState;
+use model::names::RolloutName;
 use model::read::{LeaseRow, RolloutDetail, RolloutRow};
 use model::rollout::{Outcome, Progress, RolloutState, Target};
 use model::sequence::Step;
@@ -57,15 +58,17 @@ fn stopped(row: &RolloutRow) -> Option<String> {
         (RolloutState::Superseded | RolloutState::Aborted, Some(ended), _) => {
             Some(format!("  by {}: {}", clean(&ended.by), clean(&ended.reason)))
         }
-        (RolloutState::Halted, _, Some(halted)) => Some(format!(
-            "  {}\n  fixed?  stagger announce {service} -m …      go on all the same: stagger resume rollout/{name}",
-            clean(&halted.cause)
-        )),
+        (RolloutState::Halted, _, Some(halted)) => Some(format!("  {}\n{}", clean(&halted.cause), go_on(name))),
         (RolloutState::Expired, _, _) => {
             Some(format!("  its time is over      again: stagger announce {service} -m …"))
         }
         _ => None,
     }
+}
+
+/// How a halted rollout goes on.
+pub(crate) fn go_on(name: &RolloutName) -> String {
+    format!("  fixed?  stagger announce {} -m …      go on all the same: stagger resume rollout/{name}", name.service)
 }
 
 /// `✗ mw1316  restart: exit 78: …; out of lb1, lb2; keeps app-eqiad, rack.b4`.

@@ -4,6 +4,7 @@
 
 use jiff::Timestamp;
 use model::Wall;
+use model::request::Holding;
 use unicode_width::UnicodeWidthStr;
 
 /// Below so many of a unit an age is told in it: `62s`, but `31m`.
@@ -12,6 +13,8 @@ const AGE_KEEPS_UNIT: u64 = 120;
 const GAP_MIN: usize = 2;
 /// How much further to the right what goes on below a line stands.
 const HANG: usize = 2;
+/// How many holders are named in a line.
+const HOLDERS_SHOWN_MAX: usize = 3;
 /// What a command to type begins with.
 const PROGRAM: &str = "stagger";
 
@@ -98,6 +101,14 @@ pub(crate) fn some(things: &[String], shown_max: usize, between: &str) -> String
 pub(crate) fn clean(text: &str) -> String {
     let spaced: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     spaced.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The first few holders that are in the way, each behind a semicolon: `; mw1402 held 6s, php-fpm@42, drain`.
+pub(crate) fn holders(holders: &[Holding]) -> String {
+    let text = |holding: &Holding| {
+        format!("; {} {} {}, {}", holding.holder, holding.state, age(holding.since_ms), clean(&holding.what))
+    };
+    holders.iter().take(HOLDERS_SHOWN_MAX).map(text).collect()
 }
 
 /// The lines of a foreign text, cleaned, without empty ones; the last few of them, since a program says there what it died of.

@@ -7,7 +7,7 @@ use super::boottime;
 use super::signals::Signals;
 use crate::cli::client::Client;
 use crate::cli::out;
-use crate::cli::render::text::{age, clean, ordinal, span};
+use crate::cli::render::text::{self, clean, ordinal, span};
 use crate::cli::screen::Screen;
 use coordinator::{Coordinator as _, Error};
 use model::lease::Lease;
@@ -32,8 +32,6 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long leaving the queue may take.
 const LEAVE_MAX: Duration = Duration::from_secs(2);
-/// How many holders a refusal names.
-const HOLDERS_SHOWN_MAX: usize = 3;
 
 /// A lease, and when its ownership was last confirmed: when the request that was answered so was sent.
 #[derive(Debug)]
@@ -200,12 +198,7 @@ fn pools(ask: &Ask) -> String {
 }
 
 fn holders(why: &Refusal) -> String {
-    let named = why.holders.iter().take(HOLDERS_SHOWN_MAX);
-    named
-        .map(|holding| {
-            format!("; {} {} {}, {}", holding.holder, holding.state, age(holding.since_ms), clean(&holding.what))
-        })
-        .collect()
+    text::holders(&why.holders)
 }
 
 /// Why the lease did not come while it was waited for so long.

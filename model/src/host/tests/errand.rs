@@ -291,6 +291,8 @@ fn a_stop_before_the_restart_is_told_apart_from_one_after_it() {
     let mut rig = Rig::new(Some(errand()));
     lockable(&mut rig);
     rig.on(Event::StopRequested);
+    let told = rig.settle.as_ref().and_then(|settle| settle.report.as_ref()).map(|report| report.cause.as_str());
+    assert_eq!(told, Some("interrupted"), "a command is no worker");
     assert_eq!(rig.settled(Ok(())), ["unlock", "exit 143"]);
     let mut rig = Rig::new(Some(errand()));
     lockable(&mut rig);
@@ -308,6 +310,26 @@ fn a_journal_that_cannot_be_written_ends_it() {
     assert_eq!(rig.on(Event::NotRecorded("disk full".into())), ["unlock", "settle cancelled cancelled"]);
     assert_eq!(rig.settled(Ok(())), ["unlock", "exit 2"]);
     assert_eq!(rig.finish, Some(Finish::NoLease("cannot write the journal: disk full".into())));
+}
+
+#[test]
+fn without_a_lease_there_is_nobody_to_tell_that_the_journal_cannot_be_written() {
+    let mut rig = Rig::new(Some(Errand { emergency: true, ..errand() }));
+    assert_eq!(lockable(&mut rig), ["unlock", "lock"]);
+    rig.holds_records = true;
+    assert_eq!(rig.locked(), ["+opened"]);
+    assert_eq!(rig.on(Event::NotRecorded("disk full".into())), ["unlock", "exit 2"]);
+    assert_eq!(rig.finish, Some(Finish::NoLease("cannot write the journal: disk full".into())));
+}
+
+#[test]
+fn what_was_found_out_for_nobody_is_found_out_again() {
+    let mut rig = Rig::new(Some(Errand { force: true, ..errand() }));
+    lockable(&mut rig);
+    rig.grant();
+    assert!(rig.on(Event::Prepared(Prepared::Identity(Some("of before".into())))).is_empty());
+    assert_eq!(rig.held(30_000), ["prepare restart"]);
+    assert_eq!(rig.on(Event::Prepared(Prepared::Identity(Some("i1".into())))), ["begin"]);
 }
 
 #[test]

@@ -58,12 +58,14 @@ fn nobody_to_ask_undoes_it_after_a_while() {
         }
     }
     assert_eq!(rig.now, from + 10_000);
-    rig.now = from + 9_999;
-    rig.on(Event::Woke);
-    assert_eq!(rig.host.wake_at(), Some(Time(from + 10_000)), "whatever else is due later");
-    rig.now = from + 10_000;
     let effects = rig.on(Event::Woke);
     assert_eq!(effects[effects.len() - 3..], ["+undoing", "renew repool", "undo"]);
+    let (mut rig, _) = crash(&Rig::draining());
+    rig.now = from + 9_999;
+    assert_eq!(rig.on(Event::Woke), ["renew drain"], "late, and the next one is due in two seconds");
+    assert_eq!(rig.host.wake_at(), Some(Time(from + 10_000)));
+    rig.now = from + 10_000;
+    assert_eq!(rig.on(Event::Woke), ["+undoing", "renew repool", "undo"]);
 }
 
 #[test]

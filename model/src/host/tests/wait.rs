@@ -121,11 +121,47 @@ fn a_paused_service_does_not_keep_another_from_its_turn() {
     assert!(rig.host.is_idle());
     assert_eq!(rig.host.wake_at().map(|at| at.0), Some(rig.now + 15_000), "until its last ask stands no longer");
     rig.now += 15_000;
-    rig.on(Event::Joined(Box::new(rig::welcome(&[("cron@2", true, false)]))));
+    assert_eq!(rig.on(both()), ["lock"], "both are owed, the paused one first");
     assert_eq!(rig.locked(), ["unlock", "ask 10000"]);
     assert_eq!(rig.ask.clone().expect("an ask").purpose.to_string(), "cron@2");
+    assert!(rig.on(Event::Joined(Box::new(rig::welcome(&[("cron@2", true, false)])))).is_empty(), "it waits");
     let sent = rig.now;
     rig.now += 10_000;
     assert_eq!(rig.answered_at(sent, Ok(waits_because(RefusalKind::Paused))), ["ask 10000"], "there is no other");
     assert_eq!(rig.answered_at(sent, Ok(queued())), ["ask 10000"]);
+}
+
+#[test]
+fn an_ask_that_took_as_long_as_the_least_time_between_two_is_followed_at_once() {
+    for (took_ms, effects) in [(499, Vec::new()), (500, vec!["ask 10000"])] {
+        let mut rig = Rig::queued();
+        let sent = rig.now;
+        rig.now += took_ms;
+        assert_eq!(rig.answered_at(sent, Ok(queued())), effects, "{took_ms} ms");
+    }
+}
+
+#[test]
+fn a_wait_that_came_to_nothing_tells_how_long_its_check_took() {
+    let mut rig = Rig::daemon_owing("php@7", false, false);
+    rig.locked();
+    assert_eq!(rig.checked(Ok(true)), ["ask 10000"]);
+    assert_eq!(rig.answered(Ok(rig::refused(RefusalKind::TimedOut))), ["settle cancelled cancelled"]);
+    let report = rig.settle.clone().and_then(|settle| settle.report).expect("a report");
+    let timed: Vec<_> = report.timings.iter().map(|timing| (timing.step, timing.ms)).collect();
+    assert_eq!(timed, [(Step::Check, 5)]);
+}
+
+#[test]
+fn a_lease_that_is_given_back_for_want_of_a_disk_says_so_and_how_long_its_check_took() {
+    let mut rig = Rig::daemon_owing("php@7", false, false);
+    rig.locked();
+    rig.checked(Ok(true));
+    rig.holds_records = true;
+    rig.grant();
+    assert_eq!(rig.on(Event::NotRecorded("full".into())), ["unlock", "settle gave_way cancelled"]);
+    assert_eq!(cause(&rig), "cannot write the journal: full");
+    let report = rig.settle.clone().and_then(|settle| settle.report).expect("a report");
+    let timed: Vec<_> = report.timings.iter().map(|timing| (timing.step, timing.ms)).collect();
+    assert_eq!(timed, [(Step::Check, 5)]);
 }
