@@ -113,9 +113,13 @@ pub(crate) struct Batch {
 impl Domain {
     /// A domain that goes on from what was loaded.
     pub(crate) fn new(loaded: Loaded, body_wait: Duration) -> Arc<Domain> {
+        let Loaded { mut state, time } = loaded;
+        let clock = Clock::from(time);
+        let grace = state.started_again(clock.now());
+        state.replay(&grace);
         let inner = Inner {
-            state: loaded.state,
-            clock: Clock::from(loaded.time),
+            state,
+            clock,
             dirty: BTreeSet::new(),
             told: Vec::new(),
             number: 0,

@@ -104,10 +104,6 @@ fn decide(view: &View<'_>, request: &Request, now: Now) -> Decision {
             due::forget(&mut draft);
             Reply::Noted
         }
-        Request::Restarted => {
-            due::grace(&mut draft);
-            Reply::Noted
-        }
     };
     Decision { reply, changes: draft.changes, nudges: draft.nudges }
 }
@@ -181,6 +177,16 @@ pub(crate) fn pause_of<'a>(
 }
 
 impl State {
+    /// The changes with which a state that was loaded begins, when its coordinator starts again: its downtime is nobody's fault, so
+    /// whoever held or listened does so from now on. None of them is durable. To be replayed before anything else is decided:
+    /// what a store keeps of a renewal or a repeated ask is old, and would seem due.
+    pub fn started_again(&self, now: Now) -> Vec<Change> {
+        let view = self.view();
+        let mut draft = Draft::new(&view, now);
+        due::grace(&mut draft);
+        draft.changes
+    }
+
     /// The ticket of the waiter whose turn it is in these pools: its own `ask` would be granted. `None` when nobody's would.
     pub fn next_in_line(&self, pools: &BTreeSet<Pool>, now: Now) -> Option<&Ticket> {
         grant::next_in_line(&self.view(), pools, now)

@@ -8,6 +8,7 @@ mod leases;
 mod pauses;
 mod random;
 mod readings;
+mod restarts;
 mod rollouts;
 mod watchdogs;
 mod whereabouts;
