@@ -191,8 +191,11 @@ fn set_tells_the_value_that_held_before() {
     assert_eq!(change("pool/q", Setting::MaxQueue(5)), "pool/q max_queue: 10000 → 5");
     assert_eq!(change("pool/q", Setting::Wait(60_000)), "pool/q wait: 10m → 1m");
     assert_eq!(change("all", Setting::Ttl(2_000)), "all ttl: 30s → 2s; leases that are there keep theirs");
-    assert_eq!(change("pool/q", Setting::Ttl(3_000)), "pool/q ttl: 2s → 3s");
-    assert_eq!(change("pool/q", Setting::LostAfter(None)), "pool/q lost_after: 1h → never");
+    assert_eq!(change("pool/q", Setting::Ttl(3_000)), "pool/q ttl: 2s → 3s; leases that are there keep theirs");
+    assert_eq!(
+        change("pool/q", Setting::LostAfter(None)),
+        "pool/q lost_after: 1h → never; leases that are there keep theirs"
+    );
     assert_eq!(change("service/s", Setting::MaxFailures(9)), "service/s max_failures: 3 → 9");
     assert_eq!(change("service/s", Setting::Strict(true)), "service/s strict: false → true");
     assert_eq!(change("service/s", Setting::Expires(60_000)), "service/s expires: 1d → 1m");
