@@ -113,9 +113,13 @@ pub(crate) struct Batch {
 impl Domain {
     /// A domain that goes on from what was loaded.
     pub(crate) fn new(loaded: Loaded, body_wait: Duration) -> Arc<Domain> {
+        let Loaded { mut state, time } = loaded;
+        let clock = Clock::from(time);
+        let grace = state.started_again(clock.now());
+        state.replay(&grace);
         let inner = Inner {
-            state: loaded.state,
-            clock: Clock::from(loaded.time),
+            state,
+            clock,
             dirty: BTreeSet::new(),
             told: Vec::new(),
             number: 0,
@@ -138,15 +142,6 @@ impl Domain {
     fn lock(&self) -> Result<MutexGuard<'_, Inner>, Fault> {
         let in_doubt = |_| Fault::Store("a fault of its own left the memory in doubt".into());
         self.inner.lock().map_err(in_doubt)
-    }
-
-    /// Gives everyone who is in what was loaded a fresh time to live. Before anything else: what is on disk says nothing of who
-    /// was heard last, and nobody may be taken for silent by it.
-    pub(crate) fn begin(&self) -> Result<(), Fault> {
-        let mut inner = self.lock()?;
-        let now = inner.clock.now();
-        self.apply(&mut inner, &Request::Restarted, now)?;
-        Ok(())
     }
 
     /// Decides a request, and says which number must be on disk before the answer is given.

@@ -94,9 +94,6 @@ pub async fn run(listener: TcpListener, options: Options, shutdown: impl Future<
     let (store, loaded) = opened?;
     let domain = Domain::new(loaded, client_wait);
     let committer = commit::start(Arc::clone(&domain), store).map_err(Error::Thread)?;
-    if let Err(fault) = domain.begin() {
-        return Err(Error::Unclosed(fault.to_string()));
-    }
     serve::serve(listener, &domain, connections_max, client_wait, shutdown).await;
     committer.close().await
 }

@@ -69,9 +69,7 @@ impl Nudges {
 
 /// Decides a request; nothing is changed until the changes are replayed.
 pub fn apply(state: &State, request: &Request, now: Now) -> Decision {
-    // A state that was just loaded does not know who is there: after the grace it can be told what is due, and not before.
-    let due = if *request == Request::Restarted { None } else { due::next(&state.view(), now) };
-    let Some(first) = due else {
+    let Some(first) = due::next(&state.view(), now) else {
         return decide(&state.view(), request, now);
     };
     let mut state = state.clone();
@@ -104,10 +102,6 @@ fn decide(view: &View<'_>, request: &Request, now: Now) -> Decision {
         Request::Admin(admin) => Reply::Did(admin::admin(&mut draft, admin)),
         Request::Tick => {
             due::forget(&mut draft);
-            Reply::Noted
-        }
-        Request::Restarted => {
-            due::grace(&mut draft);
             Reply::Noted
         }
     };
@@ -255,6 +249,16 @@ pub(crate) fn waited_ms(view: &View<'_>, ticket: &Ticket, now: Time) -> u64 {
 }
 
 impl State {
+    /// The changes with which a state that was loaded begins, when its coordinator starts again: its downtime is nobody's fault, so
+    /// whoever held or listened does so from now on. None of them is durable. To be replayed before anything else is decided:
+    /// what a store keeps of a renewal or a repeated ask is old, and would seem due.
+    pub fn started_again(&self, now: Now) -> Vec<Change> {
+        let view = self.view();
+        let mut draft = Draft::new(&view, now);
+        due::grace(&mut draft);
+        draft.changes
+    }
+
     /// The ticket of the waiter whose turn it is in these pools: its own `ask` would be granted. `None` when nobody's would.
     pub fn next_in_line(&self, pools: &BTreeSet<Pool>, now: Now) -> Option<&Ticket> {
         grant::next_in_line(&self.view(), pools, now)

@@ -320,12 +320,10 @@ pub fn failures_stay_within_the_budget(taken: &Taken<'_>) -> Verdict {
 }
 
 /// Whoever listens and is hindered no longer is among those who are told, and so need not wait until its call is over.
-/// When a coordinator starts again nobody has one.
 pub fn whoever_may_go_is_told(taken: &Taken<'_>) -> Verdict {
     let nudges = &taken.decision.nudges;
     let is_asker = |ticket: &Ticket| match taken.request {
         Request::Ask(ask) => ask.holder == ticket.holder,
-        Request::Restarted => true,
         _ => false,
     };
     let may_go = |state: &State, ticket: &Ticket| hindrance(&state.view(), ticket, taken.now).is_none();

@@ -35,8 +35,6 @@ pub enum Request {
     Admin(Admin),
     /// Time went by.
     Tick,
-    /// The coordinator started again: everyone gets a fresh time to live, since its downtime is nobody's fault.
-    Restarted,
 }
 
 /// What `apply` answers to a request.

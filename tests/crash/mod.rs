@@ -7,6 +7,7 @@
 mod handed_on;
 mod lock_server;
 mod power;
+mod started_again;
 
 use crate::support::{Balancer, Host, LockServer, SOON, Tuning, Worker, lines, wait_for};
 use std::path::Path;

@@ -1,6 +1,8 @@
 //! What a person changes. Each change has a random name: sent again, it happens once and answers the same.
 
 use crate::apply::announce::announce;
+use crate::apply::begin::move_target;
+use crate::apply::settle::halt_if_spent;
 use crate::apply::{Draft, bounds, scopes_of};
 use crate::change::{Change, Operation};
 use crate::history::EntryKind;
@@ -8,7 +10,7 @@ use crate::lease::{Lease, LeaseState, Purpose, TEXT_BYTES_MAX};
 use crate::member::{Member, Pause};
 use crate::names::{Holder, RolloutName, Scope};
 use crate::request::{Act, Admin, Done};
-use crate::rollout::{Ended, Progress, Rollout};
+use crate::rollout::{Ended, Outcome, Progress, Report, Rollout};
 use crate::settings::{Override, SPAN_MS_MAX, Setting, SettingKind, count, span};
 use crate::time::millis;
 use std::time::Duration;
@@ -132,17 +134,20 @@ fn pause(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope, reason: &str, for_
 }
 
 fn resume(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope) -> Done {
+    let halted = match scope {
+        Scope::Rollout(name) => draft.view.rollout(name).filter(|rollout| rollout.halted.is_some()),
+        _ => None,
+    };
+    if let Some(Rollout { name, expired: true, .. }) = halted {
+        return refused(format!("{name} has expired"), format!("stagger announce {} -m …", name.service));
+    }
     let mut what = Vec::new();
     if draft.view.pause(scope).is_some() {
         draft.push(Change::Resumed(scope.clone()));
         what.push(format!("{scope} is no longer paused"));
     }
-    if let Scope::Rollout(name) = scope
-        && let Some(rollout) = draft.view.rollout(name).filter(|rollout| rollout.halted.is_some())
-    {
-        if rollout.expired {
-            return refused(format!("{name} has expired"), format!("stagger announce {} -m …", name.service));
-        }
+    if let Some(rollout) = halted {
+        let name = &rollout.name;
         let forgiven = rollout.tally.failed;
         let hosts = count(forgiven, "failed host is", "failed hosts are");
         let more = count(rollout.max_failures, "more halts", "more halt");
@@ -186,6 +191,9 @@ fn release(draft: &mut Draft<'_>, admin: &Admin, holder: &Holder, reason: &str, 
         freed.extend(lease.pools.keys().map(ToString::to_string));
         draft.push(Change::LeaseEnded(holder.clone()));
         draft.nudges.pools.extend(lease.pools.keys().cloned());
+        if !forget {
+            given_up(draft, lease);
+        }
     }
     if let Some(ticket) = ticket {
         draft.push(Change::TicketDropped(holder.clone()));
@@ -204,6 +212,23 @@ fn release(draft: &mut Draft<'_>, admin: &Admin, holder: &Holder, reason: &str, 
         pools => format!("a slot each of {}", pools.join(", ")),
     };
     did(format!("{holder} released: {slots} freed{}", if forget { ", and the host is forgotten" } else { "" }))
+}
+
+/// A host whose restart had begun is given up: nobody may ever say what came of it, so it counts as failed. A report that comes
+/// all the same is believed.
+fn given_up(draft: &mut Draft<'_>, lease: &Lease) {
+    let (Purpose::Rollout(name), true) = (&lease.purpose, lease.has_begun) else { return };
+    let host = lease.holder.as_host();
+    let report = Report {
+        step: lease.step,
+        cause: "released after its restart had begun".to_owned(),
+        at: draft.now.wall,
+        ..Report::plain(Outcome::Failed)
+    };
+    let cause = format!("{host} failed: {}", report.cause);
+    if let Some(rollout) = move_target(draft, name, &host, Progress::Failed, Some(report)) {
+        halt_if_spent(draft, rollout, None, host, &cause);
+    }
 }
 
 /// Removes a host for good: it is no member, and no rollout waits for it.
@@ -248,7 +273,10 @@ fn set(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope, to: Setting, reason:
     let what = format!("{scope} {word}: {was} → {to}{lasting}");
     draft.note(&admin.by, EntryKind::Set, vec![scope.clone()], format!("{what}: {reason}"));
     nudge(draft, scope, to.kind());
-    did(what)
+    did(match to.kind() {
+        SettingKind::Ttl | SettingKind::LostAfter => format!("{what}; leases that are there keep theirs"),
+        _ => what,
+    })
 }
 
 fn unset(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope, kind: SettingKind, reason: &str) -> Done {

@@ -11,6 +11,7 @@ mod pauses;
 mod queue;
 mod random;
 mod readings;
+mod restarts;
 mod rollouts;
 mod told;
 mod watchdogs;

@@ -190,9 +190,12 @@ fn set_tells_the_value_that_held_before() {
     assert_eq!(change("pool/q", Setting::Slots(Slots::Percent(20))), "pool/q slots: 10% → 20%");
     assert_eq!(change("pool/q", Setting::MaxQueue(5)), "pool/q max_queue: 10000 → 5");
     assert_eq!(change("pool/q", Setting::Wait(60_000)), "pool/q wait: 10m → 1m");
-    assert_eq!(change("all", Setting::Ttl(2_000)), "all ttl: 30s → 2s");
-    assert_eq!(change("pool/q", Setting::Ttl(3_000)), "pool/q ttl: 2s → 3s");
-    assert_eq!(change("pool/q", Setting::LostAfter(None)), "pool/q lost_after: 1h → never");
+    assert_eq!(change("all", Setting::Ttl(2_000)), "all ttl: 30s → 2s; leases that are there keep theirs");
+    assert_eq!(change("pool/q", Setting::Ttl(3_000)), "pool/q ttl: 2s → 3s; leases that are there keep theirs");
+    assert_eq!(
+        change("pool/q", Setting::LostAfter(None)),
+        "pool/q lost_after: 1h → never; leases that are there keep theirs"
+    );
     assert_eq!(change("service/s", Setting::MaxFailures(9)), "service/s max_failures: 3 → 9");
     assert_eq!(change("service/s", Setting::Strict(true)), "service/s strict: false → true");
     assert_eq!(change("service/s", Setting::Expires(60_000)), "service/s expires: 1d → 1m");
@@ -403,4 +406,22 @@ fn nobody_is_next_in_a_pool_that_is_paused() {
         world.pause(scope, 5_000);
         assert_eq!(world.next_in_line(), None, "{scope}");
     }
+}
+
+#[test]
+fn a_resume_that_is_refused_changes_nothing() {
+    let mut world = World::with_slots(1);
+    world.join("a", "php", &["p"]);
+    world.join("b", "php", &["p"]);
+    world.announce_with("php", |announce| (announce.max_failures, announce.expires_ms) = (Some(1), Some(60_000)));
+    let rollout = rollout_of("php", 1);
+    world.ask_for("a", "ca", &["p"], &rollout);
+    world.begin("a", "ca");
+    world.settle_with("a", "ca", Ending::Kept, Some(rollout.clone()), Some(failed("exit 78")));
+    world.pause("rollout/php@1", 3_600_000);
+    world.later(60_000);
+    world.tick();
+    let pauses = world.state.read_pauses(world.now).len();
+    assert!(matches!(world.resume("rollout/php@1"), Done::Refused { why, .. } if why == "php@1 has expired"));
+    assert_eq!((pauses, world.state.read_pauses(world.now).len()), (1, 1));
 }

@@ -28,7 +28,7 @@ enum Happening {
     Resume { scope: u8 },
     Release { host: u8, live: bool, forget: bool },
     Slots { pool: u8, count: u32 },
-    Restart,
+    Restart { killed: bool },
     Tick,
 }
 
@@ -74,7 +74,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => (0..7u8).prop_map(|scope| Happening::Resume { scope }),
         1 => (host, any::<bool>(), any::<bool>()).prop_map(|(host, live, forget)| Happening::Release { host, live, forget }),
         1 => (0..3u8, 1..=SLOTS_MAX).prop_map(|(pool, count)| Happening::Slots { pool, count }),
-        1 => Just(Happening::Restart),
+        2 => any::<bool>().prop_map(|killed| Happening::Restart { killed }),
         2 => Just(Happening::Tick),
     ]
 }
@@ -220,7 +220,17 @@ fn happen(world: &mut World, hosts: &mut Hosts, happening: &Happening) {
         Happening::Slots { pool, count } => {
             world.set(&format!("pool/{}", ["p", "q", "r"][usize::from(*pool)]), Setting::Slots(Slots::Count(*count)));
         }
-        Happening::Restart => world.restart(),
+        Happening::Restart { killed } => {
+            let before = world.now.time.0;
+            if *killed {
+                world.restart()
+            } else {
+                world.stop_and_start()
+            }
+            // The hosts' own clocks do not go back with the coordinator's.
+            let back = before - world.now.time.0;
+            hosts.believes_until.values_mut().for_each(|until| *until = until.saturating_sub(back));
+        }
         Happening::Tick => {
             world.tick();
         }

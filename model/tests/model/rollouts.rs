@@ -808,3 +808,24 @@ fn a_lost_lease_is_told_under_its_host_and_its_rollout() {
         assert_eq!(last.text, "h1 stopped renewing, for php@1", "{scope}");
     }
 }
+
+#[test]
+fn a_host_that_was_given_up_after_its_restart_had_begun_counts_as_failed_until_it_reports() {
+    let mut world = World::with_slots(2);
+    world.join("a", "php", &["p"]);
+    world.join("b", "php", &["p"]);
+    world.announce("php");
+    let rollout = rollout_of("php", 1);
+    for host in ["a", "b"] {
+        assert!(matches!(world.ask_for(host, &format!("c{host}"), &["p"], &rollout), Answer::Granted(_)));
+        world.begin(host, &format!("c{host}"));
+    }
+    world.settle_with("b", "cb", Ending::Released, Some(rollout.clone()), Some(Report::plain(Outcome::Restarted)));
+    assert!(matches!(world.release("a", true, false), Done::Did { .. }));
+    let tally = world.tally(&rollout);
+    assert_eq!((tally.ok, tally.failed, tally.begun), (1, 1, 0));
+    assert!(!world.state_of(&rollout).is_under_way(), "nothing is left to wait for");
+    // It was only cut off, and is well.
+    world.settle_with("a", "ca", Ending::Released, Some(rollout.clone()), Some(Report::plain(Outcome::Restarted)));
+    assert_eq!(world.tally(&rollout).ok, 2);
+}

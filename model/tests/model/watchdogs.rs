@@ -319,7 +319,6 @@ fn the_rule_of_who_is_told_bites() {
     let nudges = |pool| Nudges { pools: [name(pool)].into(), ..Nudges::default() };
     assert_eq!(freed(&Request::Tick, nudges("p")), [] as [&str; 0]);
     assert_eq!(freed(&Request::Tick, nudges("q")), [rule]);
-    assert_eq!(freed(&Request::Restarted, Nudges::default()), [] as [&str; 0], "nobody has a call");
     assert_eq!(freed(&Request::Ask(ask("c", "cc", &["p"])), Nudges::default()), [] as [&str; 0], "it is answered");
     assert_eq!(freed(&Request::Ask(ask("d", "cd", &["p"])), Nudges::default()), [rule]);
 }

@@ -3,8 +3,9 @@
 //! Beside the model's own records it counts for itself who believes to hold what, as a bystander at the hosts would.
 
 use model::apply::{Decision, Nudges, apply};
+use model::change::Change;
 use model::invariants::{OF_DECISION, OF_STATE, Taken};
-use model::lease::{Lease, Purpose};
+use model::lease::{Lease, LeaseState, Purpose, Ticket};
 use model::names::{Holder, Id, Pool, RolloutName, Scope};
 use model::request::{
     Act, Admin, Announce, Answer, Ask, Begin, BeginAsk, Done, Ending, Join, Joined, Own, Quiet, Renew, Reply, Request,
@@ -12,7 +13,7 @@ use model::request::{
 };
 use model::rollout::{Outcome, Report};
 use model::settings::{Setting, Slots};
-use model::state::State;
+use model::state::{State, Stored};
 use model::time::{Now, Time, Wall};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -60,9 +61,6 @@ pub(crate) fn failed(cause: &str) -> Report {
     Report { step: Some(model::sequence::Step::Restart), cause: cause.into(), ..Report::plain(Outcome::Failed) }
 }
 
-/// How far behind the clock may be that is on disk.
-const CLOCK_BEHIND_MS: u64 = 500;
-
 impl World {
     /// A world whose pool `p` has so many slots.
     pub(crate) fn with_slots(slots: u32) -> World {
@@ -80,9 +78,7 @@ impl World {
     /// Decides, and checks every invariant.
     pub(crate) fn decide(&mut self, request: &Request) -> Decision {
         let decision = apply(&self.state, request, self.now);
-        if *request != Request::Restarted {
-            assert_eq!(self.one_by_one(request), decision, "what is due first, one by one: {request:?}");
-        }
+        assert_eq!(self.one_by_one(request), decision, "what is due first, one by one: {request:?}");
         let mut after = self.state.clone();
         after.replay(&decision.changes);
         let taken = Taken { before: &self.state, request, decision: &decision, after: &after, now: self.now };
@@ -129,15 +125,37 @@ impl World {
         self.decide(&Request::Tick)
     }
 
-    /// Killed and started again: only what is durable is left, the clock goes on from where it was written, and everyone gets
-    /// a fresh time to live.
+    /// Killed and started again: only what is durable is left, and the clock goes on from where it was written.
     pub(crate) fn restart(&mut self) {
+        self.now.time = self.written;
+        self.stop_and_start();
+    }
+
+    /// Stopped and started again: only what is durable is left, and the clock goes on from where it was. However long ago
+    /// anything durable was written: whoever held still holds, and whoever waited still listens.
+    pub(crate) fn stop_and_start(&mut self) {
         let mut loaded = State::default();
         self.disk.records().into_iter().for_each(|record| loaded.put(record));
         self.state = loaded;
-        // Beside every durable change the clock is written now and then, up to the very end.
-        self.now.time = self.now.before(Duration::from_millis(CLOCK_BEHIND_MS)).time.max(self.written);
-        self.decide(&Request::Restarted);
+        let held = |world: &World| {
+            let leases = world.state.read_leases(&Default::default(), world.now).leases.into_iter();
+            leases.map(|row| row.lease).filter(|lease| lease.state == LeaseState::Held).collect::<Vec<_>>()
+        };
+        let tickets = |world: &World| -> Vec<Ticket> {
+            let records = world.state.records().into_iter();
+            records.filter_map(|record| if let Stored::Ticket(ticket) = record { Some(ticket) } else { None }).collect()
+        };
+        let (held_before, tickets_before) = (held(self), tickets(self));
+        let changes = self.state.started_again(self.now);
+        assert!(!changes.iter().any(Change::is_durable), "nothing is to be written: {changes:?}");
+        self.state.replay(&changes);
+        self.tick();
+        let grants =
+            |leases: Vec<Lease>| leases.into_iter().map(|lease| (lease.holder, lease.pools)).collect::<Vec<_>>();
+        assert_eq!(grants(held(self)), grants(held_before), "whoever held still holds");
+        let numbers = |tickets: &[Ticket]| tickets.iter().map(|ticket| ticket.number).collect::<Vec<_>>();
+        assert_eq!(numbers(&tickets(self)), numbers(&tickets_before), "whoever waited still waits");
+        assert!(tickets(self).iter().all(|ticket| !ticket.silent), "and listens");
     }
 
     pub(crate) fn ask(&mut self, ask: &Ask) -> Answer {
