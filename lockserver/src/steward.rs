@@ -12,7 +12,6 @@ use crate::domain::{Domain, Fault};
 use crate::{CLIENT_WAIT, doors};
 use coordinator::store::{SEAT_KEPT, Sitting, Store, StoreError};
 use desk::Desk;
-use model::Request;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -125,7 +124,6 @@ async fn serve(sitting: &Arc<dyn Sitting>, shutdown: impl Future<Output = ()>) -
         let committer =
             commit::start(Arc::clone(&domain), keep).map_err(|cause| StoreError::Away(cause.to_string()))?;
         let serving = Serving { domain, committer: Some(committer), sitting };
-        serving.domain.decide(&Request::Restarted).map_err(|fault| StoreError::Away(fault.to_string()))?;
         Err(serving.run().await)
     };
     tokio::select! {
