@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_wrong_url_is_a_usage_error_and_a_missing_file_one_of_configuration() {
-        let wrong = context(None, Some("redis://a:1")).client().expect_err("no client");
+        let wrong = context(None, Some("https://a:1")).client().expect_err("no client");
         assert_eq!(wrong.exit_code(), 64);
         let missing = context(Some(PathBuf::from("/nonexistent/stagger.toml")), None).client().expect_err("no client");
         assert_eq!(missing.exit_code(), 78);
