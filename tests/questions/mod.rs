@@ -176,7 +176,10 @@ fn a_host_that_died_in_its_drain_is_shown_as_out_also_after_its_lease_was_releas
     wait_for("the worker has joined", SOON, || {
         (server.json(&["members"])["members"].as_array().map_or(0, Vec::len) == 1).then_some(())
     });
-    assert!(server.must(&["members", "--out"]).contains("no member is out"));
+    // That it is in is known once it has looked.
+    wait_for("it was looked at", SOON, || {
+        server.must(&["members", "--out"]).contains("no member is out").then_some(())
+    });
     server.must(&["announce", "web", "-m", "build"]);
     wait_for("it drains, and that is shown", SOON, || {
         server.must(&["members", "--out"]).contains("by Stagger, at drain, for web@1").then_some(())
