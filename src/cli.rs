@@ -34,6 +34,7 @@ mod rollouts;
 mod run;
 mod scope;
 mod screen;
+mod seat;
 mod set;
 mod shim;
 mod why;
@@ -110,7 +111,7 @@ pub fn main() -> u8 {
         Ok(cli) => cli,
         Err(error) => return told(&error),
     };
-    let context = Context { globals: cli.globals };
+    let context = Context { globals: cli.globals, seats: seat::Seats::default() };
     dispatch(cli.command, &context).unwrap_or_else(|failure| {
         match &failure {
             Failure::Configuration(_) => out::note_as_it_is(&failure.render()),
@@ -130,36 +131,40 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
     match command {
         Command::Completions(args) => completions::run(&args, context),
         Command::Man(args) => man::run(&args, context),
-        Command::Announce(args) => wait_for(announce::run(args, context)),
-        Command::Rollouts(args) => wait_for(rollouts::run(args, context)),
-        Command::Abort(args) => wait_for(abort::run(args, context)),
-        Command::Restart(args) => wait_for(restart::run(args, context)),
-        Command::Check(args) => wait_for(check::run(args, context)),
-        Command::Depool(args) => wait_for(depool::run(args, context)),
-        Command::Repool(args) => wait_for(repool::run(args, context)),
-        Command::Run(args) => wait_for(run::run(args, context)),
-        Command::Leases(args) => wait_for(leases::run(args, context)),
-        Command::Pools(args) => wait_for(pools::run(args, context)),
-        Command::Members(args) => wait_for(members::run(args, context)),
-        Command::Why(args) => wait_for(why::run(args, context)),
-        Command::History(args) => wait_for(history::run(args, context)),
-        Command::Pause(args) => wait_for(pause::run(args, context)),
-        Command::Resume(args) => wait_for(resume::run(args, context)),
-        Command::Release(args) => wait_for(release::run(args, context)),
-        Command::Set(args) => wait_for(set::run(args, context)),
-        Command::Worker(args) => wait_for(worker::run(args, context)),
-        Command::Lockserver(args) => wait_for(lockserver::run(args, context)),
-        Command::Demo(args) => wait_for(demo::run(args, context)),
+        Command::Announce(args) => wait_for(announce::run(args, context), context),
+        Command::Rollouts(args) => wait_for(rollouts::run(args, context), context),
+        Command::Abort(args) => wait_for(abort::run(args, context), context),
+        Command::Restart(args) => wait_for(restart::run(args, context), context),
+        Command::Check(args) => wait_for(check::run(args, context), context),
+        Command::Depool(args) => wait_for(depool::run(args, context), context),
+        Command::Repool(args) => wait_for(repool::run(args, context), context),
+        Command::Run(args) => wait_for(run::run(args, context), context),
+        Command::Leases(args) => wait_for(leases::run(args, context), context),
+        Command::Pools(args) => wait_for(pools::run(args, context), context),
+        Command::Members(args) => wait_for(members::run(args, context), context),
+        Command::Why(args) => wait_for(why::run(args, context), context),
+        Command::History(args) => wait_for(history::run(args, context), context),
+        Command::Pause(args) => wait_for(pause::run(args, context), context),
+        Command::Resume(args) => wait_for(resume::run(args, context), context),
+        Command::Release(args) => wait_for(release::run(args, context), context),
+        Command::Set(args) => wait_for(set::run(args, context), context),
+        Command::Worker(args) => wait_for(worker::run(args, context), context),
+        Command::Lockserver(args) => wait_for(lockserver::run(args, context), context),
+        Command::Demo(args) => wait_for(demo::run(args, context), context),
         Command::DemoRestart(args) => Ok(demo::restart::run(&args)),
-        Command::DemoService(args) => wait_for(async { Ok(demo::service::run(args).await) }),
-        Command::DemoJanitor(args) => wait_for(async { Ok(demo::janitor::run(args).await) }),
+        Command::DemoService(args) => wait_for(async { Ok(demo::service::run(args).await) }, context),
+        Command::DemoJanitor(args) => wait_for(async { Ok(demo::janitor::run(args).await) }, context),
     }
 }
 
 /// Runs a command to its end, on this thread.
-fn wait_for(command: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
+fn wait_for(command: impl Future<Output = Result<u8, Failure>>, context: &Context) -> Result<u8, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failure::system("start", error))?.block_on(command)
+    runtime.map_err(|error| Failure::system("start", error))?.block_on(async {
+        let ended = command.await;
+        context.seats.leave().await;
+        ended
+    })
 }
 
 /// Says what a person's change did.

@@ -81,16 +81,19 @@ pub struct Config {
     pub services: BTreeMap<Service, ServiceConfig>,
 }
 
-/// Where a coordinator is: `http://HOST:PORT[/DOMAIN]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where a coordinator is: `http://HOST:PORT[/DOMAIN]` of a lock server, or the URL of a store. Shown without its password.
+#[derive(Clone, PartialEq, Eq)]
 pub struct CoordinatorUrl(String);
 
 /// Why a coordinator's URL was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CoordinatorUrlError {
     /// Another way to reach a coordinator.
-    #[error("this build speaks http:// only")]
+    #[error("a coordinator is reached by http://, redis://, rediss://, redis+sentinel://, etcd:// or etcds://")]
     Scheme,
+    /// A store's URL that is wrong.
+    #[error("{0}")]
+    Store(String),
     /// No port, or none that can be.
     #[error("a coordinator is named by host and port, such as http://locks:7532")]
     Authority,
@@ -100,15 +103,32 @@ pub enum CoordinatorUrlError {
 }
 
 impl CoordinatorUrl {
-    /// The URL as text, without a trailing slash.
+    /// The URL as text, without a trailing slash, and with its password.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The same without the password.
+    fn shown(&self) -> String {
+        let hidden = || {
+            let (scheme, rest) = self.0.split_once("://")?;
+            let (user, place) = rest.rsplit_once('@')?;
+            let name = user.split(':').next().unwrap_or_default();
+            Some(format!("{scheme}://{name}:…@{place}"))
+        };
+        hidden().unwrap_or_else(|| self.0.clone())
     }
 }
 
 impl fmt::Display for CoordinatorUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
+        f.pad(&self.shown())
+    }
+}
+
+impl fmt::Debug for CoordinatorUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CoordinatorUrl({:?})", self.shown())
     }
 }
 
@@ -116,12 +136,19 @@ impl FromStr for CoordinatorUrl {
     type Err = CoordinatorUrlError;
     fn from_str(text: &str) -> Result<Self, CoordinatorUrlError> {
         let text = text.strip_suffix('/').unwrap_or(text);
+        if text.len() > URL_BYTES_MAX {
+            return Err(CoordinatorUrlError::Authority);
+        }
+        let store = coordinator::store::open(text).map_err(|error| CoordinatorUrlError::Store(error.to_string()))?;
+        if store.is_some() {
+            return Ok(Self(text.to_owned()));
+        }
         let rest = text.strip_prefix("http://").ok_or(CoordinatorUrlError::Scheme)?;
         let (authority, domain) = rest.split_once('/').map_or((rest, None), |(host, domain)| (host, Some(domain)));
         let (host, port) = authority.rsplit_once(':').ok_or(CoordinatorUrlError::Authority)?;
         let is_of_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
         let has_host = !host.is_empty() && host.chars().all(is_of_host);
-        if !has_host || port.parse::<u16>().map_or(true, |port| port == 0) || text.len() > URL_BYTES_MAX {
+        if !has_host || port.parse::<u16>().map_or(true, |port| port == 0) {
             return Err(CoordinatorUrlError::Authority);
         }
         let is_of_domain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');

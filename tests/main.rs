@@ -7,4 +7,5 @@ mod demo;
 mod docs;
 mod outages;
 mod questions;
+mod stores;
 mod support;

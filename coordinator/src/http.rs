@@ -6,8 +6,9 @@
 use crate::Coordinator;
 use crate::error::{Error, Result};
 use crate::events::{Event, Parser};
+use crate::mailbox::Mailbox;
 use crate::refusal::{Problem, Refusable, kind};
-use crate::wire::{AskBody, Call, DOMAIN, JoinBody, LAST_EVENT_ID, lease_path};
+use crate::wire::{Answered, AskBody, Call, DOMAIN, JoinBody, LAST_EVENT_ID, Posted, lease_path};
 use http::Method;
 use model::history::Entry;
 use model::names::{RolloutName, Scope};
@@ -18,6 +19,7 @@ use model::why::Why;
 use reqwest::{Response, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long connecting may take.
@@ -36,8 +38,19 @@ const SHOWN_BYTES_MAX: usize = 80;
 /// A client of one lock server. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct HttpCoordinator {
-    client: reqwest::Client,
+    way: Way,
     base: Url,
+    /// Its address, for people.
+    name: String,
+}
+
+/// How calls travel.
+#[derive(Debug, Clone)]
+enum Way {
+    /// Over connections of their own.
+    Connections(reqwest::Client),
+    /// Through a store.
+    Mailbox(Arc<Mailbox>),
 }
 
 /// Events as they come; see [`HttpCoordinator::events`].
@@ -79,12 +92,25 @@ impl HttpCoordinator {
             .tcp_keepalive(KEEPALIVE)
             .build()
             .map_err(|cause| wrong(format!("the HTTP client does not start: {}", chain(&cause))))?;
-        Ok(HttpCoordinator { client, base })
+        let name = base.as_str().trim_end_matches('/').to_owned();
+        Ok(HttpCoordinator { way: Way::Connections(client), base, name })
     }
 
-    /// The server's address, for people.
+    /// A client of whoever decides for the domain of a store.
+    ///
+    /// # Errors
+    /// None that can happen.
+    pub fn through(mailbox: Arc<Mailbox>) -> Result<HttpCoordinator> {
+        // Of this, only the paths below it are used.
+        let base =
+            Url::parse("http://store/").map_err(|cause| Error::NotApplied { retry: false, why: cause.to_string() })?;
+        let name = mailbox.store().name();
+        Ok(HttpCoordinator { way: Way::Mailbox(mailbox), base, name })
+    }
+
+    /// The coordinator's address, for people: without password.
     pub fn url(&self) -> &str {
-        self.base.as_str().trim_end_matches('/')
+        &self.name
     }
 
     /// Watches what happens within a scope. With `last`, the number of the last event seen, it goes on behind that one;
@@ -94,7 +120,11 @@ impl HttpCoordinator {
     /// The server cannot be reached, or refuses.
     pub async fn events(&self, scope: Option<&Scope>, last: Option<u64>) -> Result<Events> {
         let url = self.url_of("events", &query(&Selection { scope: scope.cloned(), ..Selection::default() }));
-        let mut request = self.client.get(url);
+        let Way::Connections(client) = &self.way else {
+            let why = "events are told over HTTP; ask a lock server for them".to_owned();
+            return Err(Error::NotApplied { retry: false, why });
+        };
+        let mut request = client.get(url);
         if let Some(last) = last {
             request = request.header(LAST_EVENT_ID, last);
         }
@@ -117,23 +147,10 @@ impl HttpCoordinator {
 
     /// Sends one request and reads the answer whole.
     async fn send(&self, method: Method, url: Url, json: Option<Vec<u8>>, hold: Duration) -> Result<(u16, Vec<u8>)> {
-        let once = || async {
-            let mut request = self.client.request(method.clone(), url.clone()).timeout(hold + ANSWER_WAIT);
-            if let Some(json) = &json {
-                request = request.header(http::header::CONTENT_TYPE, "application/json").body(json.clone());
-            }
-            let response = request.send().await?;
-            let status = response.status().as_u16();
-            Ok::<_, reqwest::Error>((status, response))
-        };
-        let (status, response) = match once().await {
-            Ok(answered) => answered,
-            // A connection that the server had closed while it lay idle. Everything may be sent twice, so it is; and
-            // whatever comes of the second, the first one may have been carried out.
-            Err(cause) if was_cut(&cause) => once().await.map_err(|cause| Error::Unknown { why: chain(&cause) })?,
-            Err(cause) => return Err(unsent(cause)),
-        };
-        Ok((status, body(response).await?))
+        match &self.way {
+            Way::Connections(client) => request(client, method, url, json, hold).await,
+            Way::Mailbox(mailbox) => post(mailbox, &method, &url, json, hold).await,
+        }
     }
 
     /// Calls, and reads an answer that may be a refusal.
@@ -245,6 +262,52 @@ impl Coordinator for HttpCoordinator {
     async fn why(&self, scope: &Scope) -> Result<Why> {
         self.read(&format!("why/{scope}"), "").await
     }
+}
+
+/// Sends one request over a connection.
+async fn request(
+    client: &reqwest::Client,
+    method: Method,
+    url: Url,
+    json: Option<Vec<u8>>,
+    hold: Duration,
+) -> Result<(u16, Vec<u8>)> {
+    let once = || async {
+        let mut request = client.request(method.clone(), url.clone()).timeout(hold + ANSWER_WAIT);
+        if let Some(json) = &json {
+            request = request.header(http::header::CONTENT_TYPE, "application/json").body(json.clone());
+        }
+        let response = request.send().await?;
+        let status = response.status().as_u16();
+        Ok::<_, reqwest::Error>((status, response))
+    };
+    let (status, response) = match once().await {
+        Ok(answered) => answered,
+        // A connection that the server had closed while it lay idle. Everything may be sent twice, so it is; and
+        // whatever comes of the second, the first one may have been carried out.
+        Err(cause) if was_cut(&cause) => once().await.map_err(|cause| Error::Unknown { why: chain(&cause) })?,
+        Err(cause) => return Err(unsent(cause)),
+    };
+    Ok((status, body(response).await?))
+}
+
+/// Posts the same request through a store.
+async fn post(
+    mailbox: &Arc<Mailbox>,
+    method: &Method,
+    url: &Url,
+    json: Option<Vec<u8>>,
+    hold: Duration,
+) -> Result<(u16, Vec<u8>)> {
+    let body = match &json {
+        Some(json) => parse(json)?,
+        None => serde_json::Value::Null,
+    };
+    let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let path = format!("{}{query}", url.path());
+    let posted = Posted { method: method.to_string(), path, hold_ms: millis(hold), body };
+    let Answered { status, body } = mailbox.call(&posted).await?;
+    Ok((status, serde_json::to_vec(&body).map_err(|cause| Error::Corrupt(cause.to_string()))?))
 }
 
 fn is_success(status: u16) -> bool {

@@ -6,7 +6,9 @@
 pub mod error;
 pub mod events;
 pub mod http;
+pub mod mailbox;
 pub mod refusal;
+pub mod store;
 pub mod wire;
 
 pub use error::{Error, Result};

@@ -165,6 +165,28 @@ impl Call {
     }
 }
 
+/// A call as it is posted through a store: what would be an HTTP request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Posted {
+    /// `GET`, `PUT` and so on.
+    pub method: String,
+    /// The path and the query: `/v1/leases?limit=1`.
+    pub path: String,
+    /// How long the answer may take, in milliseconds.
+    pub hold_ms: u64,
+    /// The body; null when there is none.
+    pub body: serde_json::Value,
+}
+
+/// Its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answered {
+    /// The status, as HTTP has it.
+    pub status: u16,
+    /// The body.
+    pub body: serde_json::Value,
+}
+
 /// Where a holder's lease is, below the version.
 pub fn lease_path(holder: &Holder) -> String {
     format!("leases/{holder}")

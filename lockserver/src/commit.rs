@@ -5,7 +5,9 @@
 
 use crate::Error;
 use crate::domain::{Batch, Domain, Fault, Progress};
-use crate::store::Store;
+use model::change::Key;
+use model::state::Stored;
+use model::time::Time;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,6 +17,15 @@ const CLOCK_WRITTEN: Duration = Duration::from_secs(5);
 /// How long closing may take.
 const CLOSE_WAIT: Duration = Duration::from_secs(3);
 
+/// Where records are kept.
+pub(crate) trait Keep: Send + 'static {
+    /// Writes records, deletes those that are none any more, and moves the clock: all of it or nothing, and kept when it returns.
+    ///
+    /// # Errors
+    /// Why not; it may have been done all the same.
+    fn commit(&self, records: &[(Key, Option<Stored>)], time: Time) -> Result<(), String>;
+}
+
 /// The thread, and what stops it.
 #[derive(Debug)]
 pub(crate) struct Committer {
@@ -23,7 +34,7 @@ pub(crate) struct Committer {
 }
 
 /// Starts the thread.
-pub(crate) fn start(domain: Arc<Domain>, store: Store) -> std::io::Result<Committer> {
+pub(crate) fn start(domain: Arc<Domain>, store: impl Keep) -> std::io::Result<Committer> {
     let own = Arc::clone(&domain);
     let thread = std::thread::Builder::new().name("commit".to_owned()).spawn(move || commit(&own, &store))?;
     Ok(Committer { domain, thread: Some(thread) })
@@ -54,7 +65,7 @@ impl Drop for Committer {
     }
 }
 
-fn commit(domain: &Domain, store: &Store) {
+fn commit(domain: &Domain, store: &impl Keep) {
     while let Some(batch) = domain.next_batch(CLOCK_WRITTEN) {
         if let Err(why) = write(domain, store, &batch) {
             tracing::error!("the store cannot be written: {why}; nothing is granted any more");
@@ -77,7 +88,7 @@ fn commit(domain: &Domain, store: &Store) {
     }
 }
 
-fn write(domain: &Domain, store: &Store, batch: &Batch) -> Result<(), String> {
+fn write(domain: &Domain, store: &impl Keep, batch: &Batch) -> Result<(), String> {
     if batch.records.is_empty() && !batch.ticks {
         return Ok(());
     }
@@ -85,7 +96,7 @@ fn write(domain: &Domain, store: &Store, batch: &Batch) -> Result<(), String> {
     // redb asserts what it reads back from the disk: a panic there is a failed commit, not the end of the thread alone.
     let written = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| store.commit(&batch.records, batch.time)));
     timer.observe_duration();
-    written.map_err(|_| "redb failed".to_owned())?.map_err(|cause| cause.to_string())?;
+    written.map_err(|_| "the store failed".to_owned())??;
     domain.metrics.commits.inc();
     domain.metrics.commit_records.inc_by(batch.records.len() as u64);
     Ok(())

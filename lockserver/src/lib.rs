@@ -13,6 +13,7 @@ mod metrics;
 mod power;
 mod ring;
 mod serve;
+pub mod steward;
 mod store;
 
 pub use power::{NoPowerCut, PowerCut};

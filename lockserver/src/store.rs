@@ -4,6 +4,7 @@
 //! never taken for an empty one. Decides nothing, and keeps no state of its own.
 
 use crate::Place;
+use crate::commit::Keep;
 use crate::power::Disk;
 use model::change::Key;
 use model::state::{State, Stored};
@@ -72,17 +73,6 @@ pub enum StoreError {
         /// The form that it has.
         found: String,
     },
-}
-
-/// Why changes could not be written. Fits after "the store cannot be written: ".
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CommitError {
-    /// A record is not JSON; none is known that cannot be.
-    #[error("a record cannot be written as JSON: {0}")]
-    Json(#[from] serde_json::Error),
-    /// The disk, or what stands for it.
-    #[error("{0}")]
-    Redb(#[from] redb::Error),
 }
 
 /// An open store.
@@ -250,13 +240,13 @@ impl Store {
         }
         Ok(Loaded { state, time: Time(time) })
     }
+}
 
-    /// Writes records, deletes those that are none any more, and moves the clock: all of it or nothing, and on disk when
-    /// it returns.
-    pub(crate) fn commit(&self, records: &[(Key, Option<Stored>)], time: Time) -> Result<(), CommitError> {
+impl Keep for Store {
+    fn commit(&self, records: &[(Key, Option<Stored>)], time: Time) -> Result<(), String> {
         let mut rows = Vec::with_capacity(records.len());
         for (key, record) in records {
-            let value = record.as_ref().map(serde_json::to_vec).transpose()?;
+            let value = record.as_ref().map(serde_json::to_vec).transpose().map_err(|cause| cause.to_string())?;
             rows.push((key.to_string(), value));
         }
         let write = || -> Result<(), redb::Error> {
@@ -274,7 +264,7 @@ impl Store {
             transaction.commit()?;
             Ok(())
         };
-        Ok(write()?)
+        write().map_err(|cause| cause.to_string())
     }
 }
 

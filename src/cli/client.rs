@@ -4,6 +4,7 @@
 
 use super::failure::Failure;
 use super::render::text::clean;
+use super::seat::Seats;
 use coordinator::http::HttpCoordinator;
 use coordinator::{Coordinator as _, Error};
 use model::history::Entry;
@@ -35,10 +36,12 @@ impl Client {
     ///
     /// # Errors
     /// The URL is none.
-    pub(crate) fn new(url: &str) -> Result<Client, Failure> {
-        let inner = HttpCoordinator::new(url)
+    pub(crate) fn new(url: &str, seats: &Seats) -> Result<Client, Failure> {
+        let inner = seats
+            .reach(url)
             .map_err(|error| Failure::usage(error.to_string(), "write --coordinator http://HOST:PORT"))?;
-        Ok(Client { inner, url: url.to_owned() })
+        let url = inner.url().to_owned();
+        Ok(Client { inner, url })
     }
 
     /// The coordinator's URL.
@@ -224,15 +227,15 @@ mod tests {
             _ => (StatusCode::OK, "[]"),
         };
         let server = serve(Router::new().route("/v1/pauses", get(answer))).await;
-        let client = Client::new(&server.url).expect("a client");
+        let client = Client::new(&server.url, &Seats::default()).expect("a client");
         client.until_it_answers("announce", crate::probe::fixture::DEADLINE).await.expect("it answers");
         assert_eq!(asked.load(Ordering::Relaxed), 3);
-        let client = Client::new(&format!("http://{}", nobody().await)).expect("a client");
+        let client = Client::new(&format!("http://{}", nobody().await), &Seats::default()).expect("a client");
         let patience = Duration::from_millis(300);
         let failure = client.until_it_answers("announce", patience).await.expect_err("nobody is there");
         assert_eq!(failure.exit_code(), 2);
         let server = serve(Router::new()).await;
-        let client = Client::new(&server.url).expect("a client");
+        let client = Client::new(&server.url, &Seats::default()).expect("a client");
         let failure = client.until_it_answers("announce", Duration::from_secs(600)).await.expect_err("another server");
         let expected = format!(
             "error: cannot announce: {}: the answer makes no sense: status 404, and nothing else\nhint: is that a lock server, and of this version?",

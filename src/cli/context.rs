@@ -5,6 +5,7 @@
 
 use super::client::Client;
 use super::failure::Failure;
+use super::seat::Seats;
 use crate::config::{self, Config, CoordinatorUrl, Surroundings};
 use model::names::Host;
 use std::path::{Path, PathBuf};
@@ -33,10 +34,12 @@ pub(crate) struct Globals {
 }
 
 /// What a command is given.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Context {
     /// The flags that every command has.
     pub(crate) globals: Globals,
+    /// The stores that it has reached.
+    pub(crate) seats: Seats,
 }
 
 impl Context {
@@ -59,12 +62,12 @@ impl Context {
     /// The coordinator's URL, or the configuration that would name it, is wrong.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
         let url = match self.chosen_coordinator()? {
-            Some(url) => url.to_string(),
+            Some(url) => url.as_str().to_owned(),
             None => self
                 .optional_config()?
-                .map_or_else(|| COORDINATOR_DEFAULT.to_owned(), |config| config.coordinator.to_string()),
+                .map_or_else(|| COORDINATOR_DEFAULT.to_owned(), |config| config.coordinator.as_str().to_owned()),
         };
-        Client::new(&url)
+        Client::new(&url, &self.seats)
     }
 
     /// The name of this host: the configuration's, else the system's.
@@ -138,7 +141,10 @@ mod tests {
     use super::*;
 
     fn context(config: Option<PathBuf>, coordinator: Option<&str>) -> Context {
-        Context { globals: Globals { json: false, config, coordinator: coordinator.map(str::to_owned) } }
+        Context {
+            globals: Globals { json: false, config, coordinator: coordinator.map(str::to_owned) },
+            seats: Seats::default(),
+        }
     }
 
     #[test]
@@ -156,7 +162,7 @@ mod tests {
 
     #[test]
     fn a_wrong_url_is_a_usage_error_and_a_missing_file_one_of_configuration() {
-        let wrong = context(None, Some("redis://a:1")).client().expect_err("no client");
+        let wrong = context(None, Some("https://a:1")).client().expect_err("no client");
         assert_eq!(wrong.exit_code(), 64);
         let missing = context(Some(PathBuf::from("/nonexistent/stagger.toml")), None).client().expect_err("no client");
         assert_eq!(missing.exit_code(), 78);

@@ -13,6 +13,7 @@ mod fleet;
 mod http;
 pub(crate) mod janitor;
 mod load;
+mod locks;
 mod observer;
 mod progress;
 pub(crate) mod restart;
@@ -36,7 +37,7 @@ const TIME_MAX: Duration = Duration::from_secs(60);
 
 /// See it work: a pretend fleet on this machine
 ///
-/// Starts a lock server, pretend hosts with a real worker and a service each, a balancer and a load on loopback; rolls out
+/// Starts a lock server (with --coordinator it uses that store instead, under a name of its own), pretend hosts with a real worker and a service each, a balancer and a load on loopback; rolls out
 /// good and bad builds, kills and cuts off what it started, and checks that no request fails and that never more hosts are
 /// out than there are slots.
 ///
@@ -85,7 +86,7 @@ pub(crate) async fn run(args: DemoArgs, context: &Context) -> Result<u8, Failure
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
     let options = fleet::Options { hosts: args.hosts, slots: args.slots, drain: args.drain, restart: args.restart };
-    let fleet = Fleet::prepare(options).await.map_err(failure)?;
+    let fleet = Fleet::prepare(options, context.globals.coordinator.as_deref()).await.map_err(failure)?;
     let played = tokio::select! {
         played = play(&fleet, &args, json) => played,
         _ = interrupt.recv() => Ok(exit::INTERRUPTED),
@@ -118,8 +119,9 @@ async fn play(fleet: &Fleet, args: &DemoArgs, json: bool) -> Result<u8, Failure>
     fleet.start().await.map_err(failure)?;
     if !json {
         let slots = text::count(args.slots as usize, "slot");
-        progress
-            .aside(|| out::result(&format!("{} pretend hosts, {slots}; lock server {}", args.hosts, fleet.url())))?;
+        progress.aside(|| {
+            out::result(&format!("{} pretend hosts, {slots}; {} {}", args.hosts, fleet.keeper(), fleet.url()))
+        })?;
     }
     let chosen: Vec<Act> = Act::ALL.into_iter().filter(|act| args.acts.is_empty() || args.acts.contains(act)).collect();
     let stage = Stage::new(fleet);
@@ -170,7 +172,6 @@ fn keeping(fleet: &Fleet) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::context::Globals;
     use clap::Parser;
 
     #[derive(Debug, Parser)]
@@ -209,7 +210,7 @@ mod tests {
     #[tokio::test]
     async fn somebody_must_be_left_to_serve() {
         let args = read(&["--hosts", "3", "--slots", "3"]).expect("each in its bounds");
-        let context = Context { globals: Globals::default() };
+        let context = Context::default();
         assert_eq!(run(args, &context).await.expect_err("refused").exit_code(), exit::USAGE);
     }
 }

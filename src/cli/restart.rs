@@ -9,7 +9,6 @@ use super::worker::{failure, options};
 use super::{exit, out};
 use crate::config::{Config, duration};
 use crate::worker::{self, Progress, Wanted};
-use coordinator::http::HttpCoordinator;
 use model::host::Finish;
 use model::names::Service;
 use model::sequence::Step;
@@ -64,7 +63,7 @@ pub(crate) async fn run(args: RestartArgs, context: &Context) -> Result<u8, Fail
     };
     let RestartArgs { service, always, force, emergency, wait } = args;
     let wanted = Wanted { service: service.clone(), always, force, emergency, wait };
-    let coordinator = HttpCoordinator::new(config.coordinator.as_str())
+    let coordinator = (context.seats.reach(config.coordinator.as_str()))
         .map_err(|error| failure(worker::WorkerError::Coordinator(error)))?;
     let shows_steps = !context.globals.json;
     let mut silence = Silence { url: config.coordinator.to_string(), is_told: false };

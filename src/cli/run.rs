@@ -131,7 +131,7 @@ mod tests {
             exit_without_lease: 2,
             command: ["apt", "upgrade\n-y"].map(OsString::from).to_vec(),
         };
-        let client = Client::new("http://127.0.0.1:1").expect("a client");
+        let client = Client::new("http://127.0.0.1:1", &crate::cli::seat::Seats::default()).expect("a client");
         let ask = ask(&args(&["a", "a", "b"], None), &client).expect("an ask");
         assert!(ask.holder.as_str().starts_with(&format!("run-{}.", std::process::id())), "{}", ask.holder);
         assert_eq!((ask.pools.len(), ask.wait_ms), (2, Some(600_000)));

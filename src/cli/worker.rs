@@ -6,7 +6,6 @@ use super::context::Context;
 use super::failure::Failure;
 use super::{exit, logging};
 use crate::worker::{self, Options, WorkerError};
-use coordinator::http::HttpCoordinator;
 use std::io::ErrorKind;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -40,7 +39,7 @@ pub(crate) async fn run(_: WorkerArgs, context: &Context) -> Result<u8, Failure>
         tracing::info!("stopping at the next safe point");
     };
     let coordinator =
-        HttpCoordinator::new(config.coordinator.as_str()).map_err(|error| failure(WorkerError::Coordinator(error)))?;
+        context.seats.reach(config.coordinator.as_str()).map_err(|error| failure(WorkerError::Coordinator(error)))?;
     worker::run(&config, coordinator, options(), None, shutdown).await.map_err(failure)?;
     Ok(exit::OK)
 }

@@ -297,11 +297,22 @@ fn balancers_must_be_told_apart() {
 }
 
 #[test]
-fn coordinators_are_reached_over_http_and_by_port() {
+fn coordinators_are_lock_servers_by_port_or_stores() {
     let coordinator = |url: &str| url.parse::<CoordinatorUrl>().map(|url| url.to_string());
     assert_eq!(coordinator("http://a:1/"), Ok("http://a:1".to_owned()));
     assert_eq!(coordinator("http://a:1/eqiad"), Ok("http://a:1/eqiad".to_owned()));
-    for url in ["https://a:1", "redis://a:1", "etcd://a,b", "a:1", ""] {
+    for url in ["redis://a:6379", "redis+sentinel://a:1,b:2/mymaster/eqiad", "etcd://a:2379,b:2379/eqiad"] {
+        assert_eq!(coordinator(url), Ok(url.to_owned()));
+    }
+    assert_eq!(
+        coordinator("redis://me:secret@a:6379/eqiad"),
+        Ok("redis://me:…@a:6379/eqiad".to_owned()),
+        "no password is shown"
+    );
+    for url in ["redis://a:x", "etcd://a:x", "redis+sentinel://a:1"] {
+        assert!(matches!(coordinator(url), Err(CoordinatorUrlError::Store(_))), "{url}");
+    }
+    for url in ["https://a:1", "a:1", ""] {
         assert_eq!(coordinator(url), Err(CoordinatorUrlError::Scheme), "{url}");
     }
     for url in ["http://a", "http://:1", "http://a:0", "http://a:x", "http://u@a:1", "http://a b:1"] {
@@ -310,7 +321,7 @@ fn coordinators_are_reached_over_http_and_by_port() {
     for url in ["http://a:1/b/c", "http://a:1/b?c", "http://a:1//"] {
         assert_eq!(coordinator(url), Err(CoordinatorUrlError::Domain), "{url}");
     }
-    assert!(bad(&BASE.replace("http://locks:7532", "redis://locks")).contains("this build speaks http:// only"));
+    assert!(bad(&BASE.replace("http://locks:7532", "https://locks")).contains("a coordinator is reached by http://, "));
 }
 
 #[test]

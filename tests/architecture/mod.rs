@@ -17,7 +17,7 @@ const MAY_KNOW: [(&str, &[&str]); 8] = [
 
 /// The packages that each module may know.
 const MAY_USE: [(&str, &[&str]); 8] = [
-    ("config", &["model"]),
+    ("config", &["model", "coordinator"]),
     ("probe", &["model"]),
     ("balancer", &["model"]),
     ("unit", &["model"]),

@@ -3,7 +3,7 @@
 
 mod confirming;
 mod family;
-mod observer;
+pub(crate) mod observer;
 
 use crate::support::{Dice, LockServer, Running, SOON, lines, pause, run, stagger, wait_for};
 use observer::{Observer, running};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Counts, until it is stopped, how many marker files are locked at once.
-pub(super) struct Observer {
+pub(crate) struct Observer {
     stop: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<(usize, usize)>,
 }
@@ -17,14 +17,14 @@ fn is_locked(path: &Path) -> bool {
 }
 
 /// How many run now.
-pub(super) fn running(markers: &Path) -> usize {
+pub(crate) fn running(markers: &Path) -> usize {
     let entries = std::fs::read_dir(markers).into_iter().flatten().flatten();
     entries.filter(|entry| is_locked(&entry.path())).count()
 }
 
 impl Observer {
     /// Looks on until it is stopped; when so many run at once, it makes the file `full`.
-    pub(super) fn start(markers: PathBuf, full: PathBuf, enough: usize) -> Observer {
+    pub(crate) fn start(markers: PathBuf, full: PathBuf, enough: usize) -> Observer {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let thread = std::thread::spawn(move || {
@@ -43,7 +43,7 @@ impl Observer {
     }
 
     /// Most that ran at once, and how often it looked.
-    pub(super) fn finish(self) -> (usize, usize) {
+    pub(crate) fn finish(self) -> (usize, usize) {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("the observer")
     }

@@ -6,4 +6,5 @@ mod events;
 mod held;
 mod manual;
 mod round_trip;
+mod steward;
 mod store;

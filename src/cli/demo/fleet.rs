@@ -6,10 +6,12 @@ use crate::cli::demo::balancer::Balancer;
 use crate::cli::demo::config::{self, World};
 use crate::cli::demo::janitor;
 use crate::cli::demo::load;
+use crate::cli::demo::locks::{Locks, STOP_TIMEOUT};
 use crate::cli::demo::service::Build;
 use crate::cli::demo::supervisor::{self, Supervisor, SupervisorError};
 use coordinator::Coordinator as _;
 use coordinator::http::HttpCoordinator;
+use coordinator::store::StoreError;
 use model::names::{Pool, Scope};
 use model::read::Selection;
 use model::request::{Act, Admin, Done};
@@ -22,8 +24,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::process::Child;
-use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// The service that restarts.
@@ -43,9 +44,6 @@ const JOIN_TIMEOUT_PER_HOST: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Workers that start at once: more would only wait for the processor.
 const STARTING_MAX: usize = 8;
-/// How long the lock server may take to stop; it says itself that it takes 3 s at most.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// The size of the fleet, and its times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Options {
@@ -80,14 +78,14 @@ pub(super) enum FleetError {
     /// A process of a host.
     #[error(transparent)]
     Supervisor(#[from] SupervisorError),
-    /// The lock server did not answer as it should.
-    #[error("the lock server: {0}")]
+    /// The coordinator did not answer as it should.
+    #[error("the coordinator: {0}")]
     Coordinator(#[from] coordinator::Error),
     /// The lock server could not run, or stopped badly.
     #[error("the lock server: {0}")]
     LockServer(#[from] lockserver::Error),
-    /// The lock server said no.
-    #[error("the lock server refuses: {0}")]
+    /// The coordinator said no.
+    #[error("the coordinator refuses: {0}")]
     Refused(String),
     /// A task of the demo's own ended in a panic.
     #[error("a part of the demo ended early: {0}")]
@@ -106,6 +104,17 @@ pub(super) enum FleetError {
     /// The lock server does not stop.
     #[error("the lock server did not stop within {STOP_TIMEOUT:?}")]
     Unstopped,
+    /// The URL of no store.
+    #[error("{0} names no store; leave it out, and the demo starts a lock server of its own")]
+    NoStore(String),
+    /// The demo's records are still in the store.
+    #[error("the demo's records are left in {store}: {source}")]
+    Uncleared {
+        /// Which.
+        store: String,
+        /// Why.
+        source: StoreError,
+    },
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> FleetError {
@@ -115,8 +124,7 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> FleetError {
 /// The tasks and sockets that only starting and stopping need.
 #[derive(Debug)]
 struct Parts {
-    lock_server: JoinHandle<Result<(), lockserver::Error>>,
-    stop: oneshot::Sender<()>,
+    locks: Locks,
     tasks: JoinSet<()>,
     janitor: Child,
 }
@@ -130,7 +138,6 @@ pub(super) struct Fleet {
     folder: tempfile::TempDir,
     supervisor: Supervisor,
     balancer: Balancer,
-    coordinator: HttpCoordinator,
     parts: Parts,
     /// The load, once there is something to ask.
     clients: Mutex<Option<JoinSet<()>>>,
@@ -142,11 +149,12 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
-    /// Opens the sockets and starts what runs in this process: lock server, balancer, supervisor. No host yet.
+    /// Opens the sockets and starts what runs in this process: coordinator, balancer, supervisor. No host yet. The leases lie in the
+    /// store of this URL, when there is one, else in a lock server.
     ///
     /// # Errors
     /// The system refuses a socket or a folder.
-    pub(super) async fn prepare(options: Options) -> Result<Fleet, FleetError> {
+    pub(super) async fn prepare(options: Options, store: Option<&str>) -> Result<Fleet, FleetError> {
         let exe = std::env::current_exe().map_err(system("find this program"))?;
         let folder = tempfile::Builder::new().prefix("stagger-demo-").tempdir().map_err(system("make a folder"))?;
         let janitor = janitor::start(&exe, folder.path()).map_err(system("start the janitor"))?;
@@ -158,7 +166,6 @@ impl Fleet {
         let supervisor = Supervisor::new(settings, hosts)?;
         let balancer = Balancer::new(options.drain);
 
-        let (lock_listener, lock_address) = bind().await?;
         let (client_listener, client_side) = bind().await?;
         let (admin_listener, admin_side) = bind().await?;
         let (supervisor_listener, supervisor_side) = bind().await?;
@@ -166,14 +173,8 @@ impl Fleet {
         tasks.spawn(balancer.clone().serve_clients(client_listener));
         tasks.spawn(balancer.clone().serve_admin(admin_listener));
         tasks.spawn(supervisor.clone().serve(supervisor_listener));
-        let (stop, stopped) = oneshot::channel::<()>();
-        let data = lockserver::Options::folder(folder.path().join("lockserver"));
-        let lock_server = tokio::spawn(lockserver::run(lock_listener, data, async move {
-            // A sender that is gone means the same.
-            let _ = stopped.await;
-        }));
-        let coordinator = HttpCoordinator::new(&format!("http://{lock_address}"))?;
-        let parts = Parts { lock_server, stop, tasks, janitor };
+        let locks = Locks::start(store, folder.path()).await?;
+        let parts = Parts { locks, tasks, janitor };
         let (clients, build) = (Mutex::new(None), Mutex::new(0));
         Ok(Fleet {
             options,
@@ -182,7 +183,6 @@ impl Fleet {
             folder,
             supervisor,
             balancer,
-            coordinator,
             parts,
             clients,
             client_side,
@@ -225,7 +225,7 @@ impl Fleet {
 
     fn world(&self) -> World<'_> {
         World {
-            coordinator: self.coordinator.url(),
+            coordinator: self.parts.locks.url(),
             balancer: self.admin_side,
             supervisor: self.supervisor_side,
             exe: &self.exe,
@@ -239,7 +239,7 @@ impl Fleet {
         let deadline = Instant::now() + JOIN_TIMEOUT + JOIN_TIMEOUT_PER_HOST * self.options.hosts;
         let mut started = 0;
         loop {
-            let joined = self.coordinator.members(&Selection::default()).await?.rows.len();
+            let joined = self.coordinator().members(&Selection::default()).await?.rows.len();
             if joined == self.names.len() {
                 return Ok(());
             }
@@ -275,16 +275,9 @@ impl Fleet {
     pub(super) async fn stop(self) -> Result<(), FleetError> {
         drop(lock(&self.clients).take());
         let killed = self.supervisor.stop().await;
-        let Parts { mut lock_server, stop, tasks, mut janitor } = self.parts;
+        let Parts { locks, tasks, mut janitor } = self.parts;
         drop(tasks);
-        drop(stop);
-        let stopped = match tokio::time::timeout(STOP_TIMEOUT, &mut lock_server).await {
-            Ok(ended) => ended.map_err(FleetError::from).and_then(|ended| ended.map_err(FleetError::from)),
-            Err(_) => {
-                lock_server.abort();
-                Err(FleetError::Unstopped)
-            }
-        };
+        let stopped = locks.stop().await;
         let removed = self.folder.close().map_err(system("remove the demo's folder"));
         // Waiting closes its input, and it finds nothing left to do.
         let gone = janitor.wait().await.map(|_| ()).map_err(system("wait for the janitor"));
@@ -320,7 +313,7 @@ impl Fleet {
     /// It does not answer.
     pub(super) async fn admin(&self, act: Act) -> Result<Done, coordinator::Error> {
         let admin = Admin { operation: coordinator::random_id()?, by: WHO.to_owned(), act };
-        self.coordinator.admin(&admin).await
+        self.coordinator().admin(&admin).await
     }
 
     /// Its size and times.
@@ -343,9 +336,9 @@ impl Fleet {
         &self.balancer
     }
 
-    /// Its lock server.
+    /// Its coordinator.
     pub(super) fn coordinator(&self) -> &HttpCoordinator {
-        &self.coordinator
+        self.parts.locks.coordinator()
     }
 
     /// Where the balancer takes requests.
@@ -353,9 +346,17 @@ impl Fleet {
         self.client_side
     }
 
-    /// The lock server's URL.
+    /// What keeps the leases, in a word.
+    pub(super) fn keeper(&self) -> &'static str {
+        match self.parts.locks {
+            Locks::Server { .. } => "lock server",
+            Locks::Store { .. } => "store",
+        }
+    }
+
+    /// The coordinator's URL.
     pub(super) fn url(&self) -> &str {
-        self.coordinator.url()
+        self.parts.locks.url()
     }
 
     /// Where everything lies.
@@ -375,7 +376,7 @@ fn address_of(number: u32) -> IpAddr {
     IpAddr::from([127, 77, high, low])
 }
 
-async fn bind() -> Result<(TcpListener, SocketAddr), FleetError> {
+pub(super) async fn bind() -> Result<(TcpListener, SocketAddr), FleetError> {
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(system("listen"))?;
     let address = listener.local_addr().map_err(system("listen"))?;
     Ok((listener, address))

@@ -1,0 +1,168 @@
+//! Calls through a store: posted, heard by whoever sits in the domain's seat, and answered there.
+//!
+//! Owns which calls wait, and who looks for their answers. Sits nowhere itself: when nobody does, it says so
+//! ([`Mailbox::vacancy`]), and whoever may sit does what it likes with that.
+
+use crate::error::{Error, Result};
+use crate::store::{CallId, Seat, Store, StoreError};
+use crate::wire::{Answered, Posted};
+use model::names::Id;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+/// How long an answer may take, beyond the time for which it may be held: a seat may have to be found empty and taken first.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(15);
+/// How soon a call without an answer looks whether somebody sits at all; then it looks half as often each time.
+const LOOK_FIRST: Duration = Duration::from_secs(2);
+/// How seldom it looks at last.
+const LOOK_LAST: Duration = Duration::from_secs(16);
+/// How long one look for answers stands.
+const FETCH: Duration = Duration::from_secs(30);
+/// The pause after a look for answers failed.
+const FETCH_PAUSE: Duration = Duration::from_millis(300);
+
+/// One process' calls through a store.
+#[derive(Debug)]
+pub struct Mailbox {
+    store: Arc<dyn Store>,
+    caller: Id,
+    calls: Mutex<Calls>,
+    vacancy: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct Calls {
+    last: u64,
+    waiting: BTreeMap<u64, oneshot::Sender<Vec<u8>>>,
+    /// Whether a task looks for answers.
+    is_fetching: bool,
+}
+
+impl Mailbox {
+    /// A mailbox in this store, under a random name. Sends nothing yet.
+    ///
+    /// # Errors
+    /// The system has no randomness to give.
+    pub fn new(store: Arc<dyn Store>) -> Result<Arc<Mailbox>> {
+        let caller = crate::random_id()?;
+        Ok(Arc::new(Mailbox { store, caller, calls: Mutex::default(), vacancy: Arc::default() }))
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Wakes when a call found the seat empty.
+    pub fn vacancy(&self) -> Arc<Notify> {
+        Arc::clone(&self.vacancy)
+    }
+
+    /// Calls, and waits for the answer: at most for as long as it may be held, and [`ANSWER_WAIT`]. Dropped, the call is taken
+    /// back.
+    ///
+    /// # Errors
+    /// The store is away, or unfit; or nobody answered.
+    pub async fn call(self: &Arc<Self>, posted: &Posted) -> Result<Answered> {
+        let hold = Duration::from_millis(posted.hold_ms);
+        let request =
+            serde_json::to_vec(posted).map_err(|cause| Error::NotApplied { retry: false, why: cause.to_string() })?;
+        let (sender, mut answer) = oneshot::channel();
+        let call = Call { id: self.register(sender), mailbox: Arc::clone(self) };
+        let ends = Instant::now() + hold + ANSWER_WAIT;
+        if self.store.post(&call.id, request, hold + ANSWER_WAIT).await.map_err(error)? == Seat::Empty {
+            self.vacancy.notify_one();
+        }
+        let mut look = LOOK_FIRST;
+        loop {
+            let wake = ends.min(Instant::now() + look);
+            match tokio::time::timeout_at(wake, &mut answer).await {
+                Ok(Ok(answer)) => return read(&answer),
+                Ok(Err(_)) => return Err(Error::Unknown { why: "nobody looks for its answer".to_owned() }),
+                Err(_) if Instant::now() >= ends => {
+                    let why = format!("whoever decides for {} did not answer", self.store.name());
+                    return Err(Error::Unknown { why });
+                }
+                Err(_) => {}
+            }
+            look = (look * 2).min(LOOK_LAST);
+            // A store that is away now may be back before the call is over.
+            if self.store.seat().await == Ok(Seat::Empty) {
+                self.vacancy.notify_one();
+            }
+        }
+    }
+
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        // Each change to it is one insertion or removal, so a panic elsewhere leaves it whole.
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn register(self: &Arc<Self>, sender: oneshot::Sender<Vec<u8>>) -> CallId {
+        let mut calls = self.calls();
+        calls.last += 1;
+        let number = calls.last;
+        calls.waiting.insert(number, sender);
+        if !calls.is_fetching {
+            calls.is_fetching = true;
+            tokio::spawn(Arc::clone(self).fetch());
+        }
+        CallId { caller: self.caller.clone(), number }
+    }
+
+    /// Looks for answers for as long as anybody waits. Never cancelled in the middle, so that none is lost.
+    async fn fetch(self: Arc<Self>) {
+        while self.is_wanted() {
+            match self.store.answer(&self.caller, FETCH).await {
+                Ok(Some((call, answer))) => {
+                    if let Some(sender) = self.calls().waiting.remove(&call.number) {
+                        // Whoever waited may have gone away just now.
+                        let _ = sender.send(answer);
+                    }
+                }
+                Ok(None) => {}
+                Err(_) => tokio::time::sleep(FETCH_PAUSE).await,
+            }
+        }
+    }
+
+    fn is_wanted(&self) -> bool {
+        let mut calls = self.calls();
+        calls.is_fetching = !calls.waiting.is_empty();
+        calls.is_fetching
+    }
+}
+
+/// A call that waits; dropped before its answer came, it is taken back.
+struct Call {
+    id: CallId,
+    mailbox: Arc<Mailbox>,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if self.mailbox.calls().waiting.remove(&self.id.number).is_none() {
+            return;
+        }
+        let (mailbox, id) = (Arc::clone(&self.mailbox), self.id.clone());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            // When that fails it is thrown away later.
+            runtime.spawn(async move { mailbox.store.take_back(&id).await });
+        }
+    }
+}
+
+fn read(answer: &[u8]) -> Result<Answered> {
+    serde_json::from_slice(answer).map_err(|cause| Error::Corrupt(cause.to_string()))
+}
+
+fn error(error: StoreError) -> Error {
+    match error {
+        StoreError::Away(why) => Error::NotApplied { retry: true, why },
+        StoreError::Unfit(why) => Error::NotApplied { retry: false, why },
+        unknown => Error::Unknown { why: unknown.to_string() },
+    }
+}

@@ -1,0 +1,177 @@
+//! The steward: whoever sits in the seat of a domain whose records lie in a store that a fleet shares.
+//!
+//! Runs the same engine behind the same door as the lock server; only that the records are committed to that store, and that
+//! calls are heard there and answered there, instead of over connections. Owns sitting down, staying and getting up; decides
+//! nothing about leases.
+
+mod desk;
+mod records;
+
+use crate::commit::{self, Committer};
+use crate::domain::{Domain, Fault};
+use crate::{CLIENT_WAIT, doors};
+use coordinator::store::{SEAT_KEPT, Sitting, Store, StoreError};
+use desk::Desk;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How often a steward says that it stays.
+const STAY: Duration = Duration::from_secs(1);
+/// How long one look for calls stands.
+const HEAR: Duration = Duration::from_secs(20);
+/// The pause after the store was away, or the seat just taken.
+const PAUSE: Duration = Duration::from_millis(500);
+/// The pause after the store turned out to be unfit.
+const UNFIT_PAUSE: Duration = Duration::from_secs(30);
+/// Beyond the longest time to live: what the clocks of two hosts may differ in that time, and a call under way.
+const SILENCE_MARGIN: Duration = Duration::from_secs(2);
+
+/// Sits down whenever `vacancy` says that somebody calls and nobody sits, and serves the domain until another sits, or until
+/// `shutdown` is ready; then gets up.
+///
+/// Dropping the future is as if the power failed: the seat is empty some seconds later, and nothing that was answered is lost.
+pub async fn attend(store: Arc<dyn Store>, vacancy: Arc<Notify>, shutdown: impl Future<Output = ()>) {
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => return,
+            () = vacancy.notified() => {}
+        }
+        let sitting = match sit(&*store).await {
+            Ok(Some(sitting)) => sitting,
+            Ok(None) => continue,
+            Err(cause) => {
+                tracing::warn!("cannot sit for {}: {cause}", store.name());
+                let pause = if matches!(cause, StoreError::Unfit(_)) { UNFIT_PAUSE } else { PAUSE };
+                tokio::time::sleep(pause).await;
+                continue;
+            }
+        };
+        tracing::info!("decides for {} from now on", store.name());
+        match serve(&sitting, &mut shutdown).await {
+            Ok(()) => {
+                if let Err(cause) = sitting.leave().await {
+                    tracing::debug!("the seat of {} is empty some seconds later: {cause}", store.name());
+                }
+                return;
+            }
+            Err(cause) => {
+                tracing::warn!("decides for {} no longer: {cause}", store.name());
+                if cause != StoreError::Deposed {
+                    // Nobody else need wait until it is clear that this one is gone.
+                    let _ = sitting.leave().await;
+                }
+                tokio::time::sleep(PAUSE).await;
+                // Somebody may wait here, and nobody else may be there.
+                vacancy.notify_one();
+            }
+        }
+    }
+}
+
+/// Removes every record of a domain that nobody uses any more: sits down as soon as the seat is empty, and gets up again.
+///
+/// # Errors
+/// The store is away; or somebody sits, and stays.
+pub async fn clear(store: &dyn Store) -> Result<(), StoreError> {
+    let until = tokio::time::Instant::now() + SEAT_KEPT * 2;
+    let sitting = loop {
+        match sit(store).await? {
+            Some(sitting) => break sitting,
+            None if tokio::time::Instant::now() < until => tokio::time::sleep(PAUSE).await,
+            None => return Err(StoreError::Away("somebody else decides there, and stays".to_owned())),
+        }
+    };
+    let rows = sitting.load().await?;
+    sitting.commit(rows.into_iter().map(|(key, _)| (key, None)).collect()).await?;
+    sitting.leave().await
+}
+
+async fn sit(store: &dyn Store) -> Result<Option<Arc<dyn Sitting>>, StoreError> {
+    let steward = coordinator::random_id().map_err(|cause| StoreError::Away(cause.to_string()))?;
+    Ok(store.sit(&steward).await?.map(Arc::from))
+}
+
+/// Serves the domain. Returns when `shutdown` is ready.
+async fn serve(sitting: &Arc<dyn Sitting>, shutdown: impl Future<Output = ()>) -> Result<(), StoreError> {
+    let mut shutdown = pin!(shutdown);
+    let staying = async {
+        loop {
+            tokio::time::sleep(STAY).await;
+            if let Err(cause) = sitting.stay().await {
+                return cause;
+            }
+        }
+    };
+    let serving = async {
+        let rows = sitting.load().await?;
+        let loaded = records::read(rows)?;
+        if sitting.may_lack() {
+            let silence = records::longest_ttl(&loaded.state) + SILENCE_MARGIN;
+            tracing::warn!(
+                "the store may lack what was written last: nothing is decided for {silence:?}, until whoever holds a lease that it \
+                 does not know has given it up"
+            );
+            tokio::time::sleep(silence).await;
+            // Written so that the next one need not wait again.
+            sitting.commit(records::meta(loaded.time)).await?;
+        }
+        let domain = Domain::new(loaded, CLIENT_WAIT);
+        let keep = records::Shared::new(Arc::clone(sitting));
+        let committer =
+            commit::start(Arc::clone(&domain), keep).map_err(|cause| StoreError::Away(cause.to_string()))?;
+        let serving = Serving { domain, committer: Some(committer), sitting };
+        Err(serving.run().await)
+    };
+    tokio::select! {
+        () = &mut shutdown => Ok(()),
+        cause = staying => Err(cause),
+        ended = serving => ended,
+    }
+}
+
+/// A domain that is served. Dropped, it decides nothing any more, and writes what was decided.
+struct Serving<'a> {
+    domain: Arc<Domain>,
+    committer: Option<Committer>,
+    sitting: &'a Arc<dyn Sitting>,
+}
+
+impl Serving<'_> {
+    /// Hears, decides and answers. Returns why that ended.
+    async fn run(&self) -> StoreError {
+        let desk =
+            Desk::new(doors::router(Arc::clone(&self.domain)), Arc::clone(&self.domain), Arc::clone(self.sitting));
+        let hearing = async {
+            loop {
+                match self.sitting.hear(HEAR).await {
+                    Ok(heard) => heard.into_iter().for_each(|heard| desk.take(heard)),
+                    Err(cause) => return cause,
+                }
+            }
+        };
+        let mut progress = self.domain.progress.subscribe();
+        let broken = async {
+            let ended = progress.wait_for(|progress| progress.broken.is_some()).await;
+            let why = ended.ok().and_then(|progress| progress.broken.clone());
+            StoreError::Away(why.map_or_else(|| "the committer ended".to_owned(), |why| why.to_string()))
+        };
+        tokio::select! {
+            cause = hearing => cause,
+            cause = desk.answer() => cause,
+            cause = broken => cause,
+            () = self.domain.tick() => StoreError::Away("the domain is closed".to_owned()),
+        }
+    }
+}
+
+impl Drop for Serving<'_> {
+    fn drop(&mut self) {
+        // First of all: a call that is dropped with the desk must not count as one whose caller went away.
+        self.domain.close(Fault::Stopping);
+        drop(self.committer.take());
+    }
+}

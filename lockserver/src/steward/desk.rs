@@ -1,0 +1,181 @@
+//! The steward's desk: calls that are being decided, or held.
+//!
+//! Owns one task per call, and the answers on their way out. The door answers each as if it had come over a connection.
+
+use crate::domain::Domain;
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{Request, header};
+use coordinator::refusal::{Problem, kind};
+use coordinator::store::{CallAnswer, CallId, Heard, MESSAGE_BYTES_MAX, Sitting, StoreError};
+use coordinator::wire::{Answered, AskBody, Posted};
+use model::change::Key;
+use model::request::{Ask, Quiet};
+use model::state::Stored;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tower::ServiceExt as _;
+
+/// Most calls at once; one too many stays where it is until its time is over.
+const CALLS_MAX: usize = 20_000;
+/// Most answers that are sent at once.
+const ANSWERS_MAX: usize = 50;
+/// How long whoever was granted a lease may take to confirm it, before its answer is looked for.
+const CONFIRMED_WITHIN: Duration = Duration::from_secs(3);
+/// Where one asks for a lease.
+const ASK: &str = "/v1/leases";
+
+/// The calls of a sitting.
+#[derive(Debug)]
+pub(super) struct Desk {
+    router: Router,
+    domain: Arc<Domain>,
+    sitting: Arc<dyn Sitting>,
+    calls: Arc<Mutex<BTreeMap<CallId, AbortHandle>>>,
+    answers: mpsc::UnboundedSender<Outgoing>,
+    outgoing: tokio::sync::Mutex<mpsc::UnboundedReceiver<Outgoing>>,
+}
+
+/// An answer on its way, and the ask that it answers with a lease.
+#[derive(Debug)]
+struct Outgoing {
+    answer: CallAnswer,
+    granted: Option<Ask>,
+}
+
+impl Desk {
+    /// An empty one.
+    pub(super) fn new(router: Router, domain: Arc<Domain>, sitting: Arc<dyn Sitting>) -> Desk {
+        let (answers, outgoing) = mpsc::unbounded_channel();
+        Desk { router, domain, sitting, calls: Arc::default(), answers, outgoing: tokio::sync::Mutex::new(outgoing) }
+    }
+
+    /// Takes a call up, or gives it up.
+    pub(super) fn take(&self, heard: Heard) {
+        match heard {
+            Heard::Gone(id) => {
+                if let Some(task) = lock(&self.calls).remove(&id) {
+                    task.abort();
+                }
+            }
+            Heard::Call { id, request } => {
+                let mut calls = lock(&self.calls);
+                if calls.contains_key(&id) || calls.len() >= CALLS_MAX {
+                    return;
+                }
+                let (router, answers, known) = (self.router.clone(), self.answers.clone(), Arc::clone(&self.calls));
+                let name = id.clone();
+                let task = tokio::spawn(async move {
+                    let (answer, granted) = answer(router, &request).await;
+                    lock(&known).remove(&name);
+                    // Nobody takes it any more when the sitting is over; whoever sits then hears the call again.
+                    let _ = answers.send(Outgoing { answer: (name, answer), granted });
+                });
+                calls.insert(id, task.abort_handle());
+            }
+        }
+    }
+
+    /// Sends answers for ever. Returns why that ended.
+    pub(super) async fn answer(&self) -> StoreError {
+        let mut outgoing = self.outgoing.lock().await;
+        let mut batch = Vec::with_capacity(ANSWERS_MAX);
+        loop {
+            outgoing.recv_many(&mut batch, ANSWERS_MAX).await;
+            let mut answers = Vec::with_capacity(batch.len());
+            for Outgoing { answer, granted } in batch.drain(..) {
+                if let Some(ask) = granted {
+                    self.expect_confirmation(answer.0.clone(), ask);
+                }
+                answers.push(answer);
+            }
+            if let Err(cause) = self.sitting.reply(answers).await {
+                return cause;
+            }
+        }
+    }
+
+    /// Looks after a grant: when nobody fetched it, nobody is there, and the next in line need not wait for a time to live.
+    fn expect_confirmation(&self, id: CallId, ask: Ask) {
+        let (domain, sitting) = (Arc::clone(&self.domain), Arc::clone(&self.sitting));
+        tokio::spawn(async move {
+            tokio::time::sleep(CONFIRMED_WITHIN).await;
+            let key = Key::Lease(ask.holder.clone());
+            let is_unconfirmed = domain.glance(|state, _| match state.record(&key) {
+                Some(Stored::Lease(lease)) => lease.claim == ask.claim && lease.unconfirmed,
+                _ => false,
+            });
+            if is_unconfirmed == Some(true) && sitting.take_back_answer(&id).await == Ok(true) {
+                // A domain that is closed has no use for it.
+                let _ = domain.decide(&model::Request::Quiet(Quiet::Waiter { holder: ask.holder, claim: ask.claim }));
+            }
+        });
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        lock(&self.calls).values().for_each(AbortHandle::abort);
+    }
+}
+
+fn lock(calls: &Mutex<BTreeMap<CallId, AbortHandle>>) -> MutexGuard<'_, BTreeMap<CallId, AbortHandle>> {
+    // Each change to it is one insertion or removal, so a panic elsewhere leaves it whole.
+    calls.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has the door answer a call. Returns the answer, and the ask that it grants.
+async fn answer(router: Router, request: &[u8]) -> (Vec<u8>, Option<Ask>) {
+    let posted: Posted = match serde_json::from_slice(request) {
+        Ok(posted) => posted,
+        Err(cause) => return (text(&refused(kind::MALFORMED, &format!("the call makes no sense: {cause}"))), None),
+    };
+    let answered = match ask_door(router, &posted).await {
+        Ok(answered) => answered,
+        Err(why) => refused(kind::MALFORMED, &why),
+    };
+    let is_grant = posted.method == "POST" && posted.path.ends_with(ASK) && answered.status == 200;
+    let granted = is_grant && answered.body.get("granted").is_some();
+    let ask = granted.then(|| serde_json::from_value::<AskBody>(posted.body).ok()).flatten().map(|body| body.ask);
+    (text(&answered), ask)
+}
+
+async fn ask_door(router: Router, posted: &Posted) -> Result<Answered, String> {
+    if posted.path.split('?').next().is_some_and(|path| path.ends_with("/events")) {
+        return Err("events are told over connections only".to_owned());
+    }
+    let body = match &posted.body {
+        serde_json::Value::Null => Body::empty(),
+        body => Body::from(body.to_string()),
+    };
+    let request = Request::builder()
+        .method(posted.method.as_str())
+        .uri(&posted.path)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(body)
+        .map_err(|cause| format!("the call is no request: {cause}"))?;
+    let response = match router.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    };
+    let status = response.status().as_u16();
+    let bytes = to_bytes(response.into_body(), MESSAGE_BYTES_MAX).await;
+    let bytes =
+        bytes.map_err(|_| format!("the answer is longer than {MESSAGE_BYTES_MAX} bytes; ask for fewer rows"))?;
+    let body = serde_json::from_slice(&bytes)
+        .unwrap_or_else(|_| serde_json::Value::from(String::from_utf8_lossy(&bytes).into_owned()));
+    Ok(Answered { status, body })
+}
+
+fn refused(kind: &str, why: &str) -> Answered {
+    let problem = Problem::new(kind, why);
+    let status = problem.status().as_u16();
+    Answered { status, body: serde_json::to_value(problem).unwrap_or_default() }
+}
+
+fn text(answered: &Answered) -> Vec<u8> {
+    serde_json::to_vec(answered).unwrap_or_default()
+}

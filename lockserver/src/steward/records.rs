@@ -1,0 +1,137 @@
+//! The records of a domain in a store that a fleet shares.
+//!
+//! Owns how they are read and written there: the same rows as in the lock server's file, and its clock.
+
+use crate::commit::Keep;
+use crate::store::Loaded;
+use coordinator::store::{Record, Sitting, StoreError, Write};
+use model::change::Key;
+use model::settings::{PoolRules, Setting};
+use model::state::{State, Stored};
+use model::time::Time;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+/// The version of the rows' form.
+const FORMAT: u64 = 1;
+/// Where that version is.
+const META_FORMAT: &str = "meta/format";
+/// Where the clock is, in milliseconds.
+const META_TIME: &str = "meta/time_ms";
+
+/// Puts a state together from rows; from none, an empty one.
+pub(super) fn read(rows: Vec<Record>) -> Result<Loaded, StoreError> {
+    let mut state = State::default();
+    let (mut format, mut time) = (None, None);
+    let is_new = rows.is_empty();
+    for (key, value) in rows {
+        match key.as_str() {
+            META_FORMAT => format = number(&value),
+            META_TIME => time = number(&value),
+            _ => {
+                let unread = |cause| StoreError::Unfit(format!("record {key} is damaged: {cause}"));
+                state.put(serde_json::from_slice::<Stored>(&value).map_err(unread)?);
+            }
+        }
+    }
+    match (format, time) {
+        _ if is_new => Ok(Loaded { state, time: Time(0) }),
+        (Some(FORMAT), Some(time)) => Ok(Loaded { state, time: Time(time) }),
+        (Some(FORMAT), None) => Err(StoreError::Unfit(format!("the records have no clock: {META_TIME} is missing"))),
+        (found, _) => {
+            let found = found.map_or_else(|| "none".to_owned(), |found| found.to_string());
+            Err(StoreError::Unfit(format!(
+                "the records have form {found}, and this version reads form {FORMAT}; use the version that wrote them"
+            )))
+        }
+    }
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// The version of the rows' form, and the clock.
+pub(super) fn meta(time: Time) -> Vec<Write> {
+    let row = |key: &str, number: u64| (key.to_owned(), Some(number.to_string().into_bytes()));
+    vec![row(META_FORMAT, FORMAT), row(META_TIME, time.0)]
+}
+
+/// The longest time to live that any lease may have that was granted under these rules.
+pub(super) fn longest_ttl(state: &State) -> Duration {
+    let ttls = state.records().into_iter().filter_map(|record| match record {
+        Stored::Lease(lease) => Some(lease.ttl_ms),
+        Stored::Setting(from) => match from.setting {
+            Setting::Ttl(ms) => Some(ms),
+            _ => None,
+        },
+        _ => None,
+    });
+    Duration::from_millis(ttls.chain([PoolRules::default().ttl_ms]).max().unwrap_or_default())
+}
+
+/// Writes the records of a sitting steward; for the committer's thread, which waits for the store.
+#[derive(Debug)]
+pub(super) struct Shared {
+    sitting: Arc<dyn Sitting>,
+    runtime: Handle,
+}
+
+impl Shared {
+    /// On the runtime that it is called in.
+    pub(super) fn new(sitting: Arc<dyn Sitting>) -> Shared {
+        Shared { sitting, runtime: Handle::current() }
+    }
+}
+
+impl Keep for Shared {
+    fn commit(&self, records: &[(Key, Option<Stored>)], time: Time) -> Result<(), String> {
+        let text = |record: &Stored| serde_json::to_vec(record).map_err(|cause| cause.to_string());
+        let mut writes: Vec<Write> = Vec::with_capacity(records.len() + 2);
+        for (key, record) in records {
+            writes.push((key.to_string(), record.as_ref().map(text).transpose()?));
+        }
+        writes.extend(meta(time));
+        self.runtime.block_on(self.sitting.commit(writes)).map_err(|cause| cause.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::settings::Override;
+
+    fn row(key: &str, value: &str) -> Record {
+        (key.to_owned(), value.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_never_taken_for_nothing() {
+        assert_eq!(read(Vec::new()).expect("a new one").time, Time(0));
+        let whole = read(vec![row("meta/format", "1"), row("meta/time_ms", "7")]).expect("a state");
+        assert_eq!(whole.time, Time(7));
+        for rows in [
+            vec![row("meta/time_ms", "7")],
+            vec![row("meta/format", "1")],
+            vec![row("meta/format", "2"), row("meta/time_ms", "7")],
+            vec![row("meta/format", "one"), row("meta/time_ms", "7")],
+            vec![row("meta/format", "1"), row("meta/time_ms", "7"), row("lease/a", "{}")],
+        ] {
+            assert!(matches!(read(rows.clone()), Err(StoreError::Unfit(_))), "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn a_silence_is_as_long_as_the_longest_time_to_live() {
+        assert_eq!(longest_ttl(&State::default()), Duration::from_millis(PoolRules::default().ttl_ms));
+        let mut state = State::default();
+        let from: Override = serde_json::from_value(serde_json::json!({
+            "scope": "pool/p", "setting": {"ttl": 90_000}, "by": "x", "reason": "r",
+            "at": {"time": 0, "wall": 0}, "until": null, "before": null
+        }))
+        .expect("a setting");
+        state.put(Stored::Setting(from));
+        assert_eq!(longest_ttl(&state), Duration::from_secs(90));
+    }
+}

@@ -1,0 +1,56 @@
+//! The way to a coordinator: over HTTP, or through a store that the fleet shares. In that store's seat this process sits down
+//! when something is asked and nobody else sits there.
+//!
+//! Owns that it gets up again when the command ends. Decides nothing about leases: the steward does, as a lock server would.
+
+use ::lockserver::steward;
+use coordinator::http::HttpCoordinator;
+use coordinator::mailbox::Mailbox;
+use coordinator::{Error, store};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// How long getting up may take; after that the seat is found empty some seconds later.
+const LEAVE_WAIT: Duration = Duration::from_secs(2);
+
+/// The stores that a command has reached so far.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Seats(Arc<Mutex<Vec<Attending>>>);
+
+/// One store, in whose seat this process may sit.
+#[derive(Debug)]
+struct Attending {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Seats {
+    /// The coordinator at this URL. Asks nothing yet.
+    ///
+    /// # Errors
+    /// The URL is none.
+    pub(crate) fn reach(&self, url: &str) -> Result<HttpCoordinator, Error> {
+        let Some(store) = store::open(url)? else { return HttpCoordinator::new(url) };
+        let mailbox = Mailbox::new(Arc::clone(&store))?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async move {
+            // A sender that is gone means the same.
+            let _ = stopped.await;
+        };
+        let task = tokio::spawn(steward::attend(store, mailbox.vacancy(), shutdown));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Attending { stop, task });
+        HttpCoordinator::through(mailbox)
+    }
+
+    /// Gets up wherever this process sits, so that another can sit at once.
+    pub(crate) async fn leave(&self) {
+        let attending = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for Attending { stop, task } in attending {
+            drop(stop);
+            // One that does not end in time ends with the process.
+            let _ = tokio::time::timeout(LEAVE_WAIT, task).await;
+        }
+    }
+}
