@@ -101,6 +101,7 @@ impl Keep for Shared {
 mod tests {
     use super::*;
     use model::settings::Override;
+    use model::time::Wall;
 
     fn row(key: &str, value: &str) -> Record {
         (key.to_owned(), value.as_bytes().to_vec())
@@ -126,11 +127,15 @@ mod tests {
     fn a_silence_is_as_long_as_the_longest_time_to_live() {
         assert_eq!(longest_ttl(&State::default()), Duration::from_millis(PoolRules::default().ttl_ms));
         let mut state = State::default();
-        let from: Override = serde_json::from_value(serde_json::json!({
-            "scope": "pool/p", "setting": {"ttl": 90_000}, "by": "x", "reason": "r",
-            "at": {"time": 0, "wall": 0}, "until": null, "before": null
-        }))
-        .expect("a setting");
+        let from = Override {
+            scope: "pool/p".parse().expect("a scope"),
+            setting: Setting::Ttl(90_000),
+            by: "x".to_owned(),
+            reason: "r".to_owned(),
+            at: Wall(0),
+            until: None,
+            before: None,
+        };
         state.put(Stored::Setting(from));
         assert_eq!(longest_ttl(&state), Duration::from_secs(90));
     }
