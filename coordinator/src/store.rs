@@ -168,7 +168,9 @@ pub fn open(url: &str) -> crate::Result<Option<Arc<dyn Store>>> {
     let wrong = |error: StoreError| crate::Error::NotApplied { retry: false, why: error.to_string() };
     let Some((scheme, _)) = url.split_once("://") else { return Ok(None) };
     Ok(match scheme {
-        "redis" | "rediss" | "redis+sentinel" => Some(Arc::new(redis::RedisStore::new(url).map_err(wrong)?)),
+        "redis" | "rediss" | "redis+sentinel" | "redis+cluster" | "rediss+cluster" => {
+            Some(Arc::new(redis::RedisStore::new(url).map_err(wrong)?))
+        }
         "etcd" | "etcds" => Some(Arc::new(etcd::EtcdStore::new(url).map_err(wrong)?)),
         _ => None,
     })
