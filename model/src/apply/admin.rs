@@ -214,11 +214,14 @@ fn release(draft: &mut Draft<'_>, admin: &Admin, holder: &Holder, reason: &str, 
     did(format!("{holder} released: {slots} freed{}", if forget { ", and the host is forgotten" } else { "" }))
 }
 
-/// A host whose restart had begun is given up: nobody may ever say what came of it, so it counts as failed. A report that comes
-/// all the same is believed.
+/// A host whose restart had begun, and that has not failed yet, is given up: nobody may ever say what came of it, so it counts as
+/// failed. A report that comes all the same is believed.
 fn given_up(draft: &mut Draft<'_>, lease: &Lease) {
-    let (Purpose::Rollout(name), true) = (&lease.purpose, lease.has_begun) else { return };
+    let Purpose::Rollout(name) = &lease.purpose else { return };
     let host = lease.holder.as_host();
+    if draft.view.target(name, &host).is_none_or(|target| target.progress != Progress::Begun) {
+        return;
+    }
     let report = Report {
         step: lease.step,
         cause: "released after its restart had begun".to_owned(),

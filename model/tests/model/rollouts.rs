@@ -829,3 +829,25 @@ fn a_host_that_was_given_up_after_its_restart_had_begun_counts_as_failed_until_i
     world.settle_with("a", "ca", Ending::Released, Some(rollout.clone()), Some(Report::plain(Outcome::Restarted)));
     assert_eq!(world.tally(&rollout).ok, 2);
 }
+
+#[test]
+fn a_host_that_failed_already_keeps_its_report_when_it_is_released() {
+    let mut world = World::with_slots(1);
+    world.set("pool/p", model::settings::Setting::Ttl(2_000));
+    world.join("a", "php", &["p"]);
+    world.announce("php");
+    let rollout = rollout_of("php", 1);
+    world.ask_for("a", "ca", &["p"], &rollout);
+    world.begin("a", "ca");
+    world.later(2_000);
+    world.tick();
+    let report = |world: &World| {
+        let detail = world.state.read_rollout(&rollout, world.now).expect("a rollout");
+        detail.targets[0].report.as_ref().map(|report| report.cause.clone())
+    };
+    let before = report(&world);
+    assert!(before.is_some(), "it fell silent in its restart");
+    assert!(matches!(world.release("a", true, false), Done::Did { .. }));
+    assert_eq!(report(&world), before);
+    assert_eq!(world.tally(&rollout).failed, 1);
+}
