@@ -1,6 +1,6 @@
 //! What a coordinator tells as it happens: server-sent events, read from a stream of bytes.
 //!
-//! Owns the format and its bounds. Opens no connection: [`crate::http`] does.
+//! Owns the format and its bounds. Opens no connection: [`crate::remote`] does.
 
 use crate::error::{Error, Result};
 use crate::wire::EVENT_RESET;

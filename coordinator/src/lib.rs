@@ -1,13 +1,13 @@
 //! What workers and commands ask of a coordinator, whatever it is.
 //!
 //! Reading order: [`error`], [`Coordinator`], [`wire`] and [`refusal`] (how it travels), [`events`] (what is told as it happens),
-//! [`http`] (the client of the lock server). No rule about leases or rollouts lives here: those are the model's.
+//! [`remote`] (the coordinator that is elsewhere: a server, or whoever decides in a store). No rule about leases or rollouts lives here: those are the model's.
 
 pub mod error;
 pub mod events;
-pub mod http;
 pub mod mailbox;
 pub mod refusal;
+pub mod remote;
 pub mod store;
 pub mod wire;
 

@@ -4,9 +4,11 @@
 //! ([`Mailbox::vacancy`]), and whoever may sit does what it likes with that.
 
 use crate::error::{Error, Result};
+use crate::remote::{Reply, Request};
 use crate::store::{CallId, Seat, Store, StoreError};
 use crate::wire::{Answered, Posted};
 use model::names::Id;
+use model::time::millis;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -94,6 +96,18 @@ impl Mailbox {
                 self.vacancy.notify_one();
             }
         }
+    }
+
+    /// Calls with what would be an HTTP request.
+    pub(crate) async fn send(self: &Arc<Self>, request: &Request) -> Result<Reply> {
+        let body = match &request.json {
+            Some(json) => serde_json::from_slice(json).map_err(|cause| Error::Corrupt(cause.to_string()))?,
+            None => serde_json::Value::Null,
+        };
+        let (method, path) = (request.method.to_string(), request.path.clone());
+        let posted = Posted { method, path, hold_ms: millis(request.hold), body };
+        let Answered { status, body } = self.call(&posted).await?;
+        Ok(Reply { status, body: serde_json::to_vec(&body).map_err(|cause| Error::Corrupt(cause.to_string()))? })
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls> {

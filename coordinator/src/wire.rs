@@ -1,6 +1,6 @@
 //! How requests travel over HTTP: bodies, paths and limits. Refusals are [`crate::refusal`]'s.
 //!
-//! Owns what both ends must agree on. Sends and serves nothing: the client is [`crate::http`], the server another crate.
+//! Owns what both ends must agree on. Sends and serves nothing: the client is [`crate::remote`], the server another crate.
 
 use model::names::{Holder, Id, RolloutName, Scope};
 use model::request::{Act, Admin, Announce, Ask, Join};

@@ -1,13 +1,13 @@
 //! What the client makes of servers that misbehave: each fault becomes the one error that tells the caller what to do.
 
-use coordinator::http::HttpCoordinator;
+use coordinator::remote::Remote;
 use coordinator::{Coordinator, Error};
 use model::request::{BeginAsk, Own, Renew};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// A server that answers each request, over all connections in turn, with the next of these; nothing is a cut.
-async fn server(answers: Vec<Option<String>>) -> HttpCoordinator {
+async fn server(answers: Vec<Option<String>>) -> Remote {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
@@ -22,7 +22,7 @@ async fn server(answers: Vec<Option<String>>) -> HttpCoordinator {
             }
         }
     });
-    HttpCoordinator::new(&format!("http://{address}")).expect("a client")
+    Remote::new(&format!("http://{address}")).expect("a client")
 }
 
 /// Reads one request to the end of its body; `false` at the end of the connection.
@@ -107,7 +107,7 @@ async fn a_refused_connection_has_applied_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     drop(listener);
-    let client = HttpCoordinator::new(&format!("http://{address}")).expect("a client");
+    let client = Remote::new(&format!("http://{address}")).expect("a client");
     let error = client.renew(&renew()).await.expect_err("nobody listens");
     assert!(matches!(error, Error::NotApplied { retry: true, .. }), "{error:?}");
     assert!(matches!(client.events(None, None).await, Err(Error::NotApplied { retry: true, .. })));

@@ -5,7 +5,7 @@
 use super::failure::Failure;
 use super::render::text::clean;
 use super::seat::Seats;
-use coordinator::http::HttpCoordinator;
+use coordinator::remote::Remote;
 use coordinator::{Coordinator as _, Error};
 use model::history::Entry;
 use model::names::{RolloutName, Scope};
@@ -27,7 +27,7 @@ const PAGES_MAX: usize = 1000;
 /// A client of one coordinator.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
-    inner: HttpCoordinator,
+    inner: Remote,
     url: String,
 }
 
@@ -40,7 +40,7 @@ impl Client {
         let inner = seats
             .reach(url)
             .map_err(|error| Failure::usage(error.to_string(), "write --coordinator http://HOST:PORT"))?;
-        let url = inner.url().to_owned();
+        let url = inner.url();
         Ok(Client { inner, url })
     }
 
@@ -51,7 +51,7 @@ impl Client {
     }
 
     /// The bare coordinator, for what is asked again and again.
-    pub(crate) fn coordinator(&self) -> &HttpCoordinator {
+    pub(crate) fn coordinator(&self) -> &Remote {
         &self.inner
     }
 

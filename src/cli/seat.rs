@@ -4,8 +4,8 @@
 //! Owns that it gets up again when the command ends. Decides nothing about leases: the steward does, as a lock server would.
 
 use ::lockserver::steward;
-use coordinator::http::HttpCoordinator;
 use coordinator::mailbox::Mailbox;
+use coordinator::remote::Remote;
 use coordinator::{Error, store};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -31,8 +31,8 @@ impl Seats {
     ///
     /// # Errors
     /// The URL is none.
-    pub(crate) fn reach(&self, url: &str) -> Result<HttpCoordinator, Error> {
-        let Some(store) = store::open(url)? else { return HttpCoordinator::new(url) };
+    pub(crate) fn reach(&self, url: &str) -> Result<Remote, Error> {
+        let Some(store) = store::open(url)? else { return Remote::new(url) };
         let mailbox = Mailbox::new(Arc::clone(&store))?;
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move {
@@ -41,7 +41,7 @@ impl Seats {
         };
         let task = tokio::spawn(steward::attend(store, mailbox.vacancy(), shutdown));
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Attending { stop, task });
-        HttpCoordinator::through(mailbox)
+        Ok(Remote::through(mailbox))
     }
 
     /// Gets up wherever this process sits, so that another can sit at once.

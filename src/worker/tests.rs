@@ -6,7 +6,7 @@ use super::*;
 use crate::config::{self, Surroundings};
 use crate::probe::fixture::{nobody, wait_until};
 use crate::sequence::HostLock;
-use coordinator::http::HttpCoordinator;
+use coordinator::remote::Remote;
 use model::lease::{LeaseState, Purpose};
 use model::member::Presence;
 use model::names::{Holder, Id, RolloutName};
@@ -24,7 +24,7 @@ use tokio::task::{JoinHandle, LocalSet};
 /// A host with one service, and its lock server.
 struct Site {
     folder: tempfile::TempDir,
-    coordinator: HttpCoordinator,
+    coordinator: Remote,
     config: Config,
     server: JoinHandle<()>,
 }
@@ -59,7 +59,7 @@ impl Site {
             lockserver::run(listener, options, std::future::pending()).await.expect("it serves");
         });
         let config = configured(folder.path(), &url);
-        Site { coordinator: HttpCoordinator::new(&url).expect("a client"), folder, config, server }
+        Site { coordinator: Remote::new(&url).expect("a client"), folder, config, server }
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
@@ -429,7 +429,7 @@ async fn an_emergency_needs_no_coordinator_and_says_so() {
         .run_until(async {
             let mut site = Site::new().await;
             let url = format!("http://{}", nobody().await);
-            site.coordinator = HttpCoordinator::new(&url).expect("a client");
+            site.coordinator = Remote::new(&url).expect("a client");
             let (finish, _) = site.once(Wanted { emergency: true, ..php() }).await;
             assert!(matches!(finish, Finish::Leaseless(_)), "{finish:?}");
             assert_eq!((site.restarts(), site.is_out(), finish.exit_code()), (1, false, 3));
@@ -646,7 +646,7 @@ async fn what_is_in_flight_is_seen_in_the_lease() {
 async fn an_unknown_service_is_named_with_those_that_are_there() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = configured(folder.path(), "http://127.0.0.1:1");
-    let coordinator = HttpCoordinator::new(config.coordinator.as_str()).expect("a client");
+    let coordinator = Remote::new(config.coordinator.as_str()).expect("a client");
     let wanted = Wanted { service: "nginx".parse().expect("a service"), ..php() };
     let error = once(&config, coordinator, Options::default(), wanted, |_| (), std::future::pending()).await;
     assert_eq!(error.expect_err("unknown").to_string(), "nginx is not configured here; these are: php");

@@ -1,6 +1,6 @@
 //! A lock server in this process, on a free port, over a backend that can be slow, full, or lose its power.
 
-use coordinator::http::HttpCoordinator;
+use coordinator::remote::Remote;
 use lockserver::{Options, Place};
 use model::lease::Purpose;
 use model::names::{Holder, Id, Pool};
@@ -143,8 +143,8 @@ impl Server {
         Server::start(on(platter)).await
     }
 
-    pub(crate) fn client(&self) -> HttpCoordinator {
-        HttpCoordinator::new(&format!("http://{}", self.address)).expect("a client")
+    pub(crate) fn client(&self) -> Remote {
+        Remote::new(&format!("http://{}", self.address)).expect("a client")
     }
 
     /// Stops it in order; how it ended.
@@ -276,12 +276,12 @@ pub(crate) fn admin(act: Act) -> Admin {
     Admin { operation: coordinator::random_id().expect("an id"), by: "me@here".into(), act }
 }
 
-pub(crate) async fn do_it(client: &HttpCoordinator, act: Act) -> Done {
+pub(crate) async fn do_it(client: &Remote, act: Act) -> Done {
     use coordinator::Coordinator;
     client.admin(&admin(act)).await.expect("an answer")
 }
 
-pub(crate) async fn slots(client: &HttpCoordinator, name: &str, count: u32) {
+pub(crate) async fn slots(client: &Remote, name: &str, count: u32) {
     let scope = format!("pool/{name}").parse().expect("a scope");
     let act = Act::Set { scope, setting: Setting::Slots(Slots::Count(count)), reason: "test".into(), for_ms: None };
     let done = do_it(client, act).await;

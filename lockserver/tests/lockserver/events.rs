@@ -3,7 +3,7 @@
 use crate::common::*;
 use coordinator::Coordinator;
 use coordinator::events::Event;
-use coordinator::http::Events;
+use coordinator::remote::Events;
 use model::change::Change;
 use model::request::{Ending, Renew};
 use model::sequence::Step;

@@ -171,7 +171,7 @@ async fn a_server_that_is_not_there_has_applied_nothing() {
 async fn another_domain_is_refused_in_a_sentence() {
     let server = Server::on(&Platter::new(0)).await;
     let client = |domain: &str| {
-        coordinator::http::HttpCoordinator::new(&format!("http://{}/{domain}", server.address)).expect("a client")
+        coordinator::remote::Remote::new(&format!("http://{}/{domain}", server.address)).expect("a client")
     };
     client("default").pauses().await.expect("the one there is");
     let error = client("eqiad").pauses().await.expect_err("no such domain");

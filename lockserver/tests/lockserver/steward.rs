@@ -1,8 +1,8 @@
 //! A domain whose records lie in a store that a fleet shares: decided on by whoever sits, and the same from outside.
 
 use crate::common::*;
-use coordinator::http::HttpCoordinator;
 use coordinator::mailbox::Mailbox;
+use coordinator::remote::Remote;
 use coordinator::store::memory::MemoryServer;
 use coordinator::store::{Seat, Store};
 use coordinator::{Coordinator, Error};
@@ -21,7 +21,7 @@ const HOLD: Duration = Duration::from_secs(15);
 
 /// One process of the fleet: it calls through the store, and sits when nobody else does.
 struct Process {
-    client: HttpCoordinator,
+    client: Remote,
     store: Arc<dyn Store>,
     mailbox: Arc<Mailbox>,
     stop: Option<oneshot::Sender<()>>,
@@ -32,7 +32,7 @@ impl Process {
     fn start(server: &MemoryServer) -> Process {
         let store: Arc<dyn Store> = Arc::new(server.open("default"));
         let mailbox = Mailbox::new(Arc::clone(&store)).expect("a mailbox");
-        let client = HttpCoordinator::through(Arc::clone(&mailbox)).expect("a client");
+        let client = Remote::through(Arc::clone(&mailbox));
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async {
             let _ = stopped.await;

@@ -127,7 +127,7 @@ async fn a_server_that_starts_again_takes_nobody_for_silent() {
     let setting = model::settings::Setting::Ttl(model::time::millis(TTL));
     do_it(&client, Act::Set { scope: "all".parse().expect("a scope"), setting, reason: "test".into(), for_ms: None })
         .await;
-    let renewed = async |client: &coordinator::http::HttpCoordinator, name: &str| {
+    let renewed = async |client: &coordinator::remote::Remote, name: &str| {
         let renew = Renew { holder: holder(name), claim: id(&format!("c-{name}")), step: None, note: String::new() };
         client.renew(&renew).await.expect("an answer")
     };

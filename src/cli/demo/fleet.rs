@@ -10,7 +10,7 @@ use crate::cli::demo::locks::{Locks, STOP_TIMEOUT};
 use crate::cli::demo::service::Build;
 use crate::cli::demo::supervisor::{self, Supervisor, SupervisorError};
 use coordinator::Coordinator as _;
-use coordinator::http::HttpCoordinator;
+use coordinator::remote::Remote;
 use coordinator::store::StoreError;
 use model::names::{Pool, Scope};
 use model::read::Selection;
@@ -337,7 +337,7 @@ impl Fleet {
     }
 
     /// Its coordinator.
-    pub(super) fn coordinator(&self) -> &HttpCoordinator {
+    pub(super) fn coordinator(&self) -> &Remote {
         self.parts.locks.coordinator()
     }
 

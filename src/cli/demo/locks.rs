@@ -4,7 +4,7 @@
 
 use crate::cli::demo::fleet::{FleetError, bind};
 use crate::cli::seat::Seats;
-use coordinator::http::HttpCoordinator;
+use coordinator::remote::Remote;
 use coordinator::store::{self, Store};
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,9 @@ pub(super) enum Locks {
     /// In a lock server of the demo's own.
     Server {
         /// Its client.
-        coordinator: HttpCoordinator,
+        coordinator: Remote,
+        /// Its URL.
+        url: String,
         /// The server.
         task: JoinHandle<Result<(), lockserver::Error>>,
         /// Dropped, it stops.
@@ -30,7 +32,7 @@ pub(super) enum Locks {
     /// In a store.
     Store {
         /// Its client.
-        coordinator: HttpCoordinator,
+        coordinator: Remote,
         /// The URL of the demo's domain there.
         url: String,
         /// The store.
@@ -60,7 +62,8 @@ impl Locks {
             // A sender that is gone means the same.
             let _ = stopped.await;
         }));
-        Ok(Locks::Server { coordinator: HttpCoordinator::new(&format!("http://{address}"))?, task, stop })
+        let url = format!("http://{address}");
+        Ok(Locks::Server { coordinator: Remote::new(&url)?, url, task, stop })
     }
 
     fn in_store(url: &str) -> Result<Locks, FleetError> {
@@ -72,7 +75,7 @@ impl Locks {
     }
 
     /// Its client.
-    pub(super) fn coordinator(&self) -> &HttpCoordinator {
+    pub(super) fn coordinator(&self) -> &Remote {
         match self {
             Locks::Server { coordinator, .. } | Locks::Store { coordinator, .. } => coordinator,
         }
@@ -81,8 +84,7 @@ impl Locks {
     /// Its URL, as a worker's configuration names it.
     pub(super) fn url(&self) -> &str {
         match self {
-            Locks::Server { coordinator, .. } => coordinator.url(),
-            Locks::Store { url, .. } => url,
+            Locks::Server { url, .. } | Locks::Store { url, .. } => url,
         }
     }
 

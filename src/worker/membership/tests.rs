@@ -3,7 +3,7 @@
 use super::*;
 use crate::config::{self, Surroundings};
 use crate::worker::Options;
-use coordinator::http::HttpCoordinator;
+use coordinator::remote::Remote;
 use coordinator::wire::{BODY_BYTES_MAX, JoinBody};
 use coordinator::{Error, Result};
 use model::lease::Purpose;
@@ -87,7 +87,7 @@ fn a_second_worker_of_a_name_says_for_how_long_the_first_has_it_and_ends() {
 async fn the_first_join_tells_the_tokens_though_a_sequence_is_under_way() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = config(folder.path());
-    let coordinator = HttpCoordinator::new(config.coordinator.as_str()).expect("a client");
+    let coordinator = Remote::new(config.coordinator.as_str()).expect("a client");
     let shop = crate::worker::shop(&config, coordinator, Options::default(), "a test").expect("a shop");
     let plan = Plan {
         sequence: "q1".parse().expect("an id"),

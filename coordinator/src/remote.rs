@@ -1,14 +1,17 @@
-//! The client of the lock server: one connection pool, no redirects, no proxy, a deadline on every call.
+//! A coordinator that is elsewhere: a lock server, or whoever decides for the domain of a store.
 //!
-//! Owns how a failure on the wire is read: refused is not applied, sent without an answer is unknown. Retries nothing by
-//! itself but one call on a connection that had died unseen; pauses and patience are the caller's.
+//! Owns what is asked of it, and how its answers are read: refused is not applied. How a request gets there is [`connections`]'
+//! and [`mailbox`](crate::mailbox)'s. Retries nothing: pauses and patience are the caller's.
+
+mod connections;
 
 use crate::Coordinator;
 use crate::error::{Error, Result};
 use crate::events::{Event, Parser};
 use crate::mailbox::Mailbox;
 use crate::refusal::{Problem, Refusable, kind};
-use crate::wire::{Answered, AskBody, Call, DOMAIN, JoinBody, LAST_EVENT_ID, Posted, lease_path};
+use crate::wire::{AskBody, Call, JoinBody, lease_path};
+use connections::{Connections, chain};
 use http::Method;
 use model::history::Entry;
 use model::names::{RolloutName, Scope};
@@ -16,101 +19,79 @@ use model::read::{Leases, MemberRow, Page, PauseRow, PoolRow, RolloutDetail, Rol
 use model::request::{Admin, Answer, Ask, Begin, BeginAsk, Done, Join, Joined, Own, Quiet, Renew, Settle, Settled};
 use model::time::millis;
 use model::why::Why;
-use reqwest::{Response, Url};
+use reqwest::Response;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long connecting may take.
-pub const CONNECT_WAIT: Duration = Duration::from_secs(2);
-/// How long an answer may take, beyond the time for which it may be held.
-pub const ANSWER_WAIT: Duration = Duration::from_secs(5);
+pub use connections::{ANSWER_WAIT, CONNECT_WAIT};
+
 /// How long a stream of events may be silent: a comment comes every 15 s.
 pub const EVENT_WAIT: Duration = Duration::from_secs(40);
-/// How soon a silent connection is probed for life.
-const KEEPALIVE: Duration = Duration::from_secs(15);
-/// Longest answer, in bytes: a full page of reports fits.
-const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How much of an answer that makes no sense is shown, in bytes.
 const SHOWN_BYTES_MAX: usize = 80;
 
-/// A client of one lock server. Cheap to clone.
+/// A client of one coordinator. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct HttpCoordinator {
-    way: Way,
-    base: Url,
-    /// Its address, for people.
-    name: String,
-}
+pub struct Remote(Way);
 
 /// How calls travel.
 #[derive(Debug, Clone)]
 enum Way {
     /// Over connections of their own.
-    Connections(reqwest::Client),
+    Connections(Connections),
     /// Through a store.
     Mailbox(Arc<Mailbox>),
 }
 
-/// Events as they come; see [`HttpCoordinator::events`].
+/// One request, however it travels.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    /// Path and query, below the domain: `/v1/leases?limit=1`.
+    pub(crate) path: String,
+    /// The body, as JSON.
+    pub(crate) json: Option<Vec<u8>>,
+    /// How long the answer may be held.
+    pub(crate) hold: Duration,
+}
+
+/// What came back, whole.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    /// As HTTP has it.
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Events as they come; see [`Remote::events`].
 #[derive(Debug)]
 pub struct Events {
     response: Response,
     parser: Parser,
 }
 
-impl HttpCoordinator {
+impl Remote {
     /// A client for `http://HOST:PORT`, or `http://HOST:PORT/DOMAIN`. Connects when something is asked, not before.
     ///
     /// # Errors
     /// The URL is none of these: `NotApplied`, and a retry cannot help.
-    pub fn new(url: &str) -> Result<HttpCoordinator> {
-        let wrong = |why: String| Error::NotApplied { retry: false, why };
-        let mut base = Url::parse(url).map_err(|cause| wrong(format!("{url:?} is no URL: {cause}")))?;
-        if base.scheme() != "http" {
-            let scheme = base.scheme();
-            return Err(wrong(format!("{scheme}:// is not spoken here; write http://HOST:PORT")));
-        }
-        if base.query().is_some()
-            || base.fragment().is_some()
-            || !base.username().is_empty()
-            || base.password().is_some()
-        {
-            return Err(wrong(format!("{url:?} says too much; write http://HOST:PORT, or http://HOST:PORT/DOMAIN")));
-        }
-        let domain = base.path().trim_matches('/').to_owned();
-        if domain.contains('/') {
-            return Err(wrong(format!("{domain:?} is no domain: it has a slash")));
-        }
-        base.set_path(if domain.is_empty() || domain == DOMAIN { "" } else { &domain });
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_WAIT)
-            .pool_idle_timeout(None)
-            .tcp_keepalive(KEEPALIVE)
-            .build()
-            .map_err(|cause| wrong(format!("the HTTP client does not start: {}", chain(&cause))))?;
-        let name = base.as_str().trim_end_matches('/').to_owned();
-        Ok(HttpCoordinator { way: Way::Connections(client), base, name })
+    pub fn new(url: &str) -> Result<Remote> {
+        Ok(Remote(Way::Connections(Connections::new(url)?)))
     }
 
     /// A client of whoever decides for the domain of a store.
-    ///
-    /// # Errors
-    /// None that can happen.
-    pub fn through(mailbox: Arc<Mailbox>) -> Result<HttpCoordinator> {
-        // Of this, only the paths below it are used.
-        let base =
-            Url::parse("http://store/").map_err(|cause| Error::NotApplied { retry: false, why: cause.to_string() })?;
-        let name = mailbox.store().name();
-        Ok(HttpCoordinator { way: Way::Mailbox(mailbox), base, name })
+    pub fn through(mailbox: Arc<Mailbox>) -> Remote {
+        Remote(Way::Mailbox(mailbox))
     }
 
     /// The coordinator's address, for people: without password.
-    pub fn url(&self) -> &str {
-        &self.name
+    pub fn url(&self) -> String {
+        match &self.0 {
+            Way::Connections(connections) => connections.name().to_owned(),
+            Way::Mailbox(mailbox) => mailbox.store().name(),
+        }
     }
 
     /// Watches what happens within a scope. With `last`, the number of the last event seen, it goes on behind that one;
@@ -119,37 +100,25 @@ impl HttpCoordinator {
     /// # Errors
     /// The server cannot be reached, or refuses.
     pub async fn events(&self, scope: Option<&Scope>, last: Option<u64>) -> Result<Events> {
-        let url = self.url_of("events", &query(&Selection { scope: scope.cloned(), ..Selection::default() }));
-        let Way::Connections(client) = &self.way else {
+        let Way::Connections(connections) = &self.0 else {
             let why = "events are told over HTTP; ask a lock server for them".to_owned();
             return Err(Error::NotApplied { retry: false, why });
         };
-        let mut request = client.get(url);
-        if let Some(last) = last {
-            request = request.header(LAST_EVENT_ID, last);
-        }
-        let sent = tokio::time::timeout(CONNECT_WAIT + ANSWER_WAIT, request.send()).await;
-        let response = sent.map_err(|_| Error::Unknown { why: "the server is silent".to_owned() })?.map_err(unsent)?;
+        let select = Selection { scope: scope.cloned(), ..Selection::default() };
+        let response = connections.watch(&path_of("events", &query(&select)), last).await?;
         if response.status().is_success() {
             return Ok(Events { response, parser: Parser::default() });
         }
         let status = response.status().as_u16();
-        Err(refused(status, &body(response).await?))
-    }
-
-    fn url_of(&self, path: &str, query: &str) -> Url {
-        let mut url = self.base.clone();
-        let domain = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&format!("{domain}/v1/{path}"));
-        url.set_query((!query.is_empty()).then_some(query));
-        url
+        Err(refused(status, &connections::body(response).await?))
     }
 
     /// Sends one request and reads the answer whole.
-    async fn send(&self, method: Method, url: Url, json: Option<Vec<u8>>, hold: Duration) -> Result<(u16, Vec<u8>)> {
-        match &self.way {
-            Way::Connections(client) => request(client, method, url, json, hold).await,
-            Way::Mailbox(mailbox) => post(mailbox, &method, &url, json, hold).await,
+    async fn send(&self, method: Method, path: String, json: Option<Vec<u8>>, hold: Duration) -> Result<Reply> {
+        let request = Request { method, path, json, hold };
+        match &self.0 {
+            Way::Connections(connections) => connections.send(&request).await,
+            Way::Mailbox(mailbox) => mailbox.send(&request).await,
         }
     }
 
@@ -159,17 +128,17 @@ impl HttpCoordinator {
         B: Serialize + Sync,
         T: Refusable + DeserializeOwned,
     {
-        let (status, bytes) = self.send(method, self.url_of(path, ""), Some(json(body)?), hold).await?;
+        let Reply { status, body } = self.send(method, path_of(path, ""), Some(json(body)?), hold).await?;
         if is_success(status) {
-            return parse(&bytes);
+            return parse(&body);
         }
-        let refusal = serde_json::from_slice::<Problem>(&bytes).ok().as_ref().and_then(T::of);
-        refusal.ok_or_else(|| refused(status, &bytes))
+        let refusal = serde_json::from_slice::<Problem>(&body).ok().as_ref().and_then(T::of);
+        refusal.ok_or_else(|| refused(status, &body))
     }
 
     async fn read<T: DeserializeOwned>(&self, path: &str, query: &str) -> Result<T> {
-        let (status, bytes) = self.send(Method::GET, self.url_of(path, query), None, Duration::ZERO).await?;
-        if is_success(status) { parse(&bytes) } else { Err(refused(status, &bytes)) }
+        let Reply { status, body } = self.send(Method::GET, path_of(path, query), None, Duration::ZERO).await?;
+        if is_success(status) { parse(&body) } else { Err(refused(status, &body)) }
     }
 }
 
@@ -192,7 +161,7 @@ impl Events {
     }
 }
 
-impl Coordinator for HttpCoordinator {
+impl Coordinator for Remote {
     async fn join(&self, join: &Join, seen: Option<&[RolloutName]>, hold: Duration) -> Result<Joined> {
         let body = JoinBody { join: join.clone(), seen: seen.map(<[RolloutName]>::to_vec), hold_ms: millis(hold) };
         self.call(Method::PUT, &format!("members/{}", join.host), &body, hold).await
@@ -222,8 +191,9 @@ impl Coordinator for HttpCoordinator {
     }
 
     async fn quiet(&self, quiet: &Quiet) -> Result<()> {
-        let sent = self.send(Method::POST, self.url_of("quiet", ""), Some(json(quiet)?), Duration::ZERO).await?;
-        if is_success(sent.0) { Ok(()) } else { Err(refused(sent.0, &sent.1)) }
+        let Reply { status, body } =
+            self.send(Method::POST, path_of("quiet", ""), Some(json(quiet)?), Duration::ZERO).await?;
+        if is_success(status) { Ok(()) } else { Err(refused(status, &body)) }
     }
 
     async fn leases(&self, select: &Selection) -> Result<Leases> {
@@ -264,50 +234,9 @@ impl Coordinator for HttpCoordinator {
     }
 }
 
-/// Sends one request over a connection.
-async fn request(
-    client: &reqwest::Client,
-    method: Method,
-    url: Url,
-    json: Option<Vec<u8>>,
-    hold: Duration,
-) -> Result<(u16, Vec<u8>)> {
-    let once = || async {
-        let mut request = client.request(method.clone(), url.clone()).timeout(hold + ANSWER_WAIT);
-        if let Some(json) = &json {
-            request = request.header(http::header::CONTENT_TYPE, "application/json").body(json.clone());
-        }
-        let response = request.send().await?;
-        let status = response.status().as_u16();
-        Ok::<_, reqwest::Error>((status, response))
-    };
-    let (status, response) = match once().await {
-        Ok(answered) => answered,
-        // A connection that the server had closed while it lay idle. Everything may be sent twice, so it is; and
-        // whatever comes of the second, the first one may have been carried out.
-        Err(cause) if was_cut(&cause) => once().await.map_err(|cause| Error::Unknown { why: chain(&cause) })?,
-        Err(cause) => return Err(unsent(cause)),
-    };
-    Ok((status, body(response).await?))
-}
-
-/// Posts the same request through a store.
-async fn post(
-    mailbox: &Arc<Mailbox>,
-    method: &Method,
-    url: &Url,
-    json: Option<Vec<u8>>,
-    hold: Duration,
-) -> Result<(u16, Vec<u8>)> {
-    let body = match &json {
-        Some(json) => parse(json)?,
-        None => serde_json::Value::Null,
-    };
-    let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let path = format!("{}{query}", url.path());
-    let posted = Posted { method: method.to_string(), path, hold_ms: millis(hold), body };
-    let Answered { status, body } = mailbox.call(&posted).await?;
-    Ok((status, serde_json::to_vec(&body).map_err(|cause| Error::Corrupt(cause.to_string()))?))
+/// Where something is asked, below the domain.
+fn path_of(path: &str, query: &str) -> String {
+    if query.is_empty() { format!("/v1/{path}") } else { format!("/v1/{path}?{query}") }
 }
 
 fn is_success(status: u16) -> bool {
@@ -347,19 +276,6 @@ fn shown(bytes: &[u8]) -> String {
     }
 }
 
-/// Reads an answer whole, within its bound. An answer cut short leaves unknown what was done.
-async fn body(mut response: Response) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    loop {
-        let part = response.chunk().await.map_err(|cause| Error::Unknown { why: chain(&cause) })?;
-        let Some(part) = part else { return Ok(bytes) };
-        bytes.extend_from_slice(&part);
-        if bytes.len() > ANSWER_BYTES_MAX {
-            return Err(Error::Corrupt(format!("it is longer than {ANSWER_BYTES_MAX} bytes")));
-        }
-    }
-}
-
 /// What an answer that is no success means for the caller.
 fn refused(status: u16, bytes: &[u8]) -> Error {
     let Ok(Problem { kind: name, value, .. }) = serde_json::from_slice(bytes) else {
@@ -380,65 +296,9 @@ fn refused(status: u16, bytes: &[u8]) -> Error {
     }
 }
 
-/// What a request that got no answer means for the caller.
-fn unsent(cause: reqwest::Error) -> Error {
-    let why = chain(&cause);
-    if cause.is_connect() {
-        return Error::NotApplied { retry: true, why };
-    }
-    if cause.is_builder() {
-        return Error::NotApplied { retry: false, why };
-    }
-    Error::Unknown { why }
-}
-
-/// Whether the connection ended before the first byte of an answer.
-fn was_cut(cause: &reqwest::Error) -> bool {
-    !cause.is_connect() && !cause.is_builder() && !cause.is_timeout() && cause.is_request()
-}
-
-/// An error and its causes in a line, without saying anything twice. That a request was sent, and where to, the caller knows:
-/// the layers of the HTTP client are left out where a cause below them says more.
-fn chain(cause: &reqwest::Error) -> String {
-    let mut text = String::new();
-    let mut next: Option<&dyn std::error::Error> = Some(cause);
-    while let Some(error) = next {
-        let part = error.to_string();
-        let is_layer = part.starts_with("error sending request") || part.starts_with("client error (");
-        let says_more = !is_layer || error.source().is_none();
-        if says_more && !text.contains(&part) {
-            if !text.is_empty() {
-                text.push_str(": ");
-            }
-            text.push_str(&part);
-        }
-        next = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_url_is_checked_before_anything_is_sent() {
-        for (url, path) in [
-            ("http://127.0.0.1:7532", "/v1/leases"),
-            ("http://127.0.0.1:7532/", "/v1/leases"),
-            ("http://127.0.0.1:7532/default", "/v1/leases"),
-            ("http://127.0.0.1:7532/eqiad/", "/eqiad/v1/leases"),
-        ] {
-            let client = HttpCoordinator::new(url).expect("a client");
-            assert_eq!(client.url_of("leases", "").path(), path);
-        }
-        for url in
-            ["", "127.0.0.1:7532", "https://a:1", "redis://a:1", "http://a:1/b/c", "http://u:p@a:1", "http://a:1/?q"]
-        {
-            let error = HttpCoordinator::new(url).expect_err(url);
-            assert!(!error.retryable(), "{url}: {error}");
-        }
-    }
 
     #[test]
     fn a_selection_survives_the_query() {

@@ -1,0 +1,181 @@
+//! Requests over connections to a lock server: one pool of connections, no redirects, no proxy, a deadline on every call.
+//!
+//! Owns how a failure on the wire is read: sent without an answer is unknown. Sends again by itself only what went out on a
+//! connection that had died unseen.
+
+use super::{Reply, Request};
+use crate::error::{Error, Result};
+use crate::wire::{DOMAIN, LAST_EVENT_ID};
+use reqwest::{Response, Url};
+use std::time::Duration;
+
+/// How long connecting may take.
+pub const CONNECT_WAIT: Duration = Duration::from_secs(2);
+/// How long an answer may take, beyond the time for which it may be held.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// How soon a silent connection is probed for life.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// Longest answer, in bytes: a full page of reports fits.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// The connections to one lock server. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Connections {
+    client: reqwest::Client,
+    base: Url,
+}
+
+impl Connections {
+    /// Connections to `http://HOST:PORT`, or `http://HOST:PORT/DOMAIN`. Made when something is asked, not before.
+    ///
+    /// # Errors
+    /// The URL is none of these: `NotApplied`, and a retry cannot help.
+    pub(super) fn new(url: &str) -> Result<Connections> {
+        let wrong = |why: String| Error::NotApplied { retry: false, why };
+        let mut base = Url::parse(url).map_err(|cause| wrong(format!("{url:?} is no URL: {cause}")))?;
+        if base.scheme() != "http" {
+            let scheme = base.scheme();
+            return Err(wrong(format!("{scheme}:// is not spoken here; write http://HOST:PORT")));
+        }
+        if base.query().is_some()
+            || base.fragment().is_some()
+            || !base.username().is_empty()
+            || base.password().is_some()
+        {
+            return Err(wrong(format!("{url:?} says too much; write http://HOST:PORT, or http://HOST:PORT/DOMAIN")));
+        }
+        let domain = base.path().trim_matches('/').to_owned();
+        if domain.contains('/') {
+            return Err(wrong(format!("{domain:?} is no domain: it has a slash")));
+        }
+        base.set_path(if domain.is_empty() || domain == DOMAIN { "" } else { &domain });
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_WAIT)
+            .pool_idle_timeout(None)
+            .tcp_keepalive(KEEPALIVE)
+            .build()
+            .map_err(|cause| wrong(format!("the HTTP client does not start: {}", chain(&cause))))?;
+        Ok(Connections { client, base })
+    }
+
+    /// The server's address, for people.
+    pub(super) fn name(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// Sends a request and reads the answer whole.
+    pub(super) async fn send(&self, request: &Request) -> Result<Reply> {
+        let once = || async {
+            let wait = request.hold + ANSWER_WAIT;
+            let mut sent = self.client.request(request.method.clone(), self.url_of(&request.path)).timeout(wait);
+            if let Some(json) = &request.json {
+                sent = sent.header(http::header::CONTENT_TYPE, "application/json").body(json.clone());
+            }
+            sent.send().await
+        };
+        let response = match once().await {
+            Ok(response) => response,
+            // A connection that the server had closed while it lay idle. Everything may be sent twice, so it is; and
+            // whatever comes of the second, the first one may have been carried out.
+            Err(cause) if was_cut(&cause) => once().await.map_err(|cause| Error::Unknown { why: chain(&cause) })?,
+            Err(cause) => return Err(unsent(cause)),
+        };
+        Ok(Reply { status: response.status().as_u16(), body: body(response).await? })
+    }
+
+    /// Asks for a stream of events, behind the one with the number `last`.
+    pub(super) async fn watch(&self, path: &str, last: Option<u64>) -> Result<Response> {
+        let mut request = self.client.get(self.url_of(path));
+        if let Some(last) = last {
+            request = request.header(LAST_EVENT_ID, last);
+        }
+        let sent = tokio::time::timeout(CONNECT_WAIT + ANSWER_WAIT, request.send()).await;
+        sent.map_err(|_| Error::Unknown { why: "the server is silent".to_owned() })?.map_err(unsent)
+    }
+
+    /// The URL of a path and its query.
+    fn url_of(&self, path: &str) -> Url {
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        let mut url = self.base.clone();
+        let domain = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&format!("{domain}{path}"));
+        url.set_query(query);
+        url
+    }
+}
+
+/// Reads an answer whole, within its bound. An answer cut short leaves unknown what was done.
+pub(super) async fn body(mut response: Response) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    loop {
+        let part = response.chunk().await.map_err(|cause| Error::Unknown { why: chain(&cause) })?;
+        let Some(part) = part else { return Ok(bytes) };
+        bytes.extend_from_slice(&part);
+        if bytes.len() > ANSWER_BYTES_MAX {
+            return Err(Error::Corrupt(format!("it is longer than {ANSWER_BYTES_MAX} bytes")));
+        }
+    }
+}
+
+/// What a request that got no answer means for the caller.
+fn unsent(cause: reqwest::Error) -> Error {
+    let why = chain(&cause);
+    if cause.is_connect() {
+        return Error::NotApplied { retry: true, why };
+    }
+    if cause.is_builder() {
+        return Error::NotApplied { retry: false, why };
+    }
+    Error::Unknown { why }
+}
+
+/// Whether the connection ended before the first byte of an answer.
+fn was_cut(cause: &reqwest::Error) -> bool {
+    !cause.is_connect() && !cause.is_builder() && !cause.is_timeout() && cause.is_request()
+}
+
+/// An error and its causes in a line, without saying anything twice. That a request was sent, and where to, the caller knows:
+/// the layers of the HTTP client are left out where a cause below them says more.
+pub(super) fn chain(cause: &reqwest::Error) -> String {
+    let mut text = String::new();
+    let mut next: Option<&dyn std::error::Error> = Some(cause);
+    while let Some(error) = next {
+        let part = error.to_string();
+        let is_layer = part.starts_with("error sending request") || part.starts_with("client error (");
+        let says_more = !is_layer || error.source().is_none();
+        if says_more && !text.contains(&part) {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&part);
+        }
+        next = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_checked_before_anything_is_sent() {
+        for (url, path) in [
+            ("http://127.0.0.1:7532", "/v1/leases"),
+            ("http://127.0.0.1:7532/", "/v1/leases"),
+            ("http://127.0.0.1:7532/default", "/v1/leases"),
+            ("http://127.0.0.1:7532/eqiad/", "/eqiad/v1/leases"),
+        ] {
+            let client = Connections::new(url).expect("a URL");
+            assert_eq!(client.url_of("/v1/leases").path(), path);
+        }
+        for url in
+            ["", "127.0.0.1:7532", "https://a:1", "redis://a:1", "http://a:1/b/c", "http://u:p@a:1", "http://a:1/?q"]
+        {
+            let error = Connections::new(url).expect_err(url);
+            assert!(!error.retryable(), "{url}: {error}");
+        }
+    }
+}
