@@ -32,7 +32,36 @@ pub struct Mailbox {
     store: Arc<dyn Store>,
     caller: Id,
     calls: Mutex<Calls>,
-    vacancy: Arc<Notify>,
+    vacancy: Arc<Vacancy>,
+}
+
+/// Tells whoever may sit that a call found the seat empty, and callers why that one could not sit.
+#[derive(Debug, Default)]
+pub struct Vacancy {
+    called: Notify,
+    trouble: Mutex<Option<String>>,
+}
+
+impl Vacancy {
+    /// Somebody calls, and nobody sits.
+    pub fn call(&self) {
+        self.called.notify_one();
+    }
+
+    /// Waits until that is so.
+    pub async fn called(&self) {
+        self.called.notified().await;
+    }
+
+    /// Says why nobody sits though somebody could; `None` when that is over.
+    pub fn explain(&self, why: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// Why nobody sits, when that is known here.
+    fn why(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -58,8 +87,8 @@ impl Mailbox {
         &self.store
     }
 
-    /// Wakes when a call found the seat empty.
-    pub fn vacancy(&self) -> Arc<Notify> {
+    /// Where it is said that a call found the seat empty.
+    pub fn vacancy(&self) -> Arc<Vacancy> {
         Arc::clone(&self.vacancy)
     }
 
@@ -76,7 +105,7 @@ impl Mailbox {
         let call = Call { id: self.register(sender), mailbox: Arc::clone(self) };
         let ends = Instant::now() + hold + ANSWER_WAIT;
         if self.store.post(&call.id, request, hold + ANSWER_WAIT).await.map_err(error)? == Seat::Empty {
-            self.vacancy.notify_one();
+            self.vacancy.call();
         }
         let mut look = LOOK_FIRST;
         loop {
@@ -85,15 +114,15 @@ impl Mailbox {
                 Ok(Ok(answer)) => return read(&answer),
                 Ok(Err(_)) => return Err(Error::Unknown { why: "nobody looks for its answer".to_owned() }),
                 Err(_) if Instant::now() >= ends => {
-                    let why = format!("whoever decides for {} did not answer", self.store.name());
-                    return Err(Error::Unknown { why });
+                    let unknown = || format!("whoever decides for {} did not answer", self.store.name());
+                    return Err(Error::Unknown { why: self.vacancy.why().unwrap_or_else(unknown) });
                 }
                 Err(_) => {}
             }
             look = (look * 2).min(LOOK_LAST);
             // A store that is away now may be back before the call is over.
             if self.store.seat().await == Ok(Seat::Empty) {
-                self.vacancy.notify_one();
+                self.vacancy.call();
             }
         }
     }

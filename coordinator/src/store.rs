@@ -138,7 +138,7 @@ pub trait Sitting: fmt::Debug + Send + Sync {
     /// what that one wrote last. It stays so for whoever sits, until one of them commits.
     fn may_lack(&self) -> bool;
 
-    /// Every record.
+    /// Every record, each as safe as one that was committed.
     fn load(&self) -> Doing<'_, Vec<Record>>;
 
     /// Writes and deletes records, whole or not at all. When it returns they are as safe as the store makes them. Stays seated.

@@ -10,13 +10,13 @@ mod records;
 use crate::commit::{self, Committer};
 use crate::domain::{Domain, Fault};
 use crate::{CLIENT_WAIT, doors};
+use coordinator::mailbox::Vacancy;
 use coordinator::store::{SEAT_KEPT, Sitting, Store, StoreError};
 use desk::Desk;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
 
 /// How often a steward says that it stays.
 const STAY: Duration = Duration::from_secs(1);
@@ -33,25 +33,26 @@ const SILENCE_MARGIN: Duration = Duration::from_secs(2);
 /// `shutdown` is ready; then gets up.
 ///
 /// Dropping the future is as if the power failed: the seat is empty some seconds later, and nothing that was answered is lost.
-pub async fn attend(store: Arc<dyn Store>, vacancy: Arc<Notify>, shutdown: impl Future<Output = ()>) {
+pub async fn attend(store: Arc<dyn Store>, vacancy: Arc<Vacancy>, shutdown: impl Future<Output = ()>) {
     let mut shutdown = pin!(shutdown);
     loop {
         tokio::select! {
             () = &mut shutdown => return,
-            () = vacancy.notified() => {}
+            () = vacancy.called() => {}
         }
         let sitting = match sit(&*store).await {
             Ok(Some(sitting)) => sitting,
             Ok(None) => continue,
             Err(cause) => {
                 tracing::warn!("cannot sit for {}: {cause}", store.name());
+                vacancy.explain(Some(format!("cannot decide for {}: {cause}", store.name())));
                 let pause = if matches!(cause, StoreError::Unfit(_)) { UNFIT_PAUSE } else { PAUSE };
                 tokio::time::sleep(pause).await;
                 continue;
             }
         };
         tracing::info!("decides for {} from now on", store.name());
-        match serve(&sitting, &mut shutdown).await {
+        match serve(&sitting, &vacancy, &mut shutdown).await {
             Ok(()) => {
                 if let Err(cause) = sitting.leave().await {
                     tracing::debug!("the seat of {} is empty some seconds later: {cause}", store.name());
@@ -60,13 +61,14 @@ pub async fn attend(store: Arc<dyn Store>, vacancy: Arc<Notify>, shutdown: impl 
             }
             Err(cause) => {
                 tracing::warn!("decides for {} no longer: {cause}", store.name());
+                vacancy.explain((cause != StoreError::Deposed).then(|| format!("nobody decides: {cause}")));
                 if cause != StoreError::Deposed {
                     // Nobody else need wait until it is clear that this one is gone.
                     let _ = sitting.leave().await;
                 }
                 tokio::time::sleep(PAUSE).await;
                 // Somebody may wait here, and nobody else may be there.
-                vacancy.notify_one();
+                vacancy.call();
             }
         }
     }
@@ -96,7 +98,11 @@ async fn sit(store: &dyn Store) -> Result<Option<Arc<dyn Sitting>>, StoreError> 
 }
 
 /// Serves the domain. Returns when `shutdown` is ready.
-async fn serve(sitting: &Arc<dyn Sitting>, shutdown: impl Future<Output = ()>) -> Result<(), StoreError> {
+async fn serve(
+    sitting: &Arc<dyn Sitting>,
+    vacancy: &Vacancy,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), StoreError> {
     let mut shutdown = pin!(shutdown);
     let staying = async {
         loop {
@@ -108,21 +114,24 @@ async fn serve(sitting: &Arc<dyn Sitting>, shutdown: impl Future<Output = ()>) -
     };
     let serving = async {
         let rows = sitting.load().await?;
-        let loaded = records::read(rows)?;
+        let mut loaded = records::read(rows)?;
         if sitting.may_lack() {
             let silence = records::longest_ttl(&loaded.state) + SILENCE_MARGIN;
-            tracing::warn!(
+            let why = format!(
                 "the store may lack what was written last: nothing is decided for {silence:?}, until whoever holds a lease that it \
                  does not know has given it up"
             );
+            tracing::warn!("{why}");
+            vacancy.explain(Some(why));
             tokio::time::sleep(silence).await;
-            // Written so that the next one need not wait again.
-            sitting.commit(records::meta(loaded.time)).await?;
+            // Written at once, so that the next one need not wait again.
+            sitting.commit(records::go_on(&mut loaded).map_err(StoreError::Away)?).await?;
         }
         let domain = Domain::new(loaded, CLIENT_WAIT);
         let keep = records::Shared::new(Arc::clone(sitting));
         let committer =
             commit::start(Arc::clone(&domain), keep).map_err(|cause| StoreError::Away(cause.to_string()))?;
+        vacancy.explain(None);
         let serving = Serving { domain, committer: Some(committer), sitting };
         Err(serving.run().await)
     };

@@ -21,7 +21,7 @@ use crate::change::Change;
 use crate::history::{Entry, EntryKind};
 use crate::lease::{Lease, LeaseState, Purpose, Ticket};
 use crate::member::Pause;
-use crate::names::{Holder, Host, Pool, Scope};
+use crate::names::{Holder, Host, Pool, Scope, Token};
 use crate::request::{Reply, Request};
 use crate::rollout::{Halted, Rollout};
 use crate::state::State;
@@ -29,6 +29,9 @@ use crate::time::{Now, Time, millis};
 use crate::view::View;
 use due::Due;
 use std::collections::BTreeSet;
+
+/// More grants than a store may lack, whatever became of it: far more than are made while a replica lags behind.
+const TOKENS_LACKING_MAX: Token = 1_000_000;
 
 /// What a request comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -256,6 +259,20 @@ impl State {
         let view = self.view();
         let mut draft = Draft::new(&view, now);
         due::grace(&mut draft);
+        draft.changes
+    }
+
+    /// The changes with which a state goes on that may lack what was written last: so that no token is granted which may have been
+    /// granted already. Whoever decides has to wait beforehand until what it does not know of is over.
+    pub fn lacking(&self, now: Now) -> Vec<Change> {
+        let view = self.view();
+        let mut draft = Draft::new(&view, now);
+        let floor = view.highest_token().saturating_add(TOKENS_LACKING_MAX);
+        draft.push(Change::TokensRaised(floor));
+        let text = format!(
+            "what was written last may be gone: look at pauses, settings and rollouts; tokens go on above {floor}"
+        );
+        draft.note("stagger", EntryKind::Lacking, vec![Scope::All], text);
         draft.changes
     }
 

@@ -32,6 +32,8 @@ pub enum Change {
         /// The highest token ever granted in it.
         token: Token,
     },
+    /// No pool's next token is this or a lower one any more.
+    TokensRaised(Token),
     /// A lease was granted.
     LeaseGranted(Lease),
     /// A holder is still there. Not worth a disk: a coordinator that starts again grants everyone a fresh time to live.
@@ -114,6 +116,7 @@ pub struct Operation {
 pub enum Key {
     Ticket(Holder),
     Token(Pool),
+    TokenFloor,
     Lease(Holder),
     Member(Host),
     Pause(Scope),
@@ -130,6 +133,7 @@ impl fmt::Display for Key {
         match self {
             Key::Ticket(holder) => write!(f, "ticket/{holder}"),
             Key::Token(pool) => write!(f, "token/{pool}"),
+            Key::TokenFloor => f.write_str("token_floor"),
             Key::Lease(holder) => write!(f, "lease/{holder}"),
             Key::Member(host) => write!(f, "member/{host}"),
             Key::Pause(scope) => write!(f, "pause/{scope}"),
@@ -153,6 +157,7 @@ impl Change {
             }
             C::TicketDropped(holder) => Key::Ticket(holder.clone()),
             C::TokenUsed { pool, .. } => Key::Token(pool.clone()),
+            C::TokensRaised(_) => Key::TokenFloor,
             C::LeaseGranted(lease)
             | C::LeaseRenewed(lease)
             | C::LeaseReturned(lease)

@@ -41,6 +41,8 @@ pub enum EntryKind {
     Withdrawn,
     /// A new worker joined.
     Joined,
+    /// What was written last may be gone.
+    Lacking,
 }
 
 impl EntryKind {
@@ -62,6 +64,7 @@ impl EntryKind {
             EntryKind::Freed => "freed",
             EntryKind::Withdrawn => "withdrawn",
             EntryKind::Joined => "joined",
+            EntryKind::Lacking => "lacking",
         }
     }
 }

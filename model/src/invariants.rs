@@ -186,7 +186,9 @@ pub fn nothing_is_granted_beyond_the_slots(taken: &Taken<'_>) -> Verdict {
 
 /// Every grant has, in each of its pools, a token above all before it.
 pub fn tokens_grow(taken: &Taken<'_>) -> Verdict {
-    let before = |pool| taken.before.tokens.get(pool).copied().unwrap_or(0);
+    let before = |pool| taken.before.tokens.get(pool).copied().unwrap_or(0).max(taken.before.token_floor);
+    let (floor, raised) = (taken.before.token_floor, taken.after.token_floor);
+    hold(raised >= floor, || format!("the floor of all tokens fell from {floor} to {raised}"))?;
     for (pool, token) in &taken.before.tokens {
         let after = taken.after.tokens.get(pool).copied().unwrap_or(0);
         hold(after >= *token, || format!("the token of {pool} fell from {token} to {after}"))?;

@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 pub struct State {
     pub(crate) tickets: BTreeMap<Holder, Ticket>,
     pub(crate) tokens: BTreeMap<Pool, Token>,
+    pub(crate) token_floor: Token,
     pub(crate) leases: BTreeMap<Holder, Lease>,
     pub(crate) members: BTreeMap<Host, Member>,
     pub(crate) pauses: BTreeMap<Scope, Pause>,
@@ -40,6 +41,7 @@ pub struct State {
 pub enum Stored {
     Ticket(Ticket),
     Token { pool: Pool, token: Token },
+    TokenFloor(Token),
     Lease(Box<Lease>),
     Member(Box<Member>),
     Pause(Pause),
@@ -66,6 +68,7 @@ impl State {
                 self.put(Stored::Ticket(ticket));
             }
             C::TokenUsed { pool, token } => self.put(Stored::Token { pool, token }),
+            C::TokensRaised(floor) => self.put(Stored::TokenFloor(floor)),
             C::LeaseGranted(lease)
             | C::LeaseRenewed(lease)
             | C::LeaseReturned(lease)
@@ -105,6 +108,7 @@ impl State {
                 self.index.pools.add(&pool);
                 self.tokens.insert(pool, token);
             }
+            Stored::TokenFloor(floor) => self.token_floor = floor,
             Stored::Lease(lease) => {
                 self.remove(&Key::Lease(lease.holder.clone()));
                 self.index.add_lease(&lease);
@@ -160,6 +164,7 @@ impl State {
                     self.index.pools.drop(pool);
                 }
             }
+            Key::TokenFloor => self.token_floor = 0,
             Key::Lease(holder) => {
                 if let Some(lease) = self.leases.remove(holder) {
                     self.index.drop_lease(&lease);
@@ -212,6 +217,7 @@ impl State {
         Some(match key {
             Key::Ticket(holder) => Stored::Ticket(self.tickets.get(holder)?.clone()),
             Key::Token(pool) => Stored::Token { pool: pool.clone(), token: *self.tokens.get(pool)? },
+            Key::TokenFloor => Stored::TokenFloor((self.token_floor > 0).then_some(self.token_floor)?),
             Key::Lease(holder) => Stored::Lease(Box::new(self.leases.get(holder)?.clone())),
             Key::Member(host) => Stored::Member(Box::new(self.members.get(host)?.clone())),
             Key::Pause(scope) => Stored::Pause(self.pauses.get(scope)?.clone()),
@@ -230,6 +236,7 @@ impl State {
     pub fn records(&self) -> Vec<Stored> {
         let keys = (self.tickets.keys().cloned().map(Key::Ticket))
             .chain(self.tokens.keys().cloned().map(Key::Token))
+            .chain([Key::TokenFloor])
             .chain(self.leases.keys().cloned().map(Key::Lease))
             .chain(self.members.keys().cloned().map(Key::Member))
             .chain(self.pauses.keys().cloned().map(Key::Pause))

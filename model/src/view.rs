@@ -85,9 +85,14 @@ impl<'a> View<'a> {
         self.state.index.members.get(pool).map_or(0, BTreeSet::len)
     }
 
-    /// The highest token ever granted in a pool.
+    /// The highest token that was ever granted in a pool, or may have been.
     pub(crate) fn token(&self, pool: &Pool) -> Token {
-        self.state.tokens.get(pool).copied().unwrap_or(0)
+        self.state.tokens.get(pool).copied().unwrap_or(0).max(self.state.token_floor)
+    }
+
+    /// The highest token that was ever granted in any pool, or may have been.
+    pub(crate) fn highest_token(&self) -> Token {
+        self.state.tokens.values().copied().max().unwrap_or(0).max(self.state.token_floor)
     }
 
     /// What holds for a pool.

@@ -4,7 +4,8 @@
 //! `address.rs` (URLs). All keys begin with `stagger:{DOMAIN}:`; `redis-cli HGETALL stagger:{default}:lease` shows the leases.
 //!
 //! Redis answers before a replica has a write. So a steward that finds another run of the server than the one at which it sat
-//! is told so ([`StoreError::Replaced`]), and `?wait=N` makes a commit wait until so many replicas have it.
+//! is told so ([`StoreError::Replaced`]), and with `?wait=N` a commit, what was loaded and the seat itself count only when so many
+//! replicas have them.
 
 mod address;
 mod link;
@@ -89,16 +90,17 @@ impl Redis {
 
     /// Has the script do something; by its hash, or whole when the server does not have it yet.
     async fn run(&self, args: &[&[u8]], again: bool) -> Result<Vec<Value>, StoreError> {
-        let command = |name: &str, script: &str| {
-            let mut command = redis::cmd(name);
-            command.arg(script).arg(1).arg(&self.prefix).arg(args);
-            command
-        };
-        let done = match self.link.ask(&command("EVALSHA", &SCRIPT_HASH), again).await {
-            Err(Failure::NoScript) => self.link.ask(&command("EVAL", SCRIPT), again).await,
+        let done = match self.link.ask(&self.command("EVALSHA", &SCRIPT_HASH, args), again).await {
+            Err(Failure::NoScript) => self.link.ask(&self.command("EVAL", SCRIPT, args), again).await,
             done => done,
         };
         self.read(done.map_err(|failure| failure.of(&self.link.address))?)
+    }
+
+    fn command(&self, name: &str, script: &str, args: &[&[u8]]) -> Cmd {
+        let mut command = redis::cmd(name);
+        command.arg(script).arg(1).arg(&self.prefix).arg(args);
+        command
     }
 
     async fn wait(&self, command: &Cmd, patience: Duration) -> Result<Value, StoreError> {
@@ -191,9 +193,19 @@ impl Store for RedisStore {
 impl Seated {
     /// Has the script do something that only a steward may.
     async fn run(&self, verb: &str, args: &[&[u8]], again: bool) -> Result<Vec<Value>, StoreError> {
+        self.done(self.at.run(&self.words(verb, args), again).await?)
+    }
+
+    /// What the script is told of something that only a steward may do.
+    fn words<'a>(&'a self, verb: &'a str, args: &[&'a [u8]]) -> Vec<&'a [u8]> {
         let mut all: Vec<&[u8]> = vec![verb.as_bytes(), self.me.as_bytes(), self.run.as_bytes()];
         all.extend(args);
-        let mut done = self.at.run(&all, again).await?.into_iter();
+        all
+    }
+
+    /// What the script answers to that.
+    fn done(&self, said: Vec<Value>) -> Result<Vec<Value>, StoreError> {
+        let mut done = said.into_iter();
         let (said, done) = (done.next().ok_or_else(|| self.at.nonsense())?, done.next());
         match (self.at.read::<String>(said)?.as_str(), done) {
             ("deposed", None) => Err(StoreError::Deposed),
@@ -207,16 +219,21 @@ impl Seated {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until `?wait=N` replicas have everything that was written.
+    /// Waits until `?wait=N` replicas have everything that was written until now, by whomever. Stays seated, which is a write:
+    /// Redis waits for the last write of the connection that asks, and for nothing on one that has written nothing yet.
     async fn wait_for_replicas(&self) -> Result<(), StoreError> {
         let (link, wanted) = (&self.at.link, self.at.link.address.wait);
         if wanted == 0 {
             return Ok(());
         }
-        let mut command = redis::cmd("WAIT");
-        command.arg(wanted).arg(millis(REPLICAS_WAIT));
+        let kept = millis(SEAT_KEPT);
+        let mut both = redis::pipe();
+        both.add_command(self.at.command("EVALSHA", &SCRIPT_HASH, &self.words("stay", &[kept.as_bytes()])));
+        both.cmd("WAIT").arg(wanted).arg(millis(REPLICAS_WAIT));
         let unknown = |why: String| StoreError::Unknown(format!("{}: {why}", link.address));
-        let have = link.ask(&command, false).await.map_err(|failure| unknown(failure.of(&link.address).to_string()))?;
+        let done = link.ask_in_turn(&both).await.map_err(|failure| unknown(failure.of(&link.address).to_string()))?;
+        let [stayed, have] = <[Value; 2]>::try_from(done).map_err(|_| self.at.nonsense())?;
+        self.done(self.at.read(stayed)?)?;
         match self.at.read::<usize>(have)? {
             have if have < wanted => Err(unknown(format!("{have} of {wanted} replicas have the write"))),
             _ => Ok(()),
@@ -249,6 +266,7 @@ impl Sitting for Seated {
                     (key, text)
                 }));
             }
+            self.wait_for_replicas().await?;
             Ok(records)
         })
     }
@@ -331,7 +349,13 @@ impl Sitting for Seated {
     }
 
     fn stay(&self) -> Doing<'_, ()> {
-        Box::pin(async move { self.run("stay", &[millis(SEAT_KEPT).as_bytes()], true).await.map(|_| ()) })
+        Box::pin(async move {
+            if self.at.link.address.wait > 0 {
+                // A master that the others were cut off from must not go on for its side alone.
+                return self.wait_for_replicas().await;
+            }
+            self.run("stay", &[millis(SEAT_KEPT).as_bytes()], true).await.map(|_| ())
+        })
     }
 
     fn leave(&self) -> Doing<'_, ()> {

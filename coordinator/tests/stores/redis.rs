@@ -208,8 +208,30 @@ async fn a_commit_waits_for_as_many_replicas_as_it_should() {
     assert!(matches!(&committed, Err(StoreError::Unknown(why)) if why.contains("0 of 1 replicas")), "{committed:?}");
     let replica = Redis::with(&["--replicaof", &format!("127.0.0.1 {}", master.port)]).await;
     until(SOON, async || sitting.commit(vec![write("lease/b", "2")]).await.is_ok()).await;
-    let on_replica: String = replica.ask(&["HGET", "stagger:{d}:lease", "b"]).await.expect("a record");
-    assert_eq!(on_replica, "2");
+    let onreplica: String = replica.ask(&["HGET", "stagger:{d}:lease", "b"]).await.expect("a record");
+    assert_eq!(onreplica, "2");
+}
+
+#[tokio::test]
+async fn what_a_lone_master_holds_is_not_taken_for_safe() {
+    let master = Redis::start().await;
+    let store = open(&format!("{}?wait=1", master.url("d")));
+    let sitting = sit(&store).await;
+    assert!(sitting.commit(vec![write("lease/a", "1")]).await.is_err());
+    sitting.leave().await.expect("left");
+    // The next steward would find the record, and answer for it without another commit.
+    let next = sit(&store).await;
+    let is_refused =
+        async || matches!(next.load().await, Err(StoreError::Unknown(why)) if why.contains("0 of 1 replicas"));
+    assert!(is_refused().await);
+    // Nor on a connection that has written nothing, for which Redis itself waits for nothing.
+    master.ask::<usize>(&["CLIENT", "KILL", "TYPE", "normal"]).await.expect("killed");
+    until(SOON, is_refused).await;
+    let replica = Redis::with(&["--replicaof", &format!("127.0.0.1 {}", master.port)]).await;
+    until(SOON, async || next.load().await == Ok(vec![record("lease/a", "1")])).await;
+    next.stay().await.expect("it stays");
+    drop(replica);
+    until(SOON, async || next.stay().await.is_err()).await;
 }
 
 /// A sentinel, alone in its opinion.

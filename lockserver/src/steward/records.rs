@@ -2,13 +2,14 @@
 //!
 //! Owns how they are read and written there: the same rows as in the lock server's file, and its clock.
 
+use crate::clock;
 use crate::commit::Keep;
 use crate::store::Loaded;
 use coordinator::store::{Record, Sitting, StoreError, Write};
 use model::change::Key;
 use model::settings::{PoolRules, Setting};
 use model::state::{State, Stored};
-use model::time::Time;
+use model::{Now, Time};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -52,10 +53,31 @@ fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// The version of the rows' form, and the clock.
-pub(super) fn meta(time: Time) -> Vec<Write> {
-    let row = |key: &str, number: u64| (key.to_owned(), Some(number.to_string().into_bytes()));
-    vec![row(META_FORMAT, FORMAT), row(META_TIME, time.0)]
+/// These records as rows, with the version of the rows' form and the clock.
+///
+/// # Errors
+/// Why a record cannot be written.
+pub(super) fn rows(records: &[(Key, Option<Stored>)], time: Time) -> Result<Vec<Write>, String> {
+    let text = |record: &Stored| serde_json::to_vec(record).map_err(|cause| cause.to_string());
+    let mut rows: Vec<Write> = Vec::with_capacity(records.len() + 2);
+    for (key, record) in records {
+        rows.push((key.to_string(), record.as_ref().map(text).transpose()?));
+    }
+    for (key, number) in [(META_FORMAT, FORMAT), (META_TIME, time.0)] {
+        rows.push((key.to_owned(), Some(number.to_string().into_bytes())));
+    }
+    Ok(rows)
+}
+
+/// The rows with which a state goes on that may lack what was written last, now taken in.
+///
+/// # Errors
+/// Why a record cannot be written.
+pub(super) fn go_on(loaded: &mut Loaded) -> Result<Vec<Write>, String> {
+    let changes = loaded.state.lacking(Now { time: loaded.time, wall: clock::wall() });
+    loaded.state.replay(&changes);
+    let records: Vec<_> = changes.iter().map(|change| (change.key(), loaded.state.record(&change.key()))).collect();
+    rows(&records, loaded.time)
 }
 
 /// The longest time to live that any lease may have that was granted under these rules.
@@ -87,13 +109,8 @@ impl Shared {
 
 impl Keep for Shared {
     fn commit(&self, records: &[(Key, Option<Stored>)], time: Time) -> Result<(), String> {
-        let text = |record: &Stored| serde_json::to_vec(record).map_err(|cause| cause.to_string());
-        let mut writes: Vec<Write> = Vec::with_capacity(records.len() + 2);
-        for (key, record) in records {
-            writes.push((key.to_string(), record.as_ref().map(text).transpose()?));
-        }
-        writes.extend(meta(time));
-        self.runtime.block_on(self.sitting.commit(writes)).map_err(|cause| cause.to_string())
+        let rows = rows(records, time)?;
+        self.runtime.block_on(self.sitting.commit(rows)).map_err(|cause| cause.to_string())
     }
 }
 
@@ -121,6 +138,27 @@ mod tests {
         ] {
             assert!(matches!(read(rows.clone()), Err(StoreError::Unfit(_))), "{rows:?}");
         }
+    }
+
+    #[test]
+    fn what_may_be_gone_is_made_good_by_a_gap_in_the_tokens() {
+        let mut loaded = read(vec![
+            row("meta/format", "1"),
+            row("meta/time_ms", "7"),
+            row("token/p", r#"{"token":{"pool":"p","token":5}}"#),
+        ])
+        .expect("a state");
+        let written = go_on(&mut loaded).expect("rows");
+        let again: Vec<Record> = written.into_iter().map(|(key, text)| (key, text.expect("none is deleted"))).collect();
+        let floor = |rows: &[Record]| {
+            let row = rows.iter().find(|(key, _)| key == "token_floor").expect("a floor");
+            String::from_utf8(row.1.clone()).expect("text")
+        };
+        assert_eq!(floor(&again), r#"{"token_floor":1000005}"#);
+        let mut next = read(again).expect("a state");
+        let twice: Vec<Record> =
+            go_on(&mut next).expect("rows").into_iter().map(|(key, text)| (key, text.expect("text"))).collect();
+        assert_eq!(floor(&twice), r#"{"token_floor":2000005}"#);
     }
 
     #[test]

@@ -510,6 +510,24 @@ fn a_coordinator_restored_from_an_old_copy_grants_no_token_again() {
 }
 
 #[test]
+fn a_state_that_may_lack_what_was_written_last_grants_no_token_again() {
+    let mut world = World::with_slots(1);
+    assert_eq!(world.granted("a", "ca", &["p"]).pools[&name("p")], 1);
+    world.settle("a", "ca", Ending::Released);
+    let lacking = world.state.lacking(world.now);
+    world.state.replay(&lacking);
+    // Also in a pool of which nothing is known any more.
+    let two = world.granted("a", "cb", &["p", "q"]).pools;
+    assert_eq!((two[&name("p")], two[&name("q")]), (1_000_002, 1_000_002));
+    world.settle("a", "cb", Ending::Released);
+    let again = world.state.lacking(world.now);
+    world.state.replay(&again);
+    assert_eq!(world.granted("b", "cc", &["q"]).pools[&name("q")], 2_000_003);
+    let entries = world.state.read_history(&Default::default()).rows;
+    assert_eq!(entries.iter().filter(|entry| entry.kind == model::history::EntryKind::Lacking).count(), 2);
+}
+
+#[test]
 fn a_lost_attempt_on_a_kept_slot_falls_back_to_failed() {
     let mut world = World::with_slots(1);
     world.set("pool/p", Setting::Ttl(2_000));

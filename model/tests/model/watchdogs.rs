@@ -294,6 +294,10 @@ fn the_rule_of_what_time_may_free_bites() {
     assert_eq!(rules_broken(&begun, &settle("c"), Reply::Noted, ended("b")), [rule], "another's settle");
     let falls = vec![Change::TokenUsed { pool: name("p"), token: 1 }];
     assert_eq!(rules_broken(&world, &Request::Tick, Reply::Noted, falls), ["tokens grow"]);
+    let mut world = world;
+    world.state.replay(&[Change::TokensRaised(9)]);
+    let falls = vec![Change::TokensRaised(8)];
+    assert_eq!(rules_broken(&world, &Request::Tick, Reply::Noted, falls), ["tokens grow"]);
 }
 
 #[test]

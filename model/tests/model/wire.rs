@@ -42,6 +42,8 @@ fn everything() -> World {
     world.settle_with("a", "c1", Ending::Kept, Some(php), Some(failed("exit 78")));
     world.queued("b", "c2", &["p"]);
     world.pause("host/z", 60_000);
+    let lacking = world.state.lacking(world.now);
+    world.state.replay(&lacking);
     world
 }
 
@@ -70,6 +72,7 @@ fn every_record_goes_through_a_store_unchanged() {
         "target",
         "ticket",
         "token",
+        "token_floor",
     ];
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), expected);
 }
@@ -90,6 +93,7 @@ fn keys_are_readable_paths() {
     for key in [
         "ticket/b",
         "token/p",
+        "token_floor",
         "lease/a",
         "member/a",
         "pause/host/z",
@@ -109,6 +113,7 @@ fn key_of(state: &State) -> Key {
     match state.records().remove(0) {
         Stored::Ticket(ticket) => Change::TicketTaken(ticket).key(),
         Stored::Token { pool, token } => Change::TokenUsed { pool, token }.key(),
+        Stored::TokenFloor(floor) => Change::TokensRaised(floor).key(),
         Stored::Lease(lease) => Change::LeaseGranted(*lease).key(),
         Stored::Member(member) => Change::MemberJoined(*member).key(),
         Stored::Pause(pause) => Change::Paused(pause).key(),

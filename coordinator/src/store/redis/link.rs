@@ -4,7 +4,7 @@ use super::address::{Address, CLUSTER, Found, Place, shown};
 use crate::store::StoreError;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline,
     RedisConnectionInfo, RedisError, ServerErrorKind, Value,
 };
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,6 +60,18 @@ impl Link {
                 self.judge(&line, asked.and_then(Value::extract_error)).await
             }
             asked => self.judge(&line, asked).await,
+        }
+    }
+
+    /// Asks several things one after the other on the connection that all share. Every one has an answer, or the first that
+    /// failed fails all.
+    pub(super) async fn ask_in_turn(&self, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
+        let line = self.line().await?;
+        let asked = line.shared.clone().send_packed_commands(commands, 0, commands.len()).await;
+        let asked = asked.and_then(|values| Value::Array(values).extract_error());
+        match self.judge(&line, asked).await? {
+            Value::Array(values) if values.len() == commands.len() => Ok(values),
+            _ => Err(StoreError::Unknown(format!("{} answers what makes no sense", self.address)).into()),
         }
     }
 
