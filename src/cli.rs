@@ -21,6 +21,7 @@ mod lockserver;
 mod logging;
 mod man;
 mod members;
+mod moving;
 mod out;
 mod pause;
 mod pools;
@@ -85,6 +86,7 @@ enum Command {
     Set(set::SetArgs),
     Worker(worker::WorkerArgs),
     Lockserver(lockserver::LockserverArgs),
+    Move(moving::MoveArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -139,6 +141,7 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Depool(args) => wait_for(depool::run(args, context), context),
         Command::Repool(args) => wait_for(repool::run(args, context), context),
         Command::Run(args) => wait_for(run::run(args, context), context),
+        Command::Move(args) => wait_for(moving::run(args, context), context),
         Command::Leases(args) => wait_for(leases::run(args, context), context),
         Command::Pools(args) => wait_for(pools::run(args, context), context),
         Command::Members(args) => wait_for(members::run(args, context), context),

@@ -35,6 +35,10 @@ pub mod kind {
     pub const STOPPING: &str = "stopping";
     /// There are too many connections; nothing was done.
     pub const OVERLOADED: &str = "overloaded";
+    /// The domain is being moved; nothing was done.
+    pub const MOVING: &str = "moving";
+    /// The domain was moved to another coordinator; nothing was done.
+    pub const MOVED: &str = "moved";
     /// It may have been done, or not.
     pub const UNKNOWN: &str = "unknown";
     /// A fault of the server's own.
@@ -49,10 +53,11 @@ pub fn status(kind: &str) -> http::StatusCode {
         "paused" => S::LOCKED,
         kind::GONE => S::PRECONDITION_FAILED,
         kind::NOT_FOUND | kind::NO_PATH => S::NOT_FOUND,
+        kind::MOVED => S::GONE,
         kind::METHOD => S::METHOD_NOT_ALLOWED,
         kind::TOO_LARGE => S::PAYLOAD_TOO_LARGE,
         kind::SLOW => S::REQUEST_TIMEOUT,
-        kind::STORE | kind::STOPPING | kind::OVERLOADED | kind::UNKNOWN => S::SERVICE_UNAVAILABLE,
+        kind::STORE | kind::STOPPING | kind::OVERLOADED | kind::MOVING | kind::UNKNOWN => S::SERVICE_UNAVAILABLE,
         kind::BUG => S::INTERNAL_SERVER_ERROR,
         _ => S::CONFLICT,
     }
@@ -77,6 +82,9 @@ pub struct Problem {
     /// The refused change, whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<Done>,
+    /// Where the domain is now, as a coordinator's URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
     /// The refused join, whole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joined: Option<Joined>,
@@ -280,6 +288,8 @@ mod tests {
             (kind::STORE, 503),
             (kind::STOPPING, 503),
             (kind::OVERLOADED, 503),
+            (kind::MOVING, 503),
+            (kind::MOVED, 410),
             (kind::UNKNOWN, 503),
             (kind::BUG, 500),
             (kind::MALFORMED, 400),

@@ -9,12 +9,13 @@ use crate::Coordinator;
 use crate::error::{Error, Result};
 use crate::events::{Event, Parser};
 use crate::mailbox::Mailbox;
-use crate::refusal::{Problem, Refusable, kind};
-use crate::wire::{AskBody, Call, JoinBody, lease_path};
+use crate::refusal::{Problem, Refusable, kind, status};
+use crate::wire::{AskBody, Call, JoinBody, Luggage, PassageView, lease_path};
 use connections::{Connections, chain};
 use http::Method;
 use model::history::Entry;
 use model::names::{RolloutName, Scope};
+use model::passage::Move;
 use model::read::{Leases, MemberRow, Page, PauseRow, PoolRow, RolloutDetail, RolloutRow, Selection};
 use model::request::{Admin, Answer, Ask, Begin, BeginAsk, Done, Join, Joined, Own, Quiet, Renew, Settle, Settled};
 use model::time::millis;
@@ -22,7 +23,8 @@ use model::why::Why;
 use reqwest::Response;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 pub use connections::{ANSWER_WAIT, CONNECT_WAIT};
@@ -32,9 +34,18 @@ pub const EVENT_WAIT: Duration = Duration::from_secs(40);
 /// How much of an answer that makes no sense is shown, in bytes.
 const SHOWN_BYTES_MAX: usize = 80;
 
-/// A client of one coordinator. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Remote(Way);
+/// How often one request follows a domain that was moved.
+const HOPS_MAX: usize = 4;
+
+/// A client of one coordinator, and of the one that its domain is moved to. Cheap to clone; clones go along.
+#[derive(Clone)]
+pub struct Remote {
+    way: Arc<RwLock<Way>>,
+    reach: Option<Reach>,
+}
+
+/// Reaches a coordinator at a URL.
+pub type Reach = Arc<dyn Fn(&str) -> Result<Remote> + Send + Sync>;
 
 /// How calls travel.
 #[derive(Debug, Clone)]
@@ -43,6 +54,15 @@ enum Way {
     Connections(Connections),
     /// Through a store.
     Mailbox(Arc<Mailbox>),
+}
+
+impl Way {
+    async fn send(&self, request: &Request) -> Result<Reply> {
+        match self {
+            Way::Connections(connections) => connections.send(request).await,
+            Way::Mailbox(mailbox) => mailbox.send(request).await,
+        }
+    }
 }
 
 /// One request, however it travels.
@@ -55,6 +75,13 @@ pub(crate) struct Request {
     pub(crate) json: Option<Vec<u8>>,
     /// How long the answer may be held.
     pub(crate) hold: Duration,
+}
+
+impl Request {
+    /// One without a body, which is answered at once.
+    fn new(method: Method, path: String) -> Request {
+        Request { method, path, json: None, hold: Duration::ZERO }
+    }
 }
 
 /// What came back, whole.
@@ -78,17 +105,27 @@ impl Remote {
     /// # Errors
     /// The URL is none of these: `NotApplied`, and a retry cannot help.
     pub fn new(url: &str) -> Result<Remote> {
-        Ok(Remote(Way::Connections(Connections::new(url)?)))
+        Ok(Remote::by(Way::Connections(Connections::new(url)?)))
+    }
+
+    fn by(way: Way) -> Remote {
+        Remote { way: Arc::new(RwLock::new(way)), reach: None }
+    }
+
+    /// The same, but that it goes along when the domain is moved: `reach` is given the new URL.
+    #[must_use]
+    pub fn following(self, reach: Reach) -> Remote {
+        Remote { reach: Some(reach), ..self }
     }
 
     /// A client of whoever decides for the domain of a store.
     pub fn through(mailbox: Arc<Mailbox>) -> Remote {
-        Remote(Way::Mailbox(mailbox))
+        Remote::by(Way::Mailbox(mailbox))
     }
 
     /// The coordinator's address, for people: without password.
     pub fn url(&self) -> String {
-        match &self.0 {
+        match &self.way() {
             Way::Connections(connections) => connections.name().to_owned(),
             Way::Mailbox(mailbox) => mailbox.store().name(),
         }
@@ -100,7 +137,7 @@ impl Remote {
     /// # Errors
     /// The server cannot be reached, or refuses.
     pub async fn events(&self, scope: Option<&Scope>, last: Option<u64>) -> Result<Events> {
-        let Way::Connections(connections) = &self.0 else {
+        let Way::Connections(connections) = &self.way() else {
             let why = "events are told over HTTP; ask a lock server for them".to_owned();
             return Err(Error::NotApplied { retry: false, why });
         };
@@ -109,17 +146,72 @@ impl Remote {
         if response.status().is_success() {
             return Ok(Events { response, parser: Parser::default() });
         }
-        let status = response.status().as_u16();
-        Err(refused(status, &connections::body(response).await?))
+        let reply = Reply { status: response.status().as_u16(), body: connections::body(response).await? };
+        if let (Some(to), Some(reach)) = (moved(&reply), &self.reach) {
+            self.go_along(&to, reach)?;
+            return Err(Error::NotApplied { retry: true, why: "the domain was moved".to_owned() });
+        }
+        Err(refused(reply.status, &reply.body))
+    }
+
+    /// How far the passage of this very domain is.
+    ///
+    /// # Errors
+    /// As of everything that is asked.
+    pub async fn passage(&self) -> Result<PassageView> {
+        self.ask_here(Request::new(Method::GET, path_of("move", ""))).await
+    }
+
+    /// Records of this very domain, which is closed; behind the ones that gave `after`.
+    ///
+    /// # Errors
+    /// As of everything that is asked; or it is open.
+    pub async fn luggage(&self, after: Option<String>) -> Result<Luggage> {
+        let select = Selection { after, ..Selection::default() };
+        self.ask_here(Request::new(Method::GET, path_of("records", &query(&select)))).await
+    }
+
+    /// Has this very domain take a step of its passage.
+    ///
+    /// # Errors
+    /// As of everything that is asked. That it refuses is an answer.
+    pub async fn step(&self, step: &Move) -> Result<Done> {
+        let request = Request { json: Some(json(step)?), ..Request::new(Method::POST, path_of("move", "")) };
+        let Reply { status, body } = self.way().send(&request).await?;
+        if is_success(status) {
+            return parse(&body);
+        }
+        let refusal = serde_json::from_slice::<Problem>(&body).ok().as_ref().and_then(Done::of);
+        refusal.ok_or_else(|| refused(status, &body))
+    }
+
+    /// Asks this very domain, wherever it was moved.
+    async fn ask_here<T: DeserializeOwned>(&self, request: Request) -> Result<T> {
+        let Reply { status, body } = self.way().send(&request).await?;
+        if is_success(status) { parse(&body) } else { Err(refused(status, &body)) }
+    }
+
+    fn way(&self) -> Way {
+        self.way.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Sends one request and reads the answer whole.
     async fn send(&self, method: Method, path: String, json: Option<Vec<u8>>, hold: Duration) -> Result<Reply> {
         let request = Request { method, path, json, hold };
-        match &self.0 {
-            Way::Connections(connections) => connections.send(&request).await,
-            Way::Mailbox(mailbox) => mailbox.send(&request).await,
+        for _ in 0..HOPS_MAX {
+            let reply = self.way().send(&request).await?;
+            let Some(to) = moved(&reply) else { return Ok(reply) };
+            let Some(reach) = &self.reach else { return Ok(reply) };
+            self.go_along(&to, reach)?;
         }
+        Err(Error::NotApplied { retry: true, why: "the domain is moved on and on".to_owned() })
+    }
+
+    /// Asks at this place from now on.
+    fn go_along(&self, to: &str, reach: &Reach) -> Result<()> {
+        let new = reach(to)?.way();
+        *self.way.write().unwrap_or_else(PoisonError::into_inner) = new;
+        Ok(())
     }
 
     /// Calls, and reads an answer that may be a refusal.
@@ -234,6 +326,21 @@ impl Coordinator for Remote {
     }
 }
 
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Remote").field(&self.way()).finish()
+    }
+}
+
+/// Where the domain was moved to, when that is the answer.
+fn moved(reply: &Reply) -> Option<String> {
+    if reply.status != status(kind::MOVED).as_u16() {
+        return None;
+    }
+    let problem: Problem = serde_json::from_slice(&reply.body).ok()?;
+    problem.to.filter(|_| problem.kind == kind::MOVED)
+}
+
 /// Where something is asked, below the domain.
 fn path_of(path: &str, query: &str) -> String {
     if query.is_empty() { format!("/v1/{path}") } else { format!("/v1/{path}?{query}") }
@@ -288,7 +395,7 @@ fn refused(status: u16, bytes: &[u8]) -> Error {
         };
     };
     match name.as_str() {
-        kind::STORE | kind::STOPPING | kind::OVERLOADED => Error::Unable { kind: name, value },
+        kind::STORE | kind::STOPPING | kind::OVERLOADED | kind::MOVING => Error::Unable { kind: name, value },
         _ if status == 408 => Error::Unable { kind: name, value },
         _ if status >= 500 => Error::Unknown { why: value },
         _ if status >= 400 => Error::Refused { kind: name, value, status },

@@ -3,12 +3,19 @@
 //! Owns what both ends must agree on. Sends and serves nothing: the client is [`crate::remote`], the server another crate.
 
 use model::names::{Holder, Id, RolloutName, Scope};
+use model::passage::Passage;
 use model::request::{Act, Admin, Announce, Ask, Join};
 use model::settings::{Override, PoolRules, Setting, SettingKind};
+use model::state::Stored;
+use model::time::Time;
 use serde::{Deserialize, Serialize};
 
 /// Longest body of a request, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// About how many bytes of records travel at once when a domain moves; one record alone may be longer.
+pub const LUGGAGE_BYTES: usize = 256 * 1024;
+/// Longest body of a step of a domain's passage, in bytes.
+pub const MOVE_BYTES_MAX: usize = 768 * 1024;
 /// Longest time that a call is held open, in milliseconds.
 pub const HOLD_MS_MAX: u64 = 60_000;
 /// The one domain of a lock server that keeps its own state.
@@ -163,6 +170,26 @@ impl Call {
             }
         })
     }
+}
+
+/// How far a domain's passage is, as one of its ends knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassageView {
+    /// The one that is under way, or was last.
+    pub passage: Option<Passage>,
+    /// How many records go along.
+    pub records: u64,
+    /// The domain's clock.
+    pub time: Time,
+}
+
+/// Some records of a domain that is shut, for its passage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Luggage {
+    /// They.
+    pub records: Vec<Stored>,
+    /// What `after` gives the next ones; none when these are the last.
+    pub next: Option<String>,
 }
 
 /// A call as it is posted through a store: what would be an HTTP request.

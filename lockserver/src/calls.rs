@@ -110,6 +110,13 @@ impl Calls {
         all.filter(|listener| !scopes.is_disjoint(&listener.scopes)).for_each(Listener::wake);
     }
 
+    /// Wakes everyone.
+    pub(crate) fn wake_all(&self) {
+        let registry = self.registry();
+        let all = registry.waiters.values().chain(registry.members.values()).flat_map(BTreeMap::values);
+        all.for_each(Listener::wake);
+    }
+
     /// The ask that a waiter holds open here under this claim, when its turn has not come yet.
     pub(crate) fn turn(&self, holder: &Holder, claim: &Id) -> Option<Turn> {
         let turn = self.registry().waiters.get(holder)?.get(claim)?.turn.clone()?;

@@ -24,6 +24,11 @@ impl Clock {
         Clock { last: Cell::new((base, Instant::now())) }
     }
 
+    /// Goes on from another moment: that of a domain which came from elsewhere.
+    pub(crate) fn set(&self, time: Time) {
+        self.last.set((time, Instant::now()));
+    }
+
     /// Now, on both.
     pub(crate) fn now(&self) -> Now {
         Now { time: self.read(Instant::now()), wall: wall() }

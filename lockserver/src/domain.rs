@@ -10,6 +10,7 @@ use crate::ring::{Ring, Told, tell};
 use crate::store::Loaded;
 use model::apply::{Decision, Nudges};
 use model::change::Key;
+use model::passage::{Move, Shut, without_login};
 use model::state::Stored;
 use model::{Now, Reply, Request, State, Time};
 use std::collections::BTreeSet;
@@ -25,6 +26,9 @@ const TICK_MAX: Duration = Duration::from_secs(1);
 /// How many held asks are decided at most with the request that freed their slots. Whoever is in line behind them is woken.
 const HANDED_ON_MAX: usize = 64;
 
+/// How long a request waits while the domain is moved, before it is refused. Less than clients wait for an answer.
+const MOVING_WAIT: Duration = Duration::from_secs(4);
+
 /// Why a request was not answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
@@ -39,9 +43,22 @@ pub(crate) enum Fault {
     /// The server stops; it was not done.
     #[error("the lock server is stopping")]
     Stopping,
+    /// The domain is moved to another coordinator, or was; it was not done.
+    #[error("{}", said(.0))]
+    Shut(Shut),
     /// A fault of our own; it was not done.
     #[error("the request met a fault of the lock server's own; it was not done")]
     Bug,
+}
+
+/// What there is to say of a domain that decides nothing.
+fn said(shut: &Shut) -> String {
+    match shut {
+        Shut::Moving { place } => {
+            format!("the domain is being moved, {place} is the other end; nothing is decided until it is there")
+        }
+        Shut::Moved { to } => format!("the domain was moved to {}", without_login(to)),
+    }
 }
 
 /// How far the committer is.
@@ -71,6 +88,8 @@ pub(crate) struct Domain {
     pub(crate) metrics: Metrics,
     /// Set once, when the server stops.
     pub(crate) stopping: watch::Sender<bool>,
+    /// How many steps of the domain's passage were carried out.
+    steps: watch::Sender<u64>,
     /// How long a body may take to arrive.
     pub(crate) body_wait: Duration,
 }
@@ -135,6 +154,7 @@ impl Domain {
             ring: Ring::new(crate::clock::wall()),
             metrics: Metrics::new(),
             stopping: watch::Sender::new(false),
+            steps: watch::Sender::new(0),
             body_wait,
         })
     }
@@ -164,6 +184,9 @@ impl Domain {
         if let Some(fault) = &inner.closed {
             return Err(fault.clone());
         }
+        if let Request::Move(step) = request {
+            return self.carry_out_step(inner, step, request);
+        }
         let now = inner.clock.now();
         let mut nudges = Nudges::default();
         // What is due is carried out beforehand and one by one, so that no decision needs a copy of the state.
@@ -171,10 +194,33 @@ impl Domain {
             nudges.merge(self.take_in(inner, due, now).1);
         }
         let (reply, more) = self.apply(inner, request, now)?;
+        if let Reply::Shut(shut) = reply {
+            return Err(Fault::Shut(shut));
+        }
         nudges.merge(more);
         let number = inner.number;
         self.hand_on(inner, nudges, now);
         Ok((reply, number))
+    }
+
+    /// Carries out a step of the domain's passage. All calls that are held are woken: they find it shut, or open.
+    fn carry_out_step(&self, inner: &mut Inner, step: &Move, request: &Request) -> Result<(Reply, u64), Fault> {
+        if let Some(time) = inner.state.opening(step) {
+            inner.clock.set(time);
+        }
+        let now = inner.clock.now();
+        let was_shut = inner.state.shut().is_some();
+        let (reply, _) = self.apply(inner, request, now)?;
+        if was_shut && inner.state.shut().is_none() {
+            // Nobody could be heard meanwhile. Whoever watches is told to read everything.
+            let grace = inner.state.started_again(now);
+            inner.state.replay(&grace);
+            self.ring.reset();
+        }
+        self.steps.send_modify(|steps| *steps += 1);
+        self.calls.wake_all();
+        self.timer.notify_one();
+        Ok((reply, inner.number))
     }
 
     /// Decides one request, and takes in what it changes.
@@ -230,29 +276,60 @@ impl Domain {
     ///
     /// Dropped, the request may have been decided or not; asked again it is the same.
     pub(crate) async fn submit(&self, request: &Request) -> Result<Reply, Fault> {
-        let (reply, number) = self.decide(request)?;
+        let (reply, number) = self.unless_moving(|| self.decide(request)).await?;
         self.kept(number).await?;
         Ok(reply)
     }
 
+    /// Does something that is refused while the domain is moved: as soon as that is over, or refused when it takes too long.
+    async fn unless_moving<T>(&self, attempt: impl Fn() -> Result<T, Fault>) -> Result<T, Fault> {
+        let (mut steps, ends) = (self.steps.subscribe(), tokio::time::Instant::now() + MOVING_WAIT);
+        loop {
+            let tried = attempt();
+            let is_moving = matches!(tried, Err(Fault::Shut(Shut::Moving { .. })));
+            if !is_moving || !matches!(tokio::time::timeout_at(ends, steps.changed()).await, Ok(Ok(()))) {
+                return tried;
+            }
+        }
+    }
+
     /// The same for a held ask.
     pub(crate) async fn submit_held(&self, turn: &Turn) -> Result<Reply, Fault> {
-        let (reply, number) = self.decide_held(turn)?;
+        let (reply, number) = self.unless_moving(|| self.decide_held(turn)).await?;
         self.kept(number).await?;
         Ok(reply)
     }
 
     /// Looks at the state, and waits until what was seen is on disk.
-    pub(crate) async fn read<T>(&self, look: impl FnOnce(&State, Now) -> T) -> Result<T, Fault> {
-        let (seen, number) = {
+    pub(crate) async fn read<T>(&self, look: impl Fn(&State, Now) -> T) -> Result<T, Fault> {
+        let seen_at = self.unless_moving(|| {
             let inner = self.lock()?;
             if let Some(fault) = &inner.closed {
                 return Err(fault.clone());
             }
+            if let Some(shut) = inner.state.shut() {
+                return Err(Fault::Shut(shut));
+            }
+            Ok((look(&inner.state, inner.clock.now()), inner.number))
+        });
+        let (seen, number) = seen_at.await?;
+        self.kept(number).await?;
+        Ok(seen)
+    }
+
+    /// Looks at the state though it may be shut, and waits until what was seen is on disk: for its passage.
+    pub(crate) async fn read_shut<T>(&self, look: impl FnOnce(&State, Now) -> T) -> Result<T, Fault> {
+        let (seen, number) = {
+            let inner = self.lock()?;
             (look(&inner.state, inner.clock.now()), inner.number)
         };
         self.kept(number).await?;
         Ok(seen)
+    }
+
+    /// Why nothing is decided, when that is because the domain is moved.
+    pub(crate) fn shut(&self) -> Option<Shut> {
+        self.glance(|state, _| state.shut()).flatten()
     }
 
     /// Looks at the state as it is, whatever the disk does: for metrics.

@@ -6,6 +6,7 @@ mod body;
 mod events;
 mod health;
 mod leases;
+mod passage;
 mod people;
 mod reads;
 
@@ -17,6 +18,7 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use coordinator::refusal::{Problem, Refusable, kind};
 use coordinator::wire::DOMAIN;
+use model::passage::Shut;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -43,9 +45,12 @@ impl From<Fault> for Failure {
             Fault::Store(_) => kind::STORE,
             Fault::Unknown(_) => kind::UNKNOWN,
             Fault::Stopping => kind::STOPPING,
+            Fault::Shut(Shut::Moving { .. }) => kind::MOVING,
+            Fault::Shut(Shut::Moved { .. }) => kind::MOVED,
             Fault::Bug => kind::BUG,
         };
-        Failure::new(kind, fault.to_string())
+        let to = if let Fault::Shut(Shut::Moved { to }) = &fault { Some(to.clone()) } else { None };
+        Failure(Box::new(Problem { to, ..Problem::new(kind, fault.to_string()) }))
     }
 }
 
@@ -84,7 +89,9 @@ pub(crate) fn router(domain: Arc<Domain>) -> Router {
         .route("/why", get(reads::why_all))
         .route("/why/{*scope}", get(reads::why))
         .route("/history", get(reads::history))
-        .route("/events", get(events::events));
+        .route("/events", get(events::events))
+        .route("/move", get(passage::look).post(passage::step))
+        .route("/records", get(passage::records));
     Router::new()
         .nest("/v1", v1.clone())
         .nest(&format!("/{DOMAIN}/v1"), v1)

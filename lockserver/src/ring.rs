@@ -72,6 +72,16 @@ impl Ring {
         self.newest.send_replace(newest);
     }
 
+    /// Has everyone who watches read everything again.
+    pub(crate) fn reset(&self) {
+        let mut kept = self.kept();
+        kept.told.clear();
+        kept.next += 1;
+        let newest = kept.next - 1;
+        drop(kept);
+        self.newest.send_replace(newest);
+    }
+
     /// The number of the newest.
     pub(crate) fn newest(&self) -> u64 {
         *self.newest.borrow()
@@ -144,7 +154,11 @@ fn scopes(change: &Change, before: &State) -> Vec<Scope> {
         C::TargetMoved(target) => with_host(of_rollout(&target.rollout), &target.host),
         C::TargetForgotten { rollout, host } => with_host(of_rollout(rollout), host),
         C::Noted(entry) => entry.scopes.clone(),
-        C::OperationDone(_) | C::OperationForgotten(_) | C::EntryForgotten(_) => Vec::new(),
+        C::PassageMoved(_) | C::PassageEnded => vec![Scope::All],
+        // Whoever watched before it moved is told to read everything again.
+        C::OperationDone(_) | C::OperationForgotten(_) | C::EntryForgotten(_) | C::Brought(_) | C::Cleared(_) => {
+            Vec::new()
+        }
     }
 }
 
@@ -214,6 +228,10 @@ pub(crate) fn word(change: &Change) -> &'static str {
         C::OperationForgotten(_) => "operation_forgotten",
         C::Noted(_) => "noted",
         C::EntryForgotten(_) => "entry_forgotten",
+        C::PassageMoved(_) => "passage_moved",
+        C::PassageEnded => "passage_ended",
+        C::Brought(_) => "brought",
+        C::Cleared(_) => "cleared",
     }
 }
 

@@ -11,6 +11,7 @@ pub mod bounds;
 mod due;
 mod grant;
 mod join;
+mod passage;
 mod renew;
 mod settle;
 
@@ -92,6 +93,11 @@ pub fn apply(state: &State, request: &Request, now: Now) -> Decision {
 
 fn decide(view: &View<'_>, request: &Request, now: Now) -> Decision {
     let mut draft = Draft::new(view, now);
+    if !matches!(request, Request::Move(_))
+        && let Some(shut) = view.shut()
+    {
+        return Decision { reply: Reply::Shut(shut), changes: Vec::new(), nudges: Nudges::default() };
+    }
     let reply = match request {
         Request::Join(join) => Reply::Joined(Box::new(join::join(&mut draft, join))),
         Request::Quiet(quiet) => {
@@ -103,6 +109,7 @@ fn decide(view: &View<'_>, request: &Request, now: Now) -> Decision {
         Request::Renew(renew) => Reply::Owned(renew::renew(&mut draft, renew)),
         Request::Settle(settle) => Reply::Settled(settle::settle(&mut draft, settle)),
         Request::Admin(admin) => Reply::Did(admin::admin(&mut draft, admin)),
+        Request::Move(step) => Reply::Did(passage::step(&mut draft, step)),
         Request::Tick => {
             due::forget(&mut draft);
             Reply::Noted

@@ -6,9 +6,11 @@ use crate::history::Entry;
 use crate::lease::{Lease, Ticket};
 use crate::member::{Member, Pause};
 use crate::names::{Generation, Holder, Host, Id, Pool, RolloutName, Scope, Service, Token};
+use crate::passage::Passage;
 use crate::request::Done;
 use crate::rollout::{Rollout, Target};
 use crate::settings::{Override, SettingKind};
+use crate::state::Stored;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -97,6 +99,14 @@ pub enum Change {
     Noted(Entry),
     /// A history entry is too old to be kept.
     EntryForgotten(u64),
+    /// The domain's passage is a step further.
+    PassageMoved(Passage),
+    /// The domain stays.
+    PassageEnded,
+    /// A record came from the domain's old coordinator.
+    Brought(Box<Stored>),
+    /// A record of before the domain came here is gone.
+    Cleared(Box<Stored>),
 }
 
 /// A person's change that was carried out.
@@ -126,6 +136,7 @@ pub enum Key {
     Target(RolloutName, Host),
     Operation(Id),
     Entry(u64),
+    Passage,
 }
 
 impl fmt::Display for Key {
@@ -143,6 +154,7 @@ impl fmt::Display for Key {
             Key::Target(name, host) => write!(f, "target/{name}/{host}"),
             Key::Operation(id) => write!(f, "operation/{id}"),
             Key::Entry(number) => write!(f, "history/{number:020}"),
+            Key::Passage => f.write_str("passage"),
         }
     }
 }
@@ -180,6 +192,8 @@ impl Change {
             C::OperationForgotten(id) => Key::Operation(id.clone()),
             C::Noted(entry) => Key::Entry(entry.number),
             C::EntryForgotten(number) => Key::Entry(*number),
+            C::PassageMoved(_) | C::PassageEnded => Key::Passage,
+            C::Brought(record) | C::Cleared(record) => record.key(),
         }
     }
 

@@ -43,6 +43,8 @@ pub enum EntryKind {
     Joined,
     /// What was written last may be gone.
     Lacking,
+    /// The domain came here from another coordinator.
+    Moved,
 }
 
 impl EntryKind {
@@ -65,6 +67,7 @@ impl EntryKind {
             EntryKind::Withdrawn => "withdrawn",
             EntryKind::Joined => "joined",
             EntryKind::Lacking => "lacking",
+            EntryKind::Moved => "moved",
         }
     }
 }

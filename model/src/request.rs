@@ -13,6 +13,7 @@ pub use ask::{Answer, Ask, Granted, Holding, Queued, Refusal, RefusalKind};
 pub use hold::{Begin, BeginAsk, Ending, Own, Renew, Settle, Settled};
 pub use join::{Join, Joined, Owed, Quiet, Welcome};
 
+use crate::passage::{Move, Shut};
 use serde::{Deserialize, Serialize};
 
 /// Everything that changes the state, and who may be told of it at once.
@@ -33,6 +34,8 @@ pub enum Request {
     Settle(Settle),
     /// A person changes something.
     Admin(Admin),
+    /// A person moves the domain to another coordinator, or from one.
+    Move(Move),
     /// Time went by.
     Tick,
 }
@@ -51,8 +54,10 @@ pub enum Reply {
     Owned(Own),
     /// To [`Request::Settle`].
     Settled(Settled),
-    /// To [`Request::Admin`].
+    /// To [`Request::Admin`] and [`Request::Move`].
     Did(Done),
+    /// To anything but the steps of a passage, while the domain is shut: nothing was decided.
+    Shut(Shut),
     /// To what has no answer.
     Noted,
 }

@@ -11,8 +11,10 @@ use crate::history::Entry;
 use crate::lease::{Lease, Ticket};
 use crate::member::{Member, Pause};
 use crate::names::{Generation, Holder, Host, Id, Pool, RolloutName, Scope, Service, Token};
+use crate::passage::{Move, MoveStep, Passage, Shut, Stage, without_login};
 use crate::rollout::{Rollout, Target};
 use crate::settings::{Override, PoolRules, ServiceRules, SettingKind};
+use crate::time::Time;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -31,6 +33,7 @@ pub struct State {
     pub(crate) targets: BTreeMap<RolloutName, BTreeMap<Host, Target>>,
     pub(crate) operations: BTreeMap<Id, Operation>,
     pub(crate) history: BTreeMap<u64, Entry>,
+    pub(crate) passage: Option<Passage>,
     pub(crate) index: Index,
 }
 
@@ -51,6 +54,28 @@ pub enum Stored {
     Target(Box<Target>),
     Operation(Operation),
     Entry(Entry),
+    Passage(Passage),
+}
+
+impl Stored {
+    /// Its name.
+    pub fn key(&self) -> Key {
+        match self {
+            Stored::Ticket(ticket) => Key::Ticket(ticket.holder.clone()),
+            Stored::Token { pool, .. } => Key::Token(pool.clone()),
+            Stored::TokenFloor(_) => Key::TokenFloor,
+            Stored::Lease(lease) => Key::Lease(lease.holder.clone()),
+            Stored::Member(member) => Key::Member(member.host.clone()),
+            Stored::Pause(pause) => Key::Pause(pause.scope.clone()),
+            Stored::Setting(from) => Key::Setting(from.scope.clone(), from.setting.kind()),
+            Stored::Generation { service, .. } => Key::Generation(service.clone()),
+            Stored::Rollout(rollout) => Key::Rollout(rollout.name.clone()),
+            Stored::Target(target) => Key::Target(target.rollout.clone(), target.host.clone()),
+            Stored::Operation(operation) => Key::Operation(operation.id.clone()),
+            Stored::Entry(entry) => Key::Entry(entry.number),
+            Stored::Passage(_) => Key::Passage,
+        }
+    }
 }
 
 impl State {
@@ -83,6 +108,8 @@ impl State {
             C::TargetMoved(target) => self.put(Stored::Target(Box::new(target))),
             C::OperationDone(operation) => self.put(Stored::Operation(operation)),
             C::Noted(entry) => self.put(Stored::Entry(entry)),
+            C::PassageMoved(passage) => self.put(Stored::Passage(passage)),
+            C::Brought(record) => self.put(*record),
             C::TicketDropped(_)
             | C::LeaseEnded(_)
             | C::MemberForgotten(_)
@@ -91,7 +118,9 @@ impl State {
             | C::RolloutForgotten(_)
             | C::TargetForgotten { .. }
             | C::OperationForgotten(_)
-            | C::EntryForgotten(_) => self.remove(&change.key()),
+            | C::EntryForgotten(_)
+            | C::PassageEnded
+            | C::Cleared(_) => self.remove(&change.key()),
         }
     }
 
@@ -148,6 +177,7 @@ impl State {
             Stored::Entry(entry) => {
                 self.history.insert(entry.number, entry);
             }
+            Stored::Passage(passage) => self.passage = Some(passage),
         }
     }
 
@@ -209,6 +239,7 @@ impl State {
             Key::Entry(number) => {
                 self.history.remove(number);
             }
+            Key::Passage => self.passage = None,
         }
     }
 
@@ -229,6 +260,7 @@ impl State {
             Key::Target(name, host) => Stored::Target(Box::new(self.targets.get(name)?.get(host)?.clone())),
             Key::Operation(id) => Stored::Operation(self.operations.get(id)?.clone()),
             Key::Entry(number) => Stored::Entry(self.history.get(number)?.clone()),
+            Key::Passage => Stored::Passage(self.passage.clone()?),
         })
     }
 
@@ -249,8 +281,34 @@ impl State {
                     .flat_map(|(name, hosts)| hosts.keys().map(|host| Key::Target(name.clone(), host.clone()))),
             )
             .chain(self.operations.keys().cloned().map(Key::Operation))
-            .chain(self.history.keys().copied().map(Key::Entry));
+            .chain(self.history.keys().copied().map(Key::Entry))
+            .chain([Key::Passage]);
         keys.filter_map(|key| self.record(&key)).collect()
+    }
+
+    /// The passage of the domain that was last under way, or is.
+    pub fn passage(&self) -> Option<&Passage> {
+        self.passage.as_ref()
+    }
+
+    /// Why this domain decides nothing but the steps of its passage; `None` when it decides.
+    pub fn shut(&self) -> Option<Shut> {
+        let passage = self.passage.as_ref().filter(|passage| !passage.stage.is_open())?;
+        Some(match passage.stage {
+            Stage::Gone => Shut::Moved { to: passage.place.clone() },
+            _ => Shut::Moving { place: without_login(&passage.place) },
+        })
+    }
+
+    /// The clock with which this step would open the domain.
+    pub fn opening(&self, wanted: &Move) -> Option<Time> {
+        let here = self.passage.as_ref().filter(|here| here.id == wanted.passage && here.stage == Stage::Arriving)?;
+        matches!(wanted.step, MoveStep::Open { .. }).then_some(here.time)
+    }
+
+    /// Every record that goes along when the domain moves.
+    pub fn luggage(&self) -> impl Iterator<Item = Stored> {
+        self.records().into_iter().filter(|record| !matches!(record, Stored::Passage(_)))
     }
 
     /// What holds for a pool: the defaults, what was set for all, what was set for it.

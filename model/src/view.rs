@@ -4,9 +4,10 @@ use crate::change::{Key, Operation};
 use crate::lease::{Lease, Ticket};
 use crate::member::{Member, Pause};
 use crate::names::{Holder, Host, Id, Pool, RolloutName, Scope, Service, Token};
+use crate::passage::{Passage, Shut};
 use crate::rollout::{Rollout, Target};
 use crate::settings::{Override, PoolRules, ServiceRules, SettingKind};
-use crate::state::{Names, Queue, State};
+use crate::state::{Names, Queue, State, Stored};
 use crate::time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -120,6 +121,21 @@ impl<'a> View<'a> {
         self.state.members.values()
     }
 
+    /// The passage of the domain.
+    pub(crate) fn passage(&self) -> Option<&'a Passage> {
+        self.state.passage()
+    }
+
+    /// Why the domain decides nothing.
+    pub(crate) fn shut(&self) -> Option<Shut> {
+        self.state.shut()
+    }
+
+    /// Every record that goes along when the domain moves.
+    pub(crate) fn luggage(&self) -> impl Iterator<Item = Stored> {
+        self.state.luggage()
+    }
+
     /// All pauses.
     pub(crate) fn pauses(&self) -> impl Iterator<Item = &'a Pause> + 'a {
         self.state.pauses.values()
@@ -183,12 +199,17 @@ impl<'a> View<'a> {
 
     /// The first thing that has become due by now.
     pub(crate) fn due(&self, now: Time) -> Option<&'a Key> {
-        self.state.index.due.first().filter(|(at, _)| *at <= now).map(|(_, key)| key)
+        self.next().filter(|(at, _)| *at <= now).map(|(_, key)| key)
     }
 
     /// When the next thing becomes due.
     pub(crate) fn next_due(&self) -> Option<Time> {
-        self.state.index.due.first().map(|(at, _)| *at)
+        self.next().map(|(at, _)| *at)
+    }
+
+    /// What becomes due next: nothing does while the domain is shut.
+    fn next(&self) -> Option<&'a (Time, Key)> {
+        self.state.index.due.first().filter(|_| self.state.shut().is_none())
     }
 
     /// The pools that anything names.

@@ -28,7 +28,6 @@ const PAGES_MAX: usize = 1000;
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     inner: Remote,
-    url: String,
 }
 
 impl Client {
@@ -40,14 +39,21 @@ impl Client {
         let inner = seats
             .reach(url)
             .map_err(|error| Failure::usage(error.to_string(), "write --coordinator http://HOST:PORT"))?;
-        let url = inner.url();
-        Ok(Client { inner, url })
+        Ok(Client { inner })
     }
 
-    /// The coordinator's URL.
-    #[cfg(test)]
-    pub(crate) fn url(&self) -> &str {
-        &self.url
+    /// A client of the coordinator at just this URL, also when the domain was moved elsewhere.
+    ///
+    /// # Errors
+    /// The URL is none.
+    pub(crate) fn here(url: &str, seats: &Seats) -> Result<Client, Failure> {
+        let inner = seats.reach_here(url).map_err(|error| Failure::usage(error.to_string(), "stagger move --help"))?;
+        Ok(Client { inner })
+    }
+
+    /// The coordinator's URL, as it is shown.
+    pub(crate) fn url(&self) -> String {
+        self.inner.url()
     }
 
     /// The bare coordinator, for what is asked again and again.
@@ -57,7 +63,7 @@ impl Client {
 
     /// An error of the coordinator's, with what was asked of whom.
     pub(crate) fn failure(&self, doing: &str, source: Error) -> Failure {
-        Failure::Coordinator { doing: doing.to_owned(), url: self.url.clone(), source }
+        Failure::Coordinator { doing: doing.to_owned(), url: self.url(), source }
     }
 
     /// Waits until the coordinator answers, and says once that it does not. Changes nothing.
@@ -86,7 +92,7 @@ impl Client {
     /// What is said, once, of a coordinator that does not answer and is asked again for so long.
     pub(crate) fn silence(&self, patience: Duration, error: &Error) -> String {
         let patience = model::settings::span(model::time::millis(patience));
-        clean(&format!("no answer from {}, which is asked again for {patience}: {error}", self.url))
+        clean(&format!("no answer from {}, which is asked again for {patience}: {error}", self.url()))
     }
 
     /// The leases and the queue within a scope.

@@ -7,6 +7,7 @@ use ::lockserver::steward;
 use coordinator::mailbox::Mailbox;
 use coordinator::remote::Remote;
 use coordinator::{Error, store};
+use model::passage::without_login;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -32,6 +33,20 @@ impl Seats {
     /// # Errors
     /// The URL is none.
     pub(crate) fn reach(&self, url: &str) -> Result<Remote, Error> {
+        let seats = self.clone();
+        let reach = move |to: &str| {
+            let shown = without_login(to);
+            tracing::warn!("the domain was moved: asks {shown} from now on; name it in the configuration");
+            seats.reach_here(to)
+        };
+        Ok(self.reach_here(url)?.following(Arc::new(reach)))
+    }
+
+    /// The same, but that it asks just there, also when the domain was moved elsewhere.
+    ///
+    /// # Errors
+    /// The URL is none.
+    pub(crate) fn reach_here(&self, url: &str) -> Result<Remote, Error> {
         let Some(store) = store::open(url)? else { return Remote::new(url) };
         let mailbox = Mailbox::new(Arc::clone(&store))?;
         let (stop, stopped) = oneshot::channel::<()>();

@@ -27,9 +27,7 @@ impl FromRequest<Arc<Domain>> for Payload {
     type Rejection = Failure;
 
     async fn from_request(request: Request, domain: &Arc<Domain>) -> Result<Payload, Failure> {
-        let read = tokio::time::timeout(domain.body_wait, bytes(request.into_body())).await;
-        let slow = |_| Failure::new(kind::SLOW, format!("the body did not come within {:?}", domain.body_wait));
-        let bytes = read.map_err(slow)??;
+        let bytes = whole(request, domain, BODY_BYTES_MAX).await?;
         if bytes.is_empty() {
             return Ok(Payload(Map::new()));
         }
@@ -38,13 +36,20 @@ impl FromRequest<Arc<Domain>> for Payload {
     }
 }
 
-async fn bytes(body: Body) -> Result<Vec<u8>, Failure> {
+/// The body of a request, whole and in time.
+pub(super) async fn whole(request: Request, domain: &Domain, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    let read = tokio::time::timeout(domain.body_wait, bytes(request.into_body(), bytes_max)).await;
+    let slow = |_| Failure::new(kind::SLOW, format!("the body did not come within {:?}", domain.body_wait));
+    read.map_err(slow)?
+}
+
+async fn bytes(body: Body, bytes_max: usize) -> Result<Vec<u8>, Failure> {
     let mut stream = body.into_data_stream();
     let mut bytes = Vec::new();
     while let Some(part) = stream.next().await {
         let part = part.map_err(|cause| malformed(format!("the body ended early: {cause}")))?;
-        if bytes.len() + part.len() > BODY_BYTES_MAX {
-            return Err(Failure::new(kind::TOO_LARGE, format!("a body has at most {BODY_BYTES_MAX} bytes")));
+        if bytes.len() + part.len() > bytes_max {
+            return Err(Failure::new(kind::TOO_LARGE, format!("a body has at most {bytes_max} bytes")));
         }
         bytes.extend_from_slice(&part);
     }

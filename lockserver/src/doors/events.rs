@@ -4,7 +4,7 @@
 
 use super::body::Selected;
 use super::{Answered, Failure, Shared};
-use crate::domain::Domain;
+use crate::domain::{Domain, Fault};
 use crate::ring::{Told, covers, word};
 use axum::body::Body;
 use axum::extract::State;
@@ -13,6 +13,7 @@ use coordinator::refusal::kind;
 use coordinator::wire::{EVENT_RESET, LAST_EVENT_ID};
 use http::{HeaderMap, header};
 use model::names::Scope;
+use model::passage::Shut;
 use std::convert::Infallible;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -65,6 +66,9 @@ pub(crate) async fn events(State(domain): Shared, Selected(select): Selected, he
         None => None,
         Some(value) => Some(last_seen(value)?),
     };
+    if let Some(shut) = domain.shut() {
+        return Err(Fault::Shut(shut).into());
+    }
     let (newest, stopping) = (domain.ring.watch(), domain.stopping.subscribe());
     let scope = select.scope.unwrap_or(Scope::All);
     let watcher = Watcher { domain, scope, seen, newest, stopping, _seat: Seat::take()? };
@@ -106,6 +110,9 @@ impl Watcher {
                     return Some(text);
                 }
                 continue;
+            }
+            if matches!(self.domain.shut(), Some(Shut::Moved { .. })) {
+                return None;
             }
             tokio::select! {
                 changed = self.newest.changed() => changed.ok()?,

@@ -44,6 +44,15 @@ fn everything() -> World {
     world.pause("host/z", 60_000);
     let lacking = world.state.lacking(world.now);
     world.state.replay(&lacking);
+    let passage = model::passage::Passage {
+        id: name("m1"),
+        stage: model::passage::Stage::Arrived,
+        place: "http://locks:7532".to_owned(),
+        by: "ann".to_owned(),
+        since: model::Wall(1),
+        time: model::Time(1),
+    };
+    world.state.replay(&[Change::PassageMoved(passage)]);
     world
 }
 
@@ -66,6 +75,7 @@ fn every_record_goes_through_a_store_unchanged() {
         "lease",
         "member",
         "operation",
+        "passage",
         "pause",
         "rollout",
         "setting",
@@ -103,6 +113,7 @@ fn keys_are_readable_paths() {
         "target/php@1/a",
         "operation/op1",
         "history/00000000000000000001",
+        "passage",
     ] {
         assert!(keys.contains(&key.to_owned()), "{key} is not in {keys:?}");
     }
@@ -123,6 +134,7 @@ fn key_of(state: &State) -> Key {
         Stored::Target(target) => Change::TargetMoved(*target).key(),
         Stored::Operation(operation) => Change::OperationDone(operation).key(),
         Stored::Entry(entry) => Change::Noted(entry).key(),
+        Stored::Passage(passage) => Change::PassageMoved(passage).key(),
     }
 }
 
@@ -132,8 +144,9 @@ fn removing_every_record_leaves_nothing_behind() {
     let mut state = world.state.clone();
     for record in world.state.records() {
         let mut alone = State::default();
-        alone.put(record);
+        alone.put(record.clone());
         let key = key_of(&alone);
+        assert_eq!(record.key(), key);
         assert!(state.record(&key).is_some());
         state.remove(&key);
         assert_eq!(state.record(&key), None);

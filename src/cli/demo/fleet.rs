@@ -348,10 +348,7 @@ impl Fleet {
 
     /// What keeps the leases, in a word.
     pub(super) fn keeper(&self) -> &'static str {
-        match self.parts.locks {
-            Locks::Server { .. } => "lock server",
-            Locks::Store { .. } => "store",
-        }
+        self.parts.locks.keeper()
     }
 
     /// The coordinator's URL.

@@ -17,29 +17,26 @@ pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where the leases of the pretend fleet lie.
 #[derive(Debug)]
-pub(super) enum Locks {
+pub(super) struct Locks {
+    coordinator: Remote,
+    /// The URL, as a worker's configuration names it.
+    url: String,
+    /// The stores in whose seats this process may sit.
+    seats: Seats,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
     /// In a lock server of the demo's own.
     Server {
-        /// Its client.
-        coordinator: Remote,
-        /// Its URL.
-        url: String,
         /// The server.
         task: JoinHandle<Result<(), lockserver::Error>>,
         /// Dropped, it stops.
         stop: oneshot::Sender<()>,
     },
     /// In a store.
-    Store {
-        /// Its client.
-        coordinator: Remote,
-        /// The URL of the demo's domain there.
-        url: String,
-        /// The store.
-        store: Arc<dyn Store>,
-        /// Its seat, in which this process may sit.
-        seats: Seats,
-    },
+    Store(Arc<dyn Store>),
 }
 
 impl Locks {
@@ -62,29 +59,35 @@ impl Locks {
             // A sender that is gone means the same.
             let _ = stopped.await;
         }));
-        let url = format!("http://{address}");
-        Ok(Locks::Server { coordinator: Remote::new(&url)?, url, task, stop })
+        Locks::reach(format!("http://{address}"), Place::Server { task, stop })
     }
 
     fn in_store(url: &str) -> Result<Locks, FleetError> {
         let url = of_own(url, std::process::id());
         let Some(store) = store::open(&url)? else { return Err(FleetError::NoStore(url)) };
+        Locks::reach(url, Place::Store(store))
+    }
+
+    fn reach(url: String, place: Place) -> Result<Locks, FleetError> {
         let seats = Seats::default();
-        let coordinator = seats.reach(&url)?;
-        Ok(Locks::Store { coordinator, url, store, seats })
+        Ok(Locks { coordinator: seats.reach(&url)?, url, seats, place })
     }
 
     /// Its client.
     pub(super) fn coordinator(&self) -> &Remote {
-        match self {
-            Locks::Server { coordinator, .. } | Locks::Store { coordinator, .. } => coordinator,
-        }
+        &self.coordinator
     }
 
     /// Its URL, as a worker's configuration names it.
     pub(super) fn url(&self) -> &str {
-        match self {
-            Locks::Server { url, .. } | Locks::Store { url, .. } => url,
+        &self.url
+    }
+
+    /// What keeps the leases, in a word or two.
+    pub(super) fn keeper(&self) -> &'static str {
+        match self.place {
+            Place::Server { .. } => "lock server",
+            Place::Store(_) => "store",
         }
     }
 
@@ -93,8 +96,9 @@ impl Locks {
     /// # Errors
     /// Something may be left.
     pub(super) async fn stop(self) -> Result<(), FleetError> {
-        match self {
-            Locks::Server { mut task, stop, .. } => {
+        self.seats.leave().await;
+        match self.place {
+            Place::Server { mut task, stop } => {
                 drop(stop);
                 match tokio::time::timeout(STOP_TIMEOUT, &mut task).await {
                     Ok(ended) => ended.map_err(FleetError::from).and_then(|ended| ended.map_err(FleetError::from)),
@@ -104,8 +108,7 @@ impl Locks {
                     }
                 }
             }
-            Locks::Store { store, seats, .. } => {
-                seats.leave().await;
+            Place::Store(store) => {
                 let uncleared = |source| FleetError::Uncleared { store: store.name(), source };
                 lockserver::steward::clear(&*store).await.map_err(uncleared)
             }

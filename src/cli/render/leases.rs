@@ -75,6 +75,12 @@ pub(crate) fn purpose(purpose: &Purpose) -> String {
     clean(&purpose.to_string())
 }
 
+/// Who holds a lease, and what for: for a line that waits for it.
+pub(crate) fn holder_line(row: &LeaseRow) -> String {
+    let step = row.lease.step.map(|step| format!(" in {step}")).unwrap_or_default();
+    format!("{}, {}{step}: {}", row.lease.holder, row.lease.standing(), purpose(&row.lease.purpose))
+}
+
 fn waiter_cells(row: &WaiterRow) -> Vec<String> {
     let mut what_for = purpose(&row.purpose);
     if row.why.as_ref().is_some_and(|why| why.kind == RefusalKind::Paused) {

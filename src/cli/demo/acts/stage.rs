@@ -89,8 +89,18 @@ impl<'a> Stage<'a> {
         let deadline = Instant::now() + limit;
         let select = Selection { scope: Some(Scope::Rollout(name.clone())), ..Selection::default() };
         loop {
-            let row = self.fleet.coordinator().rollouts(&select).await?.into_iter().next();
-            let row = row.ok_or_else(|| ActError::Seen(format!("the lock server does not know {name}")))?;
+            let rows = match self.fleet.coordinator().rollouts(&select).await {
+                // A store changes its master, or somebody moves the domain: the fleet goes on, and so does who watches it.
+                Err(cause) if cause.retryable() && Instant::now() < deadline => {
+                    tokio::time::sleep(ASK_EVERY).await;
+                    continue;
+                }
+                asked => asked?,
+            };
+            let row = rows
+                .into_iter()
+                .next()
+                .ok_or_else(|| ActError::Seen(format!("the lock server does not know {name}")))?;
             if stands(&row) {
                 return Ok(row);
             }
