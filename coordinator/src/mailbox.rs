@@ -23,6 +23,8 @@ const LOOK_FIRST: Duration = Duration::from_secs(2);
 const LOOK_LAST: Duration = Duration::from_secs(16);
 /// How long one look for answers stands.
 const FETCH: Duration = Duration::from_secs(30);
+/// How many stewards may get up, one after the other, while one call waits.
+const STEWARDS_MAX: usize = 20;
 /// The pause after a look for answers failed.
 const FETCH_PAUSE: Duration = Duration::from_millis(300);
 
@@ -92,12 +94,22 @@ impl Mailbox {
         Arc::clone(&self.vacancy)
     }
 
-    /// Calls, and waits for the answer: at most for as long as it may be held, and [`ANSWER_WAIT`]. Dropped, the call is taken
-    /// back.
+    /// Calls, and waits for the answer: at most for as long as it may be held, and [`ANSWER_WAIT`]. A steward that gets up meanwhile
+    /// has it call anew. Dropped, the call is taken back.
     ///
     /// # Errors
     /// The store is away, or unfit; or nobody answered.
     pub async fn call(self: &Arc<Self>, posted: &Posted) -> Result<Answered> {
+        for _ in 0..STEWARDS_MAX {
+            let answered = self.call_once(posted).await?;
+            if !answered.is_seat_empty() {
+                return Ok(answered);
+            }
+        }
+        Err(Error::Unknown { why: format!("whoever decides for {} gets up again and again", self.store.name()) })
+    }
+
+    async fn call_once(self: &Arc<Self>, posted: &Posted) -> Result<Answered> {
         let hold = Duration::from_millis(posted.hold_ms);
         let request =
             serde_json::to_vec(posted).map_err(|cause| Error::NotApplied { retry: false, why: cause.to_string() })?;

@@ -156,8 +156,8 @@ pub trait Sitting: fmt::Debug + Send + Sync {
     /// Stays seated: to be said more often than every [`SEAT_KEPT`].
     fn stay(&self) -> Doing<'_, ()>;
 
-    /// Gets up, so that another can sit at once.
-    fn leave(&self) -> Doing<'_, ()>;
+    /// Gets up, so that another can sit at once. In the same moment a few calls are answered, with word of it.
+    fn leave(&self, answers: Vec<CallAnswer>) -> Doing<'_, ()>;
 }
 
 /// The store at this URL; none when it is no store's. Connects when something is asked, not before.

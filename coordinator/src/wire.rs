@@ -214,6 +214,21 @@ pub struct Answered {
     pub body: serde_json::Value,
 }
 
+impl Answered {
+    /// No answer: whoever would have given it gets up, and the call is to be posted again. No server has this status.
+    const SEAT_EMPTY: u16 = 0;
+
+    /// What a few callers are told by a steward that gets up: that one of them may sit.
+    pub fn seat_is_empty() -> Answered {
+        Answered { status: Answered::SEAT_EMPTY, body: serde_json::Value::Null }
+    }
+
+    /// Whether it is that.
+    pub fn is_seat_empty(&self) -> bool {
+        self.status == Answered::SEAT_EMPTY
+    }
+}
+
 /// Where a holder's lease is, below the version.
 pub fn lease_path(holder: &Holder) -> String {
     format!("leases/{holder}")

@@ -12,7 +12,7 @@ use crate::domain::{Domain, Fault};
 use crate::{CLIENT_WAIT, doors};
 use coordinator::mailbox::Vacancy;
 use coordinator::store::{SEAT_KEPT, Sitting, Store, StoreError};
-use desk::Desk;
+use desk::{Desk, Held};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -52,9 +52,10 @@ pub async fn attend(store: Arc<dyn Store>, vacancy: Arc<Vacancy>, shutdown: impl
             }
         };
         tracing::info!("decides for {} from now on", store.name());
-        match serve(&sitting, &vacancy, &mut shutdown).await {
+        let held = Held::default();
+        match serve(&sitting, &vacancy, &held, &mut shutdown).await {
             Ok(()) => {
-                if let Err(cause) = sitting.leave().await {
+                if let Err(cause) = sitting.leave(held.some_told()).await {
                     tracing::debug!("the seat of {} is empty some seconds later: {cause}", store.name());
                 }
                 return;
@@ -64,7 +65,7 @@ pub async fn attend(store: Arc<dyn Store>, vacancy: Arc<Vacancy>, shutdown: impl
                 vacancy.explain((cause != StoreError::Deposed).then(|| format!("nobody decides: {cause}")));
                 if cause != StoreError::Deposed {
                     // Nobody else need wait until it is clear that this one is gone.
-                    let _ = sitting.leave().await;
+                    let _ = sitting.leave(Vec::new()).await;
                 }
                 tokio::time::sleep(PAUSE).await;
                 // Somebody may wait here, and nobody else may be there.
@@ -89,7 +90,7 @@ pub async fn clear(store: &dyn Store) -> Result<(), StoreError> {
     };
     let rows = sitting.load().await?;
     sitting.commit(rows.into_iter().map(|(key, _)| (key, None)).collect()).await?;
-    sitting.leave().await
+    sitting.leave(Vec::new()).await
 }
 
 async fn sit(store: &dyn Store) -> Result<Option<Arc<dyn Sitting>>, StoreError> {
@@ -101,6 +102,7 @@ async fn sit(store: &dyn Store) -> Result<Option<Arc<dyn Sitting>>, StoreError> 
 async fn serve(
     sitting: &Arc<dyn Sitting>,
     vacancy: &Vacancy,
+    held: &Held,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), StoreError> {
     let mut shutdown = pin!(shutdown);
@@ -132,7 +134,7 @@ async fn serve(
         let committer =
             commit::start(Arc::clone(&domain), keep).map_err(|cause| StoreError::Away(cause.to_string()))?;
         vacancy.explain(None);
-        let serving = Serving { domain, committer: Some(committer), sitting };
+        let serving = Serving { domain, committer: Some(committer), sitting, held };
         Err(serving.run().await)
     };
     tokio::select! {
@@ -147,13 +149,18 @@ struct Serving<'a> {
     domain: Arc<Domain>,
     committer: Option<Committer>,
     sitting: &'a Arc<dyn Sitting>,
+    held: &'a Held,
 }
 
 impl Serving<'_> {
     /// Hears, decides and answers. Returns why that ended.
     async fn run(&self) -> StoreError {
-        let desk =
-            Desk::new(doors::router(Arc::clone(&self.domain)), Arc::clone(&self.domain), Arc::clone(self.sitting));
+        let desk = Desk::new(
+            doors::router(Arc::clone(&self.domain)),
+            Arc::clone(&self.domain),
+            Arc::clone(self.sitting),
+            self.held,
+        );
         let hearing = async {
             loop {
                 match self.sitting.hear(HEAR).await {

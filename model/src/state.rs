@@ -300,10 +300,16 @@ impl State {
         })
     }
 
-    /// The clock with which this step would open the domain.
+    /// The clock with which this step would open the domain: that of the moment in which it was closed. So no time has passed for
+    /// anyone who waits, listens or holds.
     pub fn opening(&self, wanted: &Move) -> Option<Time> {
-        let here = self.passage.as_ref().filter(|here| here.id == wanted.passage && here.stage == Stage::Arriving)?;
-        matches!(wanted.step, MoveStep::Open { .. }).then_some(here.time)
+        let here = self.passage.as_ref().filter(|here| here.id == wanted.passage)?;
+        let opens = match wanted.step {
+            MoveStep::Open { .. } => here.stage == Stage::Arriving,
+            MoveStep::Undo => here.stage == Stage::Closed,
+            _ => false,
+        };
+        opens.then_some(here.time)
     }
 
     /// Every record that goes along when the domain moves.

@@ -91,6 +91,15 @@ impl Shared {
 }
 
 impl Domain {
+    fn reply(&mut self, answers: Vec<CallAnswer>) {
+        for (id, text) in answers {
+            if self.calls.remove(&id).is_some() {
+                let lying = self.answers.entry(id.caller).or_default();
+                lying.push_back((id.number, text, Instant::now() + ANSWER_KEPT));
+            }
+        }
+    }
+
     fn is_seated(&self) -> bool {
         self.seated_until.is_some_and(|until| until > Instant::now())
     }
@@ -283,16 +292,7 @@ impl Sitting for Seated {
     }
 
     fn reply(&self, answers: Vec<CallAnswer>) -> Doing<'_, ()> {
-        Box::pin(async move {
-            self.with(|domain| {
-                for (id, text) in answers {
-                    if domain.calls.remove(&id).is_some() {
-                        let lying = domain.answers.entry(id.caller).or_default();
-                        lying.push_back((id.number, text, Instant::now() + ANSWER_KEPT));
-                    }
-                }
-            })
-        })
+        Box::pin(async move { self.with(|domain| domain.reply(answers)) })
     }
 
     fn take_back_answer(&self, call: &CallId) -> Doing<'_, bool> {
@@ -311,7 +311,12 @@ impl Sitting for Seated {
         Box::pin(async move { self.with(|domain| domain.seated_until = Some(Instant::now() + SEAT_KEPT)) })
     }
 
-    fn leave(&self) -> Doing<'_, ()> {
-        Box::pin(async move { self.with(|domain| domain.seated_until = None) })
+    fn leave(&self, answers: Vec<CallAnswer>) -> Doing<'_, ()> {
+        Box::pin(async move {
+            self.with(|domain| {
+                domain.reply(answers);
+                domain.seated_until = None;
+            })
+        })
     }
 }

@@ -215,6 +215,17 @@ impl Seated {
         }
     }
 
+    /// Has the script do something with answers.
+    async fn answer(&self, verb: &str, answers: &[CallAnswer], again: bool) -> Result<(), StoreError> {
+        let kept = millis(ANSWER_KEPT);
+        let numbers: Vec<_> = answers.iter().map(|(call, _)| call.number.to_string()).collect();
+        let mut args: Vec<&[u8]> = vec![kept.as_bytes()];
+        for ((call, text), number) in answers.iter().zip(&numbers) {
+            args.extend([call.caller.as_str().as_bytes(), number.as_bytes(), text]);
+        }
+        self.run(verb, &args, again).await.map(|_| ())
+    }
+
     fn open(&self) -> MutexGuard<'_, HashSet<CallId>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -325,13 +336,7 @@ impl Sitting for Seated {
 
     fn reply(&self, answers: Vec<CallAnswer>) -> Doing<'_, ()> {
         Box::pin(async move {
-            let kept = millis(ANSWER_KEPT);
-            let numbers: Vec<_> = answers.iter().map(|(call, _)| call.number.to_string()).collect();
-            let mut args: Vec<&[u8]> = vec![kept.as_bytes()];
-            for ((call, text), number) in answers.iter().zip(&numbers) {
-                args.extend([call.caller.as_str().as_bytes(), number.as_bytes(), text]);
-            }
-            self.run("reply", &args, true).await?;
+            self.answer("reply", &answers, true).await?;
             let mut open = self.open();
             for (call, _) in &answers {
                 open.remove(call);
@@ -358,7 +363,7 @@ impl Sitting for Seated {
         })
     }
 
-    fn leave(&self) -> Doing<'_, ()> {
-        Box::pin(async move { self.run("leave", &[], false).await.map(|_| ()) })
+    fn leave(&self, answers: Vec<CallAnswer>) -> Doing<'_, ()> {
+        Box::pin(async move { self.answer("leave", &answers, false).await })
     }
 }

@@ -128,7 +128,7 @@ pub(crate) async fn records_are_written_read_and_deleted(server: &mut impl Serve
     sitting.commit(last).await.expect("2");
     let expected = vec![record("lease/web01", "one"), record("pool/app", "{}")];
     assert_eq!(load(&*sitting).await, expected);
-    sitting.leave().await.expect("left");
+    sitting.leave(Vec::new()).await.expect("left");
     let sitting = sit(&other).await;
     assert!(!sitting.may_lack());
     assert_eq!(load(&*sitting).await, expected);
@@ -159,7 +159,7 @@ pub(crate) async fn records_of_odd_names_are_kept_apart(server: &mut impl Server
     let sitting = sit(&one).await;
     let writes = records.iter().map(|(key, text)| (key.clone(), Some(text.clone()))).collect();
     sitting.commit(writes).await.expect("written");
-    sitting.leave().await.expect("left");
+    sitting.leave(Vec::new()).await.expect("left");
     let sitting = sit(&other).await;
     assert_eq!(load(&*sitting).await, records);
     sitting.commit(records.iter().skip(1).map(|(key, _)| (key.clone(), None)).collect()).await.expect("deleted");
@@ -175,14 +175,14 @@ pub(crate) async fn large_commits_are_whole(server: &mut impl Server) {
         let sitting = sit(&one).await;
         let writes = records.iter().map(|(key, text)| (key.clone(), Some(text.clone()))).collect();
         sitting.commit(writes).await.expect("written");
-        sitting.leave().await.expect("left");
+        sitting.leave(Vec::new()).await.expect("left");
         let sitting = sit(&other).await;
         assert!(load(&*sitting).await == records, "{count} records are not what they were");
         // As large, and half of it deletes.
         let deletes = records.iter().map(|(key, _)| (key.clone(), None));
         let writes = records.iter().map(|(key, _)| (key.replace("@42", "@43"), Some(b"y".to_vec())));
         sitting.commit(deletes.chain(writes).collect()).await.expect("written");
-        sitting.leave().await.expect("left");
+        sitting.leave(Vec::new()).await.expect("left");
         let expected: Vec<Record> = records.iter().map(|(key, _)| record(&key.replace("@42", "@43"), "y")).collect();
         assert!(load(&*sit(&one).await).await == expected, "{count} records are not what they became");
     }
@@ -243,7 +243,7 @@ pub(crate) async fn who_leaves_empties_the_seat_at_once(server: &mut impl Server
         for store in [&one, &other] {
             let sitting = sit(store).await;
             assert_eq!(other.seat().await, Ok(Seat::Taken));
-            sitting.leave().await.expect("left");
+            sitting.leave(Vec::new()).await.expect("left");
             assert_eq!(other.seat().await, Ok(Seat::Empty));
         }
     }
@@ -258,7 +258,7 @@ async fn is_deposed(deposed: &dyn Sitting, open: &CallId, answered: &CallId) {
     assert_eq!(deposed.stay().await, Err(StoreError::Deposed));
     assert_eq!(deposed.take_back_answer(answered).await, Err(StoreError::Deposed));
     assert_eq!(deposed.load().await, Err(StoreError::Deposed));
-    assert_eq!(deposed.leave().await, Err(StoreError::Deposed));
+    assert_eq!(deposed.leave(Vec::new()).await, Err(StoreError::Deposed));
 }
 
 pub(crate) async fn a_deposed_steward_changes_nothing(server: &mut impl Server) {
@@ -301,7 +301,7 @@ pub(crate) async fn a_steward_after_whom_another_sat_is_deposed_though_nobody_si
     let (answered, open) = (call(&caller, 1), call(&caller, 2));
     other.post(&answered, b"one?".to_vec(), KEPT).await.expect("posted");
     between.reply(vec![(answered.clone(), b"one".to_vec())]).await.expect("answered");
-    between.leave().await.expect("left");
+    between.leave(Vec::new()).await.expect("left");
     assert_eq!(other.post(&open, b"two?".to_vec(), KEPT).await, Ok(Seat::Empty));
 
     is_deposed(&*deposed, &open, &answered).await;
@@ -471,7 +471,7 @@ pub(crate) async fn what_one_steward_left_the_next_one_hears(server: &mut impl S
     }
     hear(&*sitting, 2).await;
     sitting.reply(vec![(call(&who, 1), b"one".to_vec())]).await.expect("answered");
-    sitting.leave().await.expect("left");
+    sitting.leave(Vec::new()).await.expect("left");
     let sitting = sit(&other).await;
     assert_eq!(hear(&*sitting, 1).await, vec![asked(call(&who, 2), b"?")]);
     hear_nothing(&*sitting).await;
@@ -497,7 +497,7 @@ pub(crate) async fn a_call_out_of_time_is_gone(server: &mut impl Server) {
             }
         }
         let more = sitting.hear(Duration::from_millis(100)).await.expect("heard");
-        sitting.leave().await.expect("left");
+        sitting.leave(Vec::new()).await.expect("left");
         numbers.len() == 1 && more.is_empty()
     })
     .await;
@@ -552,7 +552,7 @@ pub(crate) async fn domains_do_not_see_each_other(server: &mut impl Server) {
     sitting.reply(vec![(call(&who, 1), b"one".to_vec())]).await.expect("answered");
     no_answer(&other, &who).await;
     assert_eq!(another.take_back_answer(&call(&who, 1)).await, Ok(false));
-    sitting.leave().await.expect("left");
+    sitting.leave(Vec::new()).await.expect("left");
     assert_eq!((one.seat().await, other.seat().await), (Ok(Seat::Empty), Ok(Seat::Taken)));
     assert_eq!(answer(&one, &who).await, (1, b"one".to_vec()));
     assert_ne!(one.name(), other.name());
@@ -622,7 +622,7 @@ pub(crate) async fn what_was_committed_outlives_the_server<S: Server>(server: &m
     .await;
     // Who has written since knows what there is.
     sitting.commit(vec![write("lease/d", "4")]).await.expect("written");
-    sitting.leave().await.expect("left");
+    sitting.leave(Vec::new()).await.expect("left");
     let sitting = sit(&steward).await;
     assert!(!sitting.may_lack());
     assert_eq!(load(&*sitting).await, vec![record("lease/a", "one"), record("lease/c", "3"), record("lease/d", "4")]);

@@ -97,7 +97,7 @@ async fn a_cluster_whose_leader_dies_loses_nothing_and_goes_on() {
     tokio::join!(answering, asking);
     let expected: Vec<Record> = expected.into_iter().collect();
     assert_eq!(load(&*sitting).await, expected);
-    sitting.leave().await.expect("left");
+    sitting.leave(Vec::new()).await.expect("left");
     assert_eq!(load(&*sit(&etcd.open("d")).await).await, expected, "as another process reads it");
 }
 
@@ -205,7 +205,7 @@ async fn a_user_needs_the_rights_of_one_domain_and_no_more() {
     store.take_back(&call(&who, 1)).await.expect("there is none");
     assert_eq!(sitting.take_back_answer(&call(&who, 1)).await, Ok(false));
     sitting.stay().await.expect("it stays");
-    sitting.leave().await.expect("left");
+    sitting.leave(Vec::new()).await.expect("left");
     for (user, domain, part) in [
         ("stagger:p%40ss@", "db", "does not let this user"),
         ("stagger:wrong@", "web", "user and password"),
@@ -277,13 +277,13 @@ async fn a_large_commit_that_broke_off_is_whole_or_not_there() {
         // Either the same steward goes on, or the next one.
         let records = if version % 2 == 0 {
             let records = load(&*sitting).await;
-            sitting.leave().await.expect("left");
+            sitting.leave(Vec::new()).await.expect("left");
             records
         } else {
-            sitting.leave().await.expect("left");
+            sitting.leave(Vec::new()).await.expect("left");
             let next = sit(&other).await;
             let records = load(&*next).await;
-            next.leave().await.expect("left");
+            next.leave(Vec::new()).await.expect("left");
             records
         };
         let found = records.first().map_or(0, |(_, text)| {
@@ -307,7 +307,7 @@ async fn a_large_commit_that_broke_off_is_whole_or_not_there() {
 async fn a_redo_record_is_finished_when_it_is_valid_and_dropped_when_not() {
     let etcd = Etcd::with(1, &[]).await;
     let store = etcd.open("d");
-    sit(&store).await.leave().await.expect("left");
+    sit(&store).await.leave(Vec::new()).await.expect("left");
     etcd.ctl(0, &["put", "/stagger/d/r/lease/b", "2"]);
     let redo = |parts: &[&str], seal: Option<&str>| {
         for (at, part) in parts.iter().enumerate() {
@@ -327,7 +327,7 @@ async fn a_redo_record_is_finished_when_it_is_valid_and_dropped_when_not() {
         let sitting = sit(&store).await;
         assert_eq!(load(&*sitting).await, before);
         assert_eq!(etcd.ctl(0, &["get", "--prefix", "--keys-only", "/stagger/d/redo/"]).trim(), "");
-        sitting.leave().await.expect("left");
+        sitting.leave(Vec::new()).await.expect("left");
     }
     redo(&["put lease/a 1\n1\ndel", "ete lease/b\n"], Some("2 parts, 31 bytes"));
     let sitting = sit(&store).await;

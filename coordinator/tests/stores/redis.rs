@@ -44,7 +44,7 @@ async fn do_everything(store: &Arc<dyn Store>) {
     store.post(&call(&who, 5), b"?".to_vec(), KEPT).await.expect("posted");
     sitting.stay().await.expect("it stays");
     assert_eq!(store.seat().await, Ok(Seat::Taken));
-    sitting.leave().await.expect("left");
+    sitting.leave(Vec::new()).await.expect("left");
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn a_redis_that_throws_away_is_refused() {
     is_unfit(&store, "set it to noeviction").await;
     assert!(matches!(store.post(&call(&id(), 1), vec![], KEPT).await, Err(StoreError::Unfit(_))));
     redis.ask::<String>(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]).await.expect("set");
-    sit(&store).await.leave().await.expect("left");
+    sit(&store).await.leave(Vec::new()).await.expect("left");
     // Also when it was changed under a connection.
     redis.ask::<String>(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lfu"]).await.expect("set");
     is_unfit(&store, "set it to noeviction").await;
@@ -195,7 +195,7 @@ async fn a_server_that_started_again_is_another_one() {
         let sitting = sit_soon(&store).await;
         assert!(sitting.may_lack());
         assert_eq!(load(&*sitting).await, vec![record("lease/a", "1")]);
-        sitting.leave().await.expect("left");
+        sitting.leave(Vec::new()).await.expect("left");
     }
 }
 
@@ -218,7 +218,7 @@ async fn what_a_lone_master_holds_is_not_taken_for_safe() {
     let store = open(&format!("{}?wait=1", master.url("d")));
     let sitting = sit(&store).await;
     assert!(sitting.commit(vec![write("lease/a", "1")]).await.is_err());
-    sitting.leave().await.expect("left");
+    sitting.leave(Vec::new()).await.expect("left");
     // The next steward would find the record, and answer for it without another commit.
     let next = sit(&store).await;
     let is_refused =

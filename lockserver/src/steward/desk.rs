@@ -12,7 +12,7 @@ use coordinator::wire::{Answered, AskBody, Posted};
 use model::change::Key;
 use model::request::{Ask, Quiet};
 use model::state::Stored;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -23,6 +23,8 @@ use tower::ServiceExt as _;
 const CALLS_MAX: usize = 20_000;
 /// Most answers that are sent at once.
 const ANSWERS_MAX: usize = 50;
+/// How many callers are told that the seat is empty: some may have died meanwhile.
+const TOLD_MAX: usize = 3;
 /// How long whoever was granted a lease may take to confirm it, before its answer is looked for.
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(3);
 /// Where one asks for a lease.
@@ -34,9 +36,29 @@ pub(super) struct Desk {
     router: Router,
     domain: Arc<Domain>,
     sitting: Arc<dyn Sitting>,
-    calls: Arc<Mutex<BTreeMap<CallId, AbortHandle>>>,
+    calls: Held,
     answers: mpsc::UnboundedSender<Outgoing>,
     outgoing: tokio::sync::Mutex<mpsc::UnboundedReceiver<Outgoing>>,
+}
+
+/// The calls that wait at a desk. They are still known when the desk is gone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Held(Arc<Mutex<BTreeMap<CallId, AbortHandle>>>);
+
+impl Held {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<CallId, AbortHandle>> {
+        // Each change to it is one insertion or removal, so a panic elsewhere leaves it whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers for a few of them, each of another caller: that the seat is empty. When all were told, all would come at once;
+    /// and those who are not told are heard by whoever sits next.
+    pub(super) fn some_told(&self) -> Vec<CallAnswer> {
+        let mut callers = BTreeSet::new();
+        let calls = self.lock();
+        let some = calls.keys().filter(|id| callers.insert(id.caller.clone())).take(TOLD_MAX);
+        some.map(|id| (id.clone(), text(&Answered::seat_is_empty()))).collect()
+    }
 }
 
 /// An answer on its way, and the ask that it answers with a lease.
@@ -47,30 +69,30 @@ struct Outgoing {
 }
 
 impl Desk {
-    /// An empty one.
-    pub(super) fn new(router: Router, domain: Arc<Domain>, sitting: Arc<dyn Sitting>) -> Desk {
+    /// An empty one; what waits there is in `held`.
+    pub(super) fn new(router: Router, domain: Arc<Domain>, sitting: Arc<dyn Sitting>, held: &Held) -> Desk {
         let (answers, outgoing) = mpsc::unbounded_channel();
-        Desk { router, domain, sitting, calls: Arc::default(), answers, outgoing: tokio::sync::Mutex::new(outgoing) }
+        Desk { router, domain, sitting, calls: held.clone(), answers, outgoing: tokio::sync::Mutex::new(outgoing) }
     }
 
     /// Takes a call up, or gives it up.
     pub(super) fn take(&self, heard: Heard) {
         match heard {
             Heard::Gone(id) => {
-                if let Some(task) = lock(&self.calls).remove(&id) {
+                if let Some(task) = self.calls.lock().remove(&id) {
                     task.abort();
                 }
             }
             Heard::Call { id, request } => {
-                let mut calls = lock(&self.calls);
+                let mut calls = self.calls.lock();
                 if calls.contains_key(&id) || calls.len() >= CALLS_MAX {
                     return;
                 }
-                let (router, answers, known) = (self.router.clone(), self.answers.clone(), Arc::clone(&self.calls));
+                let (router, answers, known) = (self.router.clone(), self.answers.clone(), self.calls.clone());
                 let name = id.clone();
                 let task = tokio::spawn(async move {
                     let (answer, granted) = answer(router, &request).await;
-                    lock(&known).remove(&name);
+                    known.lock().remove(&name);
                     // Nobody takes it any more when the sitting is over; whoever sits then hears the call again.
                     let _ = answers.send(Outgoing { answer: (name, answer), granted });
                 });
@@ -118,13 +140,8 @@ impl Desk {
 
 impl Drop for Desk {
     fn drop(&mut self) {
-        lock(&self.calls).values().for_each(AbortHandle::abort);
+        self.calls.lock().values().for_each(AbortHandle::abort);
     }
-}
-
-fn lock(calls: &Mutex<BTreeMap<CallId, AbortHandle>>) -> MutexGuard<'_, BTreeMap<CallId, AbortHandle>> {
-    // Each change to it is one insertion or removal, so a panic elsewhere leaves it whole.
-    calls.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Has the door answer a call. Returns the answer, and the ask that it grants.

@@ -312,7 +312,7 @@ impl Seated {
                 let mut open = locked(&self.open);
                 some.iter().filter_map(|(id, _)| open.take(id)).collect()
             };
-            if let Err(error) = self.reply_some(&some).await {
+            if let Err(error) = self.reply_some(&some, &[]).await {
                 locked(&self.open).extend(were_open);
                 return Err(error);
             }
@@ -321,7 +321,8 @@ impl Seated {
     }
 
     /// Answers as many calls as one transaction can.
-    async fn reply_some(&self, answers: &[CallAnswer]) -> Result<(), StoreError> {
+    /// Answers calls, and does something else in the same transaction.
+    async fn reply_some(&self, answers: &[CallAnswer], besides: &[TxnOp]) -> Result<(), StoreError> {
         let mut is_again = false;
         loop {
             let lease = self.domain.lease(ANSWER_KEPT).await?;
@@ -332,7 +333,8 @@ impl Seated {
                 let answer = TxnOp::put(self.domain.answer_key(id), text.clone(), Some(options));
                 TxnOp::txn(Txn::new().when([is_open]).and_then([TxnOp::delete(call, None), answer]))
             };
-            let txn = Txn::new().when([self.proof()]).and_then(answers.iter().map(reply).collect::<Vec<_>>());
+            let operations: Vec<_> = answers.iter().map(reply).chain(besides.iter().cloned()).collect();
+            let txn = Txn::new().when([self.proof()]).and_then(operations);
             match self.domain.link.txn(Kind::Write, txn).await {
                 Ok(done) if done.succeeded() => return Ok(()),
                 Ok(_) => return Err(StoreError::Deposed),
@@ -349,9 +351,13 @@ impl Seated {
         Ok(done.op_responses().first().is_some_and(deleted))
     }
 
-    async fn do_leave(&self) -> Result<(), StoreError> {
+    async fn do_leave(&self, answers: Vec<CallAnswer>) -> Result<(), StoreError> {
         // The lease ends by itself: ending it now would be a proposal as well.
-        self.act(Kind::Write, &[self.proof()], vec![TxnOp::delete(self.domain.seat_key(), None)]).await.map(|_| ())
+        let get_up = [TxnOp::delete(self.domain.seat_key(), None)];
+        if answers.is_empty() {
+            return self.act(Kind::Write, &[self.proof()], get_up.to_vec()).await.map(|_| ());
+        }
+        self.reply_some(&answers, &get_up).await
     }
 }
 
@@ -401,7 +407,7 @@ impl Sitting for Seated {
         Box::pin(self.do_stay())
     }
 
-    fn leave(&self) -> Doing<'_, ()> {
-        Box::pin(self.do_leave())
+    fn leave(&self, answers: Vec<CallAnswer>) -> Doing<'_, ()> {
+        Box::pin(self.do_leave(answers))
     }
 }

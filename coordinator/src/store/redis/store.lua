@@ -164,7 +164,9 @@ function steward.stay(me, kept_ms)
   return {}
 end
 
-function steward.leave(me)
+-- Then three for each answer, as in a reply.
+function steward.leave(me, kept_ms)
+  steward.reply(me, kept_ms)
   call('SET', key('steward'), '')
   call('DEL', key('seat'), key('bell:' .. me))
   return {}
