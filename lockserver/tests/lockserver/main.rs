@@ -5,6 +5,7 @@ mod doors;
 mod events;
 mod held;
 mod manual;
+mod passage;
 mod round_trip;
 mod steward;
 mod store;
