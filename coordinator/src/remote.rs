@@ -4,14 +4,14 @@
 //! and [`mailbox`](crate::mailbox)'s. Retries nothing: pauses and patience are the caller's.
 
 mod connections;
+mod watch;
 
 use crate::Coordinator;
 use crate::error::{Error, Result};
-use crate::events::{Event, Parser};
 use crate::mailbox::Mailbox;
 use crate::refusal::{Problem, Refusable, kind, status};
 use crate::wire::{AskBody, Call, JoinBody, Luggage, PassageView, lease_path};
-use connections::{Connections, chain};
+use connections::Connections;
 use http::Method;
 use model::history::Entry;
 use model::names::{RolloutName, Scope};
@@ -20,7 +20,6 @@ use model::read::{Leases, MemberRow, Page, PauseRow, PoolRow, RolloutDetail, Rol
 use model::request::{Admin, Answer, Ask, Begin, BeginAsk, Done, Join, Joined, Own, Quiet, Renew, Settle, Settled};
 use model::time::millis;
 use model::why::Why;
-use reqwest::Response;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -28,9 +27,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 pub use connections::{ANSWER_WAIT, CONNECT_WAIT};
+pub use watch::{EVENT_WAIT, Events};
 
-/// How long a stream of events may be silent: a comment comes every 15 s.
-pub const EVENT_WAIT: Duration = Duration::from_secs(40);
 /// How much of an answer that makes no sense is shown, in bytes.
 const SHOWN_BYTES_MAX: usize = 80;
 
@@ -92,13 +90,6 @@ pub(crate) struct Reply {
     pub(crate) body: Vec<u8>,
 }
 
-/// Events as they come; see [`Remote::events`].
-#[derive(Debug)]
-pub struct Events {
-    response: Response,
-    parser: Parser,
-}
-
 impl Remote {
     /// A client for `http://HOST:PORT`, or `http://HOST:PORT/DOMAIN`. Connects when something is asked, not before.
     ///
@@ -132,21 +123,20 @@ impl Remote {
     }
 
     /// Watches what happens within a scope. With `last`, the number of the last event seen, it goes on behind that one;
-    /// what can no longer be told is said by [`Event::Reset`].
+    /// what can no longer be told is said by [`Event::Reset`](crate::events::Event::Reset).
     ///
     /// # Errors
     /// The server cannot be reached, or refuses.
     pub async fn events(&self, scope: Option<&Scope>, last: Option<u64>) -> Result<Events> {
-        let Way::Connections(connections) = &self.way() else {
-            let why = "events are told over HTTP; ask a lock server for them".to_owned();
-            return Err(Error::NotApplied { retry: false, why });
-        };
         let select = Selection { scope: scope.cloned(), ..Selection::default() };
-        let response = connections.watch(&path_of("events", &query(&select)), last).await?;
-        if response.status().is_success() {
-            return Ok(Events { response, parser: Parser::default() });
-        }
-        let reply = Reply { status: response.status().as_u16(), body: connections::body(response).await? };
+        let path = path_of("events", &query(&select));
+        let reply = match &self.way() {
+            Way::Mailbox(mailbox) => return Ok(Events::posted(Arc::clone(mailbox), path, last)),
+            Way::Connections(connections) => match connections.watch(&path, last).await? {
+                Ok(response) => return Ok(Events::streamed(response)),
+                Err(reply) => reply,
+            },
+        };
         if let (Some(to), Some(reach)) = (moved(&reply), &self.reach) {
             self.go_along(&to, reach)?;
             return Err(Error::NotApplied { retry: true, why: "the domain was moved".to_owned() });
@@ -231,25 +221,6 @@ impl Remote {
     async fn read<T: DeserializeOwned>(&self, path: &str, query: &str) -> Result<T> {
         let Reply { status, body } = self.send(Method::GET, path_of(path, query), None, Duration::ZERO).await?;
         if is_success(status) { parse(&body) } else { Err(refused(status, &body)) }
-    }
-}
-
-impl Events {
-    /// The next event. Dropping the future loses nothing.
-    ///
-    /// # Errors
-    /// The stream ended or fell silent: go on with a new one from the last event's number.
-    pub async fn next(&mut self) -> Result<Event> {
-        loop {
-            if let Some(event) = self.parser.take() {
-                return Ok(event);
-            }
-            let over = |why: &str| Error::Unknown { why: why.to_owned() };
-            let part = tokio::time::timeout(EVENT_WAIT, self.response.chunk()).await;
-            let part = part.map_err(|_| over("the events fell silent"))?;
-            let part = part.map_err(|cause| over(&chain(&cause)))?.ok_or_else(|| over("the events ended"))?;
-            self.parser.feed(&part)?;
-        }
     }
 }
 

@@ -172,6 +172,14 @@ impl Call {
     }
 }
 
+/// Which domain answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DomainView {
+    /// Its random name, when its records lie in a store that several doors may be over; a lock server with records of its own
+    /// has none.
+    pub name: Option<Id>,
+}
+
 /// How far a domain's passage is, as one of its ends knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PassageView {

@@ -10,6 +10,7 @@ use crate::ring::{Ring, Told, tell};
 use crate::store::Loaded;
 use model::apply::{Decision, Nudges};
 use model::change::Key;
+use model::names::Id;
 use model::passage::{Move, Shut, without_login};
 use model::state::Stored;
 use model::{Now, Reply, Request, State, Time};
@@ -92,6 +93,8 @@ pub(crate) struct Domain {
     steps: watch::Sender<u64>,
     /// How long a body may take to arrive.
     pub(crate) body_wait: Duration,
+    /// Its random name, when several doors may be over its records.
+    pub(crate) name: Option<Id>,
 }
 
 /// What the mutex guards. It is one mutex, because it is one decision: whether a lease may be granted depends on every
@@ -131,7 +134,9 @@ pub(crate) struct Batch {
 
 impl Domain {
     /// A domain that goes on from what was loaded.
-    pub(crate) fn new(loaded: Loaded, body_wait: Duration) -> Arc<Domain> {
+    ///
+    /// `name` is its random name, when its records lie in a store that several doors may be over.
+    pub(crate) fn new(loaded: Loaded, body_wait: Duration, name: Option<Id>) -> Arc<Domain> {
         let Loaded { mut state, time } = loaded;
         let clock = Clock::from(time);
         let grace = state.started_again(clock.now());
@@ -156,6 +161,7 @@ impl Domain {
             stopping: watch::Sender::new(false),
             steps: watch::Sender::new(0),
             body_wait,
+            name,
         })
     }
 

@@ -91,6 +91,7 @@ pub(crate) fn router(domain: Arc<Domain>) -> Router {
         .route("/history", get(reads::history))
         .route("/events", get(events::events))
         .route("/move", get(passage::look).post(passage::step))
+        .route("/domain", get(health::domain))
         .route("/records", get(passage::records));
     Router::new()
         .nest("/v1", v1.clone())

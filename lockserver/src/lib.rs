@@ -1,7 +1,7 @@
 //! The lock server: a coordinator that keeps its state in memory, writes it to disk before it answers, and opens doors.
 //!
 //! Reading order: [`run`]; `clock`; `store` (redb) over `power` (the disk) and `commit` (group commit); `domain`, the one place where requests are
-//! decided; `calls` (held open) and `ring` (what is told); `metrics`; `serve` (connections) and `doors` (HTTP).
+//! decided; `calls` (held open) and `ring` (what is told); `metrics`; `serve` (connections) and `doors` (HTTP); [`steward`] and [`relay`] (over a store that a fleet shares).
 //! No rule about leases or rollouts lives here: those are the model's.
 
 mod calls;
@@ -11,6 +11,7 @@ mod domain;
 mod doors;
 mod metrics;
 mod power;
+pub mod relay;
 mod ring;
 mod serve;
 pub mod steward;
@@ -92,8 +93,16 @@ pub async fn run(listener: TcpListener, options: Options, shutdown: impl Future<
     // redb asserts what it reads: a file that was damaged on purpose can end it in a panic.
     let opened = opening.await.map_err(|cause| StoreError::Damaged { what: cause.to_string() })?;
     let (store, loaded) = opened?;
-    let domain = Domain::new(loaded, client_wait);
+    let domain = Domain::new(loaded, client_wait, None);
     let committer = commit::start(Arc::clone(&domain), store).map_err(Error::Thread)?;
-    serve::serve(listener, &domain, connections_max, client_wait, shutdown).await;
+    let router = doors::router(Arc::clone(&domain));
+    let ticking = async {
+        domain.tick().await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = serve::serve(listener, router, &domain.stopping, connections_max, client_wait, shutdown) => {}
+        () = ticking => {}
+    }
     committer.close().await
 }

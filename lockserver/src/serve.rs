@@ -2,8 +2,6 @@
 //!
 //! Owns sockets and their tasks. Knows nothing of what is asked over them: that is the doors'.
 
-use crate::domain::Domain;
-use crate::doors;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -13,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 /// Longest header, in bytes.
@@ -36,32 +34,29 @@ const OVERLOADED: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 67\r\n\
     connection: close\r\n\r\n{\"kind\":\"overloaded\",\"value\":\"too many connections; try again later\"}";
 
-/// Serves until `shutdown` is ready, and then ends what is held.
+/// Serves until `shutdown` is ready; then says so in `stopping`, and ends what is held.
 pub(crate) async fn serve(
     listener: TcpListener,
-    domain: &Arc<Domain>,
+    router: axum::Router,
+    stopping: &watch::Sender<bool>,
     connections_max: usize,
     client_wait: Duration,
     shutdown: impl Future<Output = ()>,
 ) {
     allow_files(connections_max);
-    let router = doors::router(Arc::clone(domain));
     let permits = Arc::new(Semaphore::new(connections_max));
     let mut tasks = JoinSet::new();
     let mut shutdown = pin!(shutdown);
-    let mut ticking = pin!(domain.tick());
-    let mut ticks = true;
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            () = &mut ticking, if ticks => ticks = false,
             Some(_) = tasks.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => match Arc::clone(&permits).try_acquire_owned() {
                     Ok(permit) => {
-                        let (router, domain) = (router.clone(), Arc::clone(domain));
+                        let (router, stopping) = (router.clone(), stopping.subscribe());
                         tasks.spawn(async move {
-                            connection(stream, router, &domain, client_wait).await;
+                            connection(stream, router, stopping, client_wait).await;
                             drop(permit);
                         });
                     }
@@ -75,7 +70,7 @@ pub(crate) async fn serve(
         }
     }
     drop(listener);
-    domain.stopping.send_replace(true);
+    stopping.send_replace(true);
     let ended = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(STOP_WAIT, ended).await.is_err() {
         tasks.shutdown().await;
@@ -83,8 +78,12 @@ pub(crate) async fn serve(
 }
 
 /// Serves one connection until it ends, or the server stops and its last answer is sent.
-async fn connection(stream: TcpStream, router: axum::Router, domain: &Domain, client_wait: Duration) {
-    let mut stopping = domain.stopping.subscribe();
+async fn connection(
+    stream: TcpStream,
+    router: axum::Router,
+    mut stopping: watch::Receiver<bool>,
+    client_wait: Duration,
+) {
     if let Err(cause) = probe(&stream) {
         tracing::debug!("a connection cannot be set up: {cause}");
         return;

@@ -116,7 +116,7 @@ async fn serve(
     };
     let serving = async {
         let rows = sitting.load().await?;
-        let mut loaded = records::read(rows)?;
+        let (mut loaded, name) = records::read(rows)?;
         if sitting.may_lack() {
             let silence = records::longest_ttl(&loaded.state) + SILENCE_MARGIN;
             let why = format!(
@@ -129,7 +129,15 @@ async fn serve(
             // Written at once, so that the next one need not wait again.
             sitting.commit(records::go_on(&mut loaded).map_err(StoreError::Away)?).await?;
         }
-        let domain = Domain::new(loaded, CLIENT_WAIT);
+        let name = match name {
+            Some(name) => name,
+            None => {
+                let name = coordinator::random_id().map_err(|cause| StoreError::Away(cause.to_string()))?;
+                sitting.commit(records::named(&name, loaded.time).map_err(StoreError::Away)?).await?;
+                name
+            }
+        };
+        let domain = Domain::new(loaded, CLIENT_WAIT, Some(name));
         let keep = records::Shared::new(Arc::clone(sitting));
         let committer =
             commit::start(Arc::clone(&domain), keep).map_err(|cause| StoreError::Away(cause.to_string()))?;

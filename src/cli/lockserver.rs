@@ -5,11 +5,14 @@
 use super::context::{Context, state_directory};
 use super::failure::Failure;
 use super::{exit, logging, out};
-use ::lockserver::{Error, Options, Place};
+use crate::config::CoordinatorUrl;
+use ::lockserver::{Error, Options, Place, relay};
+use coordinator::mailbox::Mailbox;
 use serde_json::json;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -23,6 +26,9 @@ const DATA_DEFAULT: &str = "/var/lib/stagger-locks";
 ///
 /// It is what workers and commands ask. The state is in memory and on disk before anyone is answered; a lock server that starts again knows everything. It
 /// prints its address, logs to standard error, and stops in order on TERM or Ctrl-C.
+///
+/// With --coordinator and the URL of a Redis or an etcd it is a door to the domain there, for those who ask over HTTP: it keeps nothing, and several may stand
+/// side by side.
 ///
 /// Example: stagger lockserver --data /var/lib/stagger-locks --api 10.0.0.5:7532 --trusted-network
 #[derive(Debug, Clone, clap::Args)]
@@ -40,10 +46,10 @@ pub(crate) struct LockserverArgs {
 
 /// Runs it until a signal ends it.
 pub(crate) async fn run(args: LockserverArgs, context: &Context) -> Result<u8, Failure> {
-    if let Some(url) = &context.globals.coordinator {
-        let what = format!("a lock server keeps its own state here, and --coordinator {url} would name another's");
-        return Err(Failure::usage(what, "leave --coordinator out; --data says where the state is"));
-    }
+    let relayed = match &context.globals.coordinator {
+        None => None,
+        Some(url) => Some(relayed(url, &args, context)?),
+    };
     if !args.api.ip().is_loopback() && !args.trusted_network {
         let what = format!("{} can be reached from elsewhere, and neither encryption nor tokens protect it", args.api);
         return Err(Failure::usage(
@@ -58,6 +64,23 @@ pub(crate) async fn run(args: LockserverArgs, context: &Context) -> Result<u8, F
     let unbound = |error| Failure::system(format!("listen on {}", args.api), error);
     let listener = TcpListener::bind(args.api).await.map_err(|error| taken(args.api, error))?;
     let api = format!("http://{}", listener.local_addr().map_err(unbound)?);
+    if let Some(mailbox) = relayed {
+        let store = mailbox.store().name();
+        let domain = store.rsplit('/').next().unwrap_or_default().to_owned();
+        match context.globals.json {
+            true => out::json(&json!({ "api": api, "store": store }))?,
+            false => out::result(&format!("{api}  a door to {store}"))?,
+        }
+        let shutdown = async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            tracing::info!("stopping");
+        };
+        relay::run(listener, mailbox, &domain, shutdown).await;
+        return Ok(exit::OK);
+    }
     let data = args.data.or_else(state_directory).unwrap_or_else(|| PathBuf::from(DATA_DEFAULT));
     let (as_json, told) = (context.globals.json, data.clone());
     let tell = move || match as_json {
@@ -75,6 +98,27 @@ pub(crate) async fn run(args: LockserverArgs, context: &Context) -> Result<u8, F
     };
     ::lockserver::run(listener, options(data), shutdown).await.map_err(failure)?;
     Ok(exit::OK)
+}
+
+/// The way to the store to which it is a door.
+fn relayed(url: &str, args: &LockserverArgs, context: &Context) -> Result<Arc<Mailbox>, Failure> {
+    if args.data.is_some() {
+        return Err(Failure::usage("a door to a store keeps nothing, so --data has no use", "leave one of both out"));
+    }
+    let url: CoordinatorUrl = url.parse().map_err(|error| {
+        Failure::usage(
+            format!("{url:?} names no coordinator: {error}"),
+            "write --coordinator redis://HOST or etcd://HOST:PORT",
+        )
+    })?;
+    let mailbox = context.seats.mailbox(url.as_str()).map_err(|error| Failure::usage(error.to_string(), ""))?;
+    mailbox.ok_or_else(|| {
+        let what = format!("a lock server keeps its own state here, and --coordinator {url} would name another's");
+        Failure::usage(
+            what,
+            "leave --coordinator out; --data says where the state is. Or name a Redis or an etcd, to be a door to it",
+        )
+    })
 }
 
 /// Why it cannot listen, and what to do where another program does.

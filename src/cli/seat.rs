@@ -47,7 +47,18 @@ impl Seats {
     /// # Errors
     /// The URL is none.
     pub(crate) fn reach_here(&self, url: &str) -> Result<Remote, Error> {
-        let Some(store) = store::open(url)? else { return Remote::new(url) };
+        Ok(match self.mailbox(url)? {
+            Some(mailbox) => Remote::through(mailbox),
+            None => Remote::new(url)?,
+        })
+    }
+
+    /// The mailbox in the store at this URL, in whose seat this process may sit from now on; none when it is no store's.
+    ///
+    /// # Errors
+    /// It is the URL of a store, and wrong.
+    pub(crate) fn mailbox(&self, url: &str) -> Result<Option<Arc<Mailbox>>, Error> {
+        let Some(store) = store::open(url)? else { return Ok(None) };
         let mailbox = Mailbox::new(Arc::clone(&store))?;
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move {
@@ -56,7 +67,7 @@ impl Seats {
         };
         let task = tokio::spawn(steward::attend(store, mailbox.vacancy(), shutdown));
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Attending { stop, task });
-        Ok(Remote::through(mailbox))
+        Ok(Some(mailbox))
     }
 
     /// Gets up wherever this process sits, so that another can sit at once.

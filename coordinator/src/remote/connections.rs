@@ -85,14 +85,19 @@ impl Connections {
         Ok(Reply { status: response.status().as_u16(), body: body(response).await? })
     }
 
-    /// Asks for a stream of events, behind the one with the number `last`.
-    pub(super) async fn watch(&self, path: &str, last: Option<u64>) -> Result<Response> {
+    /// Asks for a stream of events, behind the one with the number `last`. Returns it, or what was answered instead.
+    pub(super) async fn watch(&self, path: &str, last: Option<u64>) -> Result<std::result::Result<Response, Reply>> {
         let mut request = self.client.get(self.url_of(path));
         if let Some(last) = last {
             request = request.header(LAST_EVENT_ID, last);
         }
         let sent = tokio::time::timeout(CONNECT_WAIT + ANSWER_WAIT, request.send()).await;
-        sent.map_err(|_| Error::Unknown { why: "the server is silent".to_owned() })?.map_err(unsent)
+        let silent = |_| Error::Unknown { why: "the server is silent".to_owned() };
+        let response = sent.map_err(silent)?.map_err(unsent)?;
+        if response.status().is_success() {
+            return Ok(Ok(response));
+        }
+        Ok(Err(Reply { status: response.status().as_u16(), body: body(response).await? }))
     }
 
     /// The URL of a path and its query.
@@ -107,7 +112,7 @@ impl Connections {
 }
 
 /// Reads an answer whole, within its bound. An answer cut short leaves unknown what was done.
-pub(super) async fn body(mut response: Response) -> Result<Vec<u8>> {
+async fn body(mut response: Response) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     loop {
         let part = response.chunk().await.map_err(|cause| Error::Unknown { why: chain(&cause) })?;

@@ -7,10 +7,10 @@ use super::{Answered, Failure, Shared};
 use crate::domain::{Domain, Fault};
 use crate::ring::{Told, covers, word};
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::response::IntoResponse;
 use coordinator::refusal::kind;
-use coordinator::wire::{EVENT_RESET, LAST_EVENT_ID};
+use coordinator::wire::{EVENT_RESET, HOLD_MS_MAX, LAST_EVENT_ID};
 use http::{HeaderMap, header};
 use model::names::Scope;
 use model::passage::Shut;
@@ -57,32 +57,47 @@ struct Watcher {
     seen: Option<u64>,
     newest: watch::Receiver<u64>,
     stopping: watch::Receiver<bool>,
+    /// After how long a silence it is said that the stream is alive.
+    silence: Duration,
     _seat: Seat,
 }
 
+/// How a watcher wants to be told.
+#[derive(Debug, serde::Deserialize)]
+pub(crate) struct Telling {
+    /// As an answer that is over with the next events, or without any after so many milliseconds; else as a stream.
+    hold_ms: Option<u64>,
+}
+
 /// `GET /v1/events`
-pub(crate) async fn events(State(domain): Shared, Selected(select): Selected, headers: HeaderMap) -> Answered {
-    let seen = match headers.get(LAST_EVENT_ID) {
-        None => None,
-        Some(value) => Some(last_seen(value)?),
-    };
+pub(crate) async fn events(
+    State(domain): Shared,
+    Selected(select): Selected,
+    Query(telling): Query<Telling>,
+    headers: HeaderMap,
+) -> Answered {
+    let last = headers.get(LAST_EVENT_ID).map(|value| value.to_str().unwrap_or_default());
+    let seen = last.or(select.after.as_deref()).map(last_seen).transpose()?;
     if let Some(shut) = domain.shut() {
         return Err(Fault::Shut(shut).into());
     }
     let (newest, stopping) = (domain.ring.watch(), domain.stopping.subscribe());
     let scope = select.scope.unwrap_or(Scope::All);
-    let watcher = Watcher { domain, scope, seen, newest, stopping, _seat: Seat::take()? };
+    let silence = telling.hold_ms.map_or(KEEP_ALIVE, |ms| Duration::from_millis(ms.min(HOLD_MS_MAX)));
+    let mut watcher = Watcher { domain, scope, seen, newest, stopping, silence, _seat: Seat::take()? };
+    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
+    if telling.hold_ms.is_some() {
+        return Ok((headers, watcher.next().await.unwrap_or_default()).into_response());
+    }
     let stream = futures_util::stream::unfold(watcher, |mut watcher| async move {
         let text = watcher.next().await?;
         Some((Ok::<_, Infallible>(text), watcher))
     });
-    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, Body::from_stream(stream)).into_response())
 }
 
-fn last_seen(value: &http::HeaderValue) -> Result<u64, Failure> {
-    let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-    number.ok_or_else(|| Failure::new(kind::MALFORMED, "last-event-id is the number of an event"))
+fn last_seen(text: &str) -> Result<u64, Failure> {
+    text.trim().parse().map_err(|_| Failure::new(kind::MALFORMED, "last-event-id is the number of an event"))
 }
 
 impl Watcher {
@@ -116,7 +131,7 @@ impl Watcher {
             }
             tokio::select! {
                 changed = self.newest.changed() => changed.ok()?,
-                () = tokio::time::sleep(KEEP_ALIVE) => return Some(": alive\n\n".to_owned()),
+                () = tokio::time::sleep(self.silence) => return Some(": alive\n\n".to_owned()),
                 _ = self.stopping.wait_for(|stopping| *stopping) => return None,
             }
         }

@@ -2,9 +2,11 @@
 
 use super::{Answered, Failure, Shared};
 use crate::domain::Fault;
+use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
 use coordinator::refusal::kind;
+use coordinator::wire::DomainView;
 
 /// The content type of the Prometheus text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -23,6 +25,11 @@ pub(crate) async fn readyz(State(domain): Shared) -> Answered {
         Some(fault) => Err(fault.into()),
         None => Ok("ready\n".into_response()),
     }
+}
+
+/// `GET /v1/domain`: which one it is, and whether other doors may be over the same records.
+pub(crate) async fn domain(State(domain): Shared) -> Answered {
+    Ok(Json(DomainView { name: domain.name.clone() }).into_response())
 }
 
 /// `GET /metrics`

@@ -161,9 +161,6 @@ async fn answer(router: Router, request: &[u8]) -> (Vec<u8>, Option<Ask>) {
 }
 
 async fn ask_door(router: Router, posted: &Posted) -> Result<Answered, String> {
-    if posted.path.split('?').next().is_some_and(|path| path.ends_with("/events")) {
-        return Err("events are told over connections only".to_owned());
-    }
     let body = match &posted.body {
         serde_json::Value::Null => Body::empty(),
         body => Body::from(body.to_string()),

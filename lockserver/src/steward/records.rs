@@ -7,6 +7,7 @@ use crate::commit::Keep;
 use crate::store::Loaded;
 use coordinator::store::{Record, Sitting, StoreError, Write};
 use model::change::Key;
+use model::names::Id;
 use model::settings::{PoolRules, Setting};
 use model::state::{State, Stored};
 use model::{Now, Time};
@@ -21,15 +22,19 @@ const META_FORMAT: &str = "meta/format";
 /// Where the clock is, in milliseconds.
 const META_TIME: &str = "meta/time_ms";
 
-/// Puts a state together from rows; from none, an empty one.
-pub(super) fn read(rows: Vec<Record>) -> Result<Loaded, StoreError> {
-    let mut state = State::default();
+/// Where the domain's random name is, by which doors over the same store are told from others.
+const META_DOMAIN: &str = "meta/domain";
+
+/// Puts a state together from rows; from none, an empty one. The domain's random name is none when it was never given one.
+pub(super) fn read(rows: Vec<Record>) -> Result<(Loaded, Option<Id>), StoreError> {
+    let (mut state, mut domain) = (State::default(), None);
     let (mut format, mut time) = (None, None);
     let is_new = rows.is_empty();
     for (key, value) in rows {
         match key.as_str() {
             META_FORMAT => format = number(&value),
             META_TIME => time = number(&value),
+            META_DOMAIN => domain = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok()),
             _ => {
                 let unread = |cause| StoreError::Unfit(format!("record {key} is damaged: {cause}"));
                 state.put(serde_json::from_slice::<Stored>(&value).map_err(unread)?);
@@ -37,8 +42,8 @@ pub(super) fn read(rows: Vec<Record>) -> Result<Loaded, StoreError> {
         }
     }
     match (format, time) {
-        _ if is_new => Ok(Loaded { state, time: Time(0) }),
-        (Some(FORMAT), Some(time)) => Ok(Loaded { state, time: Time(time) }),
+        _ if is_new => Ok((Loaded { state, time: Time(0) }, domain)),
+        (Some(FORMAT), Some(time)) => Ok((Loaded { state, time: Time(time) }, domain)),
         (Some(FORMAT), None) => Err(StoreError::Unfit(format!("the records have no clock: {META_TIME} is missing"))),
         (found, _) => {
             let found = found.map_or_else(|| "none".to_owned(), |found| found.to_string());
@@ -66,6 +71,16 @@ pub(super) fn rows(records: &[(Key, Option<Stored>)], time: Time) -> Result<Vec<
     for (key, number) in [(META_FORMAT, FORMAT), (META_TIME, time.0)] {
         rows.push((key.to_owned(), Some(number.to_string().into_bytes())));
     }
+    Ok(rows)
+}
+
+/// The rows that give a domain its random name.
+///
+/// # Errors
+/// Why a record cannot be written.
+pub(super) fn named(domain: &Id, time: Time) -> Result<Vec<Write>, String> {
+    let mut rows = rows(&[], time)?;
+    rows.push((META_DOMAIN.to_owned(), Some(domain.as_str().as_bytes().to_vec())));
     Ok(rows)
 }
 
@@ -126,9 +141,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_never_taken_for_nothing() {
-        assert_eq!(read(Vec::new()).expect("a new one").time, Time(0));
+        assert_eq!(read(Vec::new()).expect("a new one").0.time, Time(0));
         let whole = read(vec![row("meta/format", "1"), row("meta/time_ms", "7")]).expect("a state");
-        assert_eq!(whole.time, Time(7));
+        assert_eq!((whole.0.time, whole.1), (Time(7), None));
         for rows in [
             vec![row("meta/time_ms", "7")],
             vec![row("meta/format", "1")],
@@ -147,7 +162,8 @@ mod tests {
             row("meta/time_ms", "7"),
             row("token/p", r#"{"token":{"pool":"p","token":5}}"#),
         ])
-        .expect("a state");
+        .expect("a state")
+        .0;
         let written = go_on(&mut loaded).expect("rows");
         let again: Vec<Record> = written.into_iter().map(|(key, text)| (key, text.expect("none is deleted"))).collect();
         let floor = |rows: &[Record]| {
@@ -155,7 +171,7 @@ mod tests {
             String::from_utf8(row.1.clone()).expect("text")
         };
         assert_eq!(floor(&again), r#"{"token_floor":1000005}"#);
-        let mut next = read(again).expect("a state");
+        let mut next = read(again).expect("a state").0;
         let twice: Vec<Record> =
             go_on(&mut next).expect("rows").into_iter().map(|(key, text)| (key, text.expect("text"))).collect();
         assert_eq!(floor(&twice), r#"{"token_floor":2000005}"#);
