@@ -81,7 +81,7 @@ pub struct Config {
     pub services: BTreeMap<Service, ServiceConfig>,
 }
 
-/// Where a coordinator is: `http://HOST:PORT[/DOMAIN]` of a lock server, or the URL of a store. Shown without its password.
+/// Where a coordinator is: `http://HOST:PORT[,HOST:PORT…][/DOMAIN]` of a lock server, or of several doors to one store, or the URL of a store. Shown without its password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CoordinatorUrl(String);
 
@@ -145,11 +145,13 @@ impl FromStr for CoordinatorUrl {
         }
         let rest = text.strip_prefix("http://").ok_or(CoordinatorUrlError::Scheme)?;
         let (authority, domain) = rest.split_once('/').map_or((rest, None), |(host, domain)| (host, Some(domain)));
-        let (host, port) = authority.rsplit_once(':').ok_or(CoordinatorUrlError::Authority)?;
         let is_of_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
-        let has_host = !host.is_empty() && host.chars().all(is_of_host);
-        if !has_host || port.parse::<u16>().map_or(true, |port| port == 0) {
-            return Err(CoordinatorUrlError::Authority);
+        for server in authority.split(',') {
+            let (host, port) = server.rsplit_once(':').ok_or(CoordinatorUrlError::Authority)?;
+            let has_host = !host.is_empty() && host.chars().all(is_of_host);
+            if !has_host || port.parse::<u16>().map_or(true, |port| port == 0) {
+                return Err(CoordinatorUrlError::Authority);
+            }
         }
         let is_of_domain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
         match domain {

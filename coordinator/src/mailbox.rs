@@ -17,8 +17,9 @@ use tokio::time::Instant;
 
 /// How long an answer may take, beyond the time for which it may be held: a seat may have to be found empty and taken first.
 pub const ANSWER_WAIT: Duration = Duration::from_secs(15);
-/// How soon a call without an answer looks whether somebody sits at all; then it looks half as often each time.
-const LOOK_FIRST: Duration = Duration::from_secs(2);
+/// When a call without an answer looks whether somebody sits at all: soon, and when a seat that fell silent as it came must be
+/// empty; then half as often each time.
+const LOOK_FIRST: [Duration; 2] = [Duration::from_secs(2), Duration::from_millis(3_100)];
 /// How seldom it looks at last.
 const LOOK_LAST: Duration = Duration::from_secs(16);
 /// How long one look for answers stands.
@@ -119,7 +120,7 @@ impl Mailbox {
         if self.store.post(&call.id, request, hold + ANSWER_WAIT).await.map_err(error)? == Seat::Empty {
             self.vacancy.call();
         }
-        let mut look = LOOK_FIRST;
+        let [mut look, mut next_look] = LOOK_FIRST;
         loop {
             let wake = ends.min(Instant::now() + look);
             match tokio::time::timeout_at(wake, &mut answer).await {
@@ -131,7 +132,7 @@ impl Mailbox {
                 }
                 Err(_) => {}
             }
-            look = (look * 2).min(LOOK_LAST);
+            (look, next_look) = (next_look, (next_look * 2).min(LOOK_LAST));
             // A store that is away now may be back before the call is over.
             if self.store.seat().await == Ok(Seat::Empty) {
                 self.vacancy.call();
@@ -147,8 +148,9 @@ impl Mailbox {
         };
         let (method, path) = (request.method.to_string(), request.path.clone());
         let posted = Posted { method, path, hold_ms: millis(request.hold), body };
-        let Answered { status, body } = self.call(&posted).await?;
-        Ok(Reply { status, body: serde_json::to_vec(&body).map_err(|cause| Error::Corrupt(cause.to_string()))? })
+        let answered = self.call(&posted).await?;
+        let status = answered.status;
+        Ok(Reply { status, body: answered.bytes().map_err(|cause| Error::Corrupt(cause.to_string()))? })
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls> {

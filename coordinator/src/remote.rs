@@ -4,6 +4,7 @@
 //! and [`mailbox`](crate::mailbox)'s. Retries nothing: pauses and patience are the caller's.
 
 mod connections;
+mod several;
 mod watch;
 
 use crate::Coordinator;
@@ -22,6 +23,7 @@ use model::time::millis;
 use model::why::Why;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use several::Several;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -50,6 +52,8 @@ pub type Reach = Arc<dyn Fn(&str) -> Result<Remote> + Send + Sync>;
 enum Way {
     /// Over connections of their own.
     Connections(Connections),
+    /// Over connections to one of several doors.
+    Several(Several),
     /// Through a store.
     Mailbox(Arc<Mailbox>),
 }
@@ -58,6 +62,7 @@ impl Way {
     async fn send(&self, request: &Request) -> Result<Reply> {
         match self {
             Way::Connections(connections) => connections.send(request).await,
+            Way::Several(several) => several.send(request).await,
             Way::Mailbox(mailbox) => mailbox.send(request).await,
         }
     }
@@ -91,12 +96,16 @@ pub(crate) struct Reply {
 }
 
 impl Remote {
-    /// A client for `http://HOST:PORT`, or `http://HOST:PORT/DOMAIN`. Connects when something is asked, not before.
+    /// A client for `http://HOST:PORT`, or `http://HOST:PORT/DOMAIN`; with several of `HOST:PORT`, which commas part, of doors to one
+    /// store. Connects when something is asked, not before.
     ///
     /// # Errors
     /// The URL is none of these: `NotApplied`, and a retry cannot help.
     pub fn new(url: &str) -> Result<Remote> {
-        Ok(Remote::by(Way::Connections(Connections::new(url)?)))
+        Ok(Remote::by(match Several::new(url)? {
+            Some(several) => Way::Several(several),
+            None => Way::Connections(Connections::new(url)?),
+        }))
     }
 
     fn by(way: Way) -> Remote {
@@ -118,6 +127,7 @@ impl Remote {
     pub fn url(&self) -> String {
         match &self.way() {
             Way::Connections(connections) => connections.name().to_owned(),
+            Way::Several(several) => several.name().to_owned(),
             Way::Mailbox(mailbox) => mailbox.store().name(),
         }
     }
@@ -133,6 +143,10 @@ impl Remote {
         let reply = match &self.way() {
             Way::Mailbox(mailbox) => return Ok(Events::posted(Arc::clone(mailbox), path, last)),
             Way::Connections(connections) => match connections.watch(&path, last).await? {
+                Ok(response) => return Ok(Events::streamed(response)),
+                Err(reply) => reply,
+            },
+            Way::Several(several) => match several.watch(&path, last).await? {
                 Ok(response) => return Ok(Events::streamed(response)),
                 Err(reply) => reply,
             },

@@ -220,6 +220,9 @@ pub struct Answered {
     pub status: u16,
     /// The body.
     pub body: serde_json::Value,
+    /// Whether the body is plain text, and here a JSON text of it: events, and metrics.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_text: bool,
 }
 
 impl Answered {
@@ -228,7 +231,18 @@ impl Answered {
 
     /// What a few callers are told by a steward that gets up: that one of them may sit.
     pub fn seat_is_empty() -> Answered {
-        Answered { status: Answered::SEAT_EMPTY, body: serde_json::Value::Null }
+        Answered { status: Answered::SEAT_EMPTY, body: serde_json::Value::Null, is_text: false }
+    }
+
+    /// The body as it is sent over HTTP.
+    ///
+    /// # Errors
+    /// It cannot be written as JSON.
+    pub fn bytes(self) -> serde_json::Result<Vec<u8>> {
+        match self.body {
+            serde_json::Value::String(text) if self.is_text => Ok(text.into_bytes()),
+            body => serde_json::to_vec(&body),
+        }
     }
 
     /// Whether it is that.

@@ -115,9 +115,10 @@ fn post(method: &Method, path: String, body: &Bytes) -> Result<Posted, Failure> 
 
 fn respond(answered: Answered) -> Response {
     let status = StatusCode::from_u16(answered.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    match answered.body {
-        Value::String(text) => (status, text).into_response(),
-        body => (status, axum::Json(body)).into_response(),
+    let content = if answered.is_text { "text/plain; version=0.0.4; charset=utf-8" } else { "application/json" };
+    match answered.bytes() {
+        Ok(bytes) => (status, [(header::CONTENT_TYPE, content)], bytes).into_response(),
+        Err(cause) => Failure::new(kind::BUG, cause.to_string()).into_response(),
     }
 }
 
@@ -177,7 +178,7 @@ impl Watch {
             Err(error) => return Err(Box::new(failed(error).into_response())),
         };
         match answered {
-            Answered { status: 200, body: Value::String(text) } => {
+            Answered { status: 200, body: Value::String(text), is_text: true } => {
                 let newest = text.lines().rev().find_map(|line| line.strip_prefix("id: "));
                 self.last = newest.map(str::to_owned).or(self.last);
                 Ok((text, self))

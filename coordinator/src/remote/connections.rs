@@ -11,8 +11,9 @@ use std::time::Duration;
 
 /// How long connecting may take.
 pub const CONNECT_WAIT: Duration = Duration::from_secs(2);
-/// How long an answer may take, beyond the time for which it may be held.
-pub const ANSWER_WAIT: Duration = Duration::from_secs(5);
+/// How long an answer may take, beyond the time for which it may be held: a door to a store may have to find the seat empty, and
+/// sit down first.
+pub const ANSWER_WAIT: Duration = Duration::from_secs(8);
 /// How soon a silent connection is probed for life.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// Longest answer, in bytes: a full page of reports fits.

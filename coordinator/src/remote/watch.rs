@@ -82,9 +82,7 @@ impl Source {
                 if !is_success(status) {
                     return Err(refused(status, &body));
                 }
-                // What is no JSON travels through a store as a JSON text.
-                let text: String = serde_json::from_slice(&body).map_err(|cause| Error::Corrupt(cause.to_string()))?;
-                Ok(text.into_bytes())
+                Ok(body)
             }
         }
     }

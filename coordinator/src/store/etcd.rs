@@ -32,6 +32,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
+/// How long connecting to a member may take.
+const CONNECT_WAIT: Duration = Duration::from_secs(2);
+/// How long its answer may take.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
+
 /// Most answers that are fetched at once: as many as one transaction can delete.
 const FETCHED_MAX: usize = 100;
 /// How often a watch may break off before the wait is given up.

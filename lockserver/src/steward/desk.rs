@@ -176,18 +176,23 @@ async fn ask_door(router: Router, posted: &Posted) -> Result<Answered, String> {
         Err(never) => match never {},
     };
     let status = response.status().as_u16();
+    let content = response.headers().get(header::CONTENT_TYPE);
+    let is_json = content.is_some_and(|content| content.as_bytes().starts_with(b"application/json"));
     let bytes = to_bytes(response.into_body(), MESSAGE_BYTES_MAX).await;
     let bytes =
         bytes.map_err(|_| format!("the answer is longer than {MESSAGE_BYTES_MAX} bytes; ask for fewer rows"))?;
-    let body = serde_json::from_slice(&bytes)
-        .unwrap_or_else(|_| serde_json::Value::from(String::from_utf8_lossy(&bytes).into_owned()));
-    Ok(Answered { status, body })
+    let is_text = !is_json;
+    let body = match is_text {
+        true => serde_json::Value::from(String::from_utf8_lossy(&bytes).into_owned()),
+        false => serde_json::from_slice(&bytes).map_err(|cause| format!("the answer is no JSON: {cause}"))?,
+    };
+    Ok(Answered { status, body, is_text })
 }
 
 fn refused(kind: &str, why: &str) -> Answered {
     let problem = Problem::new(kind, why);
     let status = problem.status().as_u16();
-    Answered { status, body: serde_json::to_value(problem).unwrap_or_default() }
+    Answered { status, body: serde_json::to_value(problem).unwrap_or_default(), is_text: false }
 }
 
 fn text(answered: &Answered) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! Where an etcd is, and who asks it: reads `etcd://` and `etcds://` URLs. Connects to nothing.
 
 use super::super::StoreError;
-use crate::remote::{ANSWER_WAIT, CONNECT_WAIT};
+use super::{ANSWER_WAIT, CONNECT_WAIT};
 use crate::wire::DOMAIN;
 use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
 use model::names::Id;

@@ -6,7 +6,7 @@
 use super::super::StoreError;
 use super::address::Address;
 use super::fault::Fault;
-use crate::remote::{ANSWER_WAIT, CONNECT_WAIT};
+use super::{ANSWER_WAIT, CONNECT_WAIT};
 use etcd_client::{Client, ConnectOptions, Error, GetOptions, KvClient, Txn, TxnResponse, WatchClient};
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
