@@ -156,6 +156,9 @@ pub trait Sitting: fmt::Debug + Send + Sync {
     /// Stays seated: to be said more often than every [`SEAT_KEPT`].
     fn stay(&self) -> Doing<'_, ()>;
 
+    /// Removes the domain whole: its records, what was called and answered, and the seat. Another may begin it anew.
+    fn erase(&self) -> Doing<'_, ()>;
+
     /// Gets up, so that another can sit at once. In the same moment a few calls are answered, with word of it.
     fn leave(&self, answers: Vec<CallAnswer>) -> Doing<'_, ()>;
 }

@@ -75,7 +75,7 @@ pub async fn attend(store: Arc<dyn Store>, vacancy: Arc<Vacancy>, shutdown: impl
     }
 }
 
-/// Removes every record of a domain that nobody uses any more: sits down as soon as the seat is empty, and gets up again.
+/// Removes a domain that nobody uses any more: sits down as soon as the seat is empty, and leaves nothing behind.
 ///
 /// # Errors
 /// The store is away; or somebody sits, and stays.
@@ -88,9 +88,7 @@ pub async fn clear(store: &dyn Store) -> Result<(), StoreError> {
             None => return Err(StoreError::Away("somebody else decides there, and stays".to_owned())),
         }
     };
-    let rows = sitting.load().await?;
-    sitting.commit(rows.into_iter().map(|(key, _)| (key, None)).collect()).await?;
-    sitting.leave(Vec::new()).await
+    sitting.erase().await
 }
 
 async fn sit(store: &dyn Store) -> Result<Option<Arc<dyn Sitting>>, StoreError> {

@@ -141,7 +141,8 @@ impl Rig {
     fn hosts(&self) -> Vec<Host> {
         let restart = format!("echo $STAGGER_HOST $STAGGER_TOKEN >> {}", self.path("tokens").display());
         let tuning = Tuning { restart: restart.leak(), ..Tuning::default() };
-        let host = |place| Host::new(self.folder.path(), &format!("h{place}"), &self.server, &self.balancer, &tuning);
+        let host =
+            |place| Host::new(self.folder.path(), &format!("h{place}"), &self.server.url, &self.balancer, &tuning);
         (0..HOSTS).map(host).collect()
     }
 

@@ -53,7 +53,7 @@ impl Scene {
     }
 
     fn host(&self, name: &str, tuning: &Tuning) -> Host {
-        Host::new(self.folder.path(), name, &self.server, &self.balancer, tuning)
+        Host::new(self.folder.path(), name, &self.server.url, &self.balancer, tuning)
     }
 
     fn announce(&self) {

@@ -16,16 +16,16 @@ fn demo(folder: &Path, arguments: &[&str]) -> Command {
 }
 
 /// A demo that is under way.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     /// Its first line has been read: all hosts are up.
     output: BufReader<std::process::ChildStdout>,
-    /// Its lock server.
-    url: String,
+    /// Its coordinator.
+    pub(crate) url: String,
 }
 
 impl Running {
-    fn start(folder: &Path, arguments: &[&str]) -> Running {
+    pub(crate) fn start(folder: &Path, arguments: &[&str]) -> Running {
         let mut child = demo(folder, arguments);
         let mut child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the demo starts");
         let mut output = BufReader::new(child.stdout.take().expect("its output"));
@@ -37,7 +37,7 @@ impl Running {
     }
 
     /// The rest of what it prints, and its exit code.
-    fn end(mut self) -> (i32, String) {
+    pub(crate) fn end(mut self) -> (i32, String) {
         let mut rest = String::new();
         self.output.read_to_string(&mut rest).expect("its output");
         let status = self.child.wait().expect("its end");

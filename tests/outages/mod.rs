@@ -29,7 +29,7 @@ fn fleet(folder: &Path, count: usize, ttl: &str) -> Fleet {
         Box::leak(format!("echo $STAGGER_HOST $STAGGER_TOKEN >> {}", tokens.display()).into_boxed_str());
     let tuning = Tuning { restart, ..Tuning::default() };
     let hosts: Vec<Host> =
-        (0..count).map(|n| Host::new(folder, &format!("h{n:02}"), &server, &balancer, &tuning)).collect();
+        (0..count).map(|n| Host::new(folder, &format!("h{n:02}"), &server.url, &balancer, &tuning)).collect();
     let workers = hosts.iter().map(Host::work).collect();
     let fleet = Fleet { server, balancer, hosts, workers };
     wait_for("every worker has joined", SOON, || {

@@ -26,7 +26,7 @@ fn server(folder: &Path) -> LockServer {
 }
 
 fn host(folder: &Path, server: &LockServer, balancer: &Balancer) -> Host {
-    Host::new(folder, "h1", server, balancer, &Tuning::default())
+    Host::new(folder, "h1", &server.url, balancer, &Tuning::default())
 }
 
 fn has_queue(server: &LockServer) -> bool {

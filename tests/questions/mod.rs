@@ -12,7 +12,7 @@ fn troubled(folder: &Path) -> (LockServer, Balancer, Vec<Host>, Vec<crate::suppo
     let balancer = Balancer::start();
     let tuning = Tuning { restart: "echo unknown entry >&2; exit 78", ..Tuning::default() };
     let hosts: Vec<Host> =
-        ["a", "b", "c"].iter().map(|name| Host::new(folder, name, &server, &balancer, &tuning)).collect();
+        ["a", "b", "c"].iter().map(|name| Host::new(folder, name, &server.url, &balancer, &tuning)).collect();
     let workers = hosts.iter().map(Host::work).collect();
     wait_for("every worker has joined", SOON, || {
         (server.json(&["members"])["members"].as_array().map_or(0, Vec::len) == 3).then_some(())
@@ -85,7 +85,7 @@ fn a_name_that_is_not_there_is_told_with_the_nearest_that_is() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = LockServer::start(folder.path());
     let balancer = Balancer::start();
-    let host = Host::new(folder.path(), "mw1331", &server, &balancer, &Tuning::default());
+    let host = Host::new(folder.path(), "mw1331", &server.url, &balancer, &Tuning::default());
     let _worker = host.work();
     wait_for("the worker has joined", SOON, || {
         (server.json(&["members"])["members"].as_array().map_or(0, Vec::len) == 1).then_some(())
@@ -131,7 +131,7 @@ fn a_service_that_a_host_does_not_have_is_nothing_to_do() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = LockServer::start(folder.path());
     let balancer = Balancer::start();
-    let host = Host::new(folder.path(), "mw1331", &server, &balancer, &Tuning::default());
+    let host = Host::new(folder.path(), "mw1331", &server.url, &balancer, &Tuning::default());
     let config = host.config.display().to_string();
     for verb in ["restart", "check"] {
         let (code, text) = said(&server, &[verb, "wab", "-c", &config]);
@@ -152,7 +152,7 @@ fn the_steps_are_told_in_their_order_with_and_without_force() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = LockServer::start(folder.path());
     let balancer = Balancer::start();
-    let host = Host::new(folder.path(), "mw1331", &server, &balancer, &Tuning::default());
+    let host = Host::new(folder.path(), "mw1331", &server.url, &balancer, &Tuning::default());
     let config = host.config.display().to_string();
     let steps = |more: &[&str]| {
         let shown = server.must(&[&["restart", "web", "-c", &config], more].concat());
@@ -171,7 +171,7 @@ fn a_host_that_died_in_its_drain_is_shown_as_out_also_after_its_lease_was_releas
     server.set("pool/p", "ttl=1s");
     let balancer = Balancer::start();
     let tuning = Tuning { drain: "4s", ..Tuning::default() };
-    let host = Host::new(folder.path(), "h2", &server, &balancer, &tuning);
+    let host = Host::new(folder.path(), "h2", &server.url, &balancer, &tuning);
     let worker = host.work();
     wait_for("the worker has joined", SOON, || {
         (server.json(&["members"])["members"].as_array().map_or(0, Vec::len) == 1).then_some(())
@@ -207,7 +207,7 @@ fn a_name_is_taken_in_each_spelling_that_can_mean_one_thing() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = LockServer::start(folder.path());
     let balancer = Balancer::start();
-    let host = Host::new(folder.path(), "h1", &server, &balancer, &Tuning::default());
+    let host = Host::new(folder.path(), "h1", &server.url, &balancer, &Tuning::default());
     let none = said(&server, &["announce", "web", "-m", "too early"]);
     assert!(none.0 == 1 && none.1.contains("no host has web"), "{none:?}");
     let _worker = host.work();
@@ -259,7 +259,7 @@ fn a_rollout_is_followed_although_the_lock_server_is_away_when_that_begins() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = LockServer::start(folder.path());
     let balancer = Balancer::start();
-    let host = Host::new(folder.path(), "a", &server, &balancer, &Tuning::default());
+    let host = Host::new(folder.path(), "a", &server.url, &balancer, &Tuning::default());
     let _worker = host.work();
     wait_for("the worker has joined", SOON, || {
         (server.json(&["members"])["members"].as_array().map_or(0, Vec::len) == 1).then_some(())
@@ -290,7 +290,7 @@ fn a_restart_that_waited_in_vain_names_who_was_in_the_way() {
     let server = LockServer::start(folder.path());
     server.set("pool/p", "slots=1");
     let balancer = Balancer::start();
-    let host = Host::new(folder.path(), "a", &server, &balancer, &Tuning::default());
+    let host = Host::new(folder.path(), "a", &server.url, &balancer, &Tuning::default());
     let file = host.config.to_str().expect("a path").to_owned();
     let mut run = server.command(&["run", "-p", "p", "--name", "other", "--", "sleep", "60"]);
     let mut run = crate::support::Running(run.spawn().expect("the program starts"));
@@ -306,7 +306,7 @@ fn a_restart_of_a_host_that_was_taken_out_by_hand_says_that_it_is_out_still() {
     let folder = tempfile::tempdir().expect("a folder");
     let server = LockServer::start(folder.path());
     let balancer = Balancer::start();
-    let host = Host::new(folder.path(), "a", &server, &balancer, &Tuning::default());
+    let host = Host::new(folder.path(), "a", &server.url, &balancer, &Tuning::default());
     let file = host.config.to_str().expect("a path").to_owned();
     assert_eq!(said(&server, &["depool", "web", "-c", &file]).0, 0);
     let (code, text) = said(&server, &["restart", "web", "-c", &file, "--always"]);

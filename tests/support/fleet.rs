@@ -1,6 +1,6 @@
 //! Hosts: each with a configuration, a state folder and a worker of its own. Their service is a line in a start log.
 
-use super::{Balancer, LockServer, Running, lines, signal, stagger};
+use super::{Balancer, Running, lines, signal, stagger};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -33,7 +33,7 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    pub(crate) fn new(folder: &Path, name: &str, server: &LockServer, balancer: &Balancer, tuning: &Tuning) -> Host {
+    pub(crate) fn new(folder: &Path, name: &str, coordinator: &str, balancer: &Balancer, tuning: &Tuning) -> Host {
         let folder = folder.join(name);
         std::fs::create_dir_all(&folder).expect("a folder");
         let starts = folder.join("starts");
@@ -63,7 +63,7 @@ pause = "100ms"
 min = "{drain}"
 max = "5s"
 "#,
-            url = server.url,
+            url = coordinator,
             state = folder.join("state").display(),
             starts = starts.display(),
             restart = tuning.restart,

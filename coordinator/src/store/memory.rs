@@ -311,6 +311,10 @@ impl Sitting for Seated {
         Box::pin(async move { self.with(|domain| domain.seated_until = Some(Instant::now() + SEAT_KEPT)) })
     }
 
+    fn erase(&self) -> Doing<'_, ()> {
+        Box::pin(async move { self.with(|domain| *domain = Domain { sits: domain.sits, ..Domain::default() }) })
+    }
+
     fn leave(&self, answers: Vec<CallAnswer>) -> Doing<'_, ()> {
         Box::pin(async move {
             self.with(|domain| {

@@ -363,6 +363,10 @@ impl Sitting for Seated {
         })
     }
 
+    fn erase(&self) -> Doing<'_, ()> {
+        Box::pin(async move { self.run("erase", &[], false).await.map(|_| ()) })
+    }
+
     fn leave(&self, answers: Vec<CallAnswer>) -> Doing<'_, ()> {
         Box::pin(async move { self.answer("leave", &answers, false).await })
     }

@@ -627,3 +627,33 @@ pub(crate) async fn what_was_committed_outlives_the_server<S: Server>(server: &m
     assert!(!sitting.may_lack());
     assert_eq!(load(&*sitting).await, vec![record("lease/a", "one"), record("lease/c", "3"), record("lease/d", "4")]);
 }
+
+pub(crate) async fn who_leaves_tells_those_who_wait<S: Server>(server: &mut S) {
+    let (store, who, other) = (server.open("d"), id(), id());
+    let sitting = sit(&store).await;
+    for caller in [&who, &other] {
+        store.post(&call(caller, 1), b"?".to_vec(), KEPT).await.expect("posted");
+    }
+    hear(&*sitting, 2).await;
+    sitting.leave(vec![(call(&who, 1), b"go on".to_vec())]).await.expect("left");
+    assert_eq!(store.seat().await, Ok(Seat::Empty));
+    assert_eq!(answer(&store, &who).await, (1, b"go on".to_vec()));
+    // The other call waits for whoever sits next.
+    let next = sit(&store).await;
+    let heard = hear(&*next, 1).await;
+    assert!(matches!(&heard[0], Heard::Call { id, .. } if *id == call(&other, 1)), "{heard:?}");
+}
+
+pub(crate) async fn an_erased_domain_is_a_new_one<S: Server>(server: &mut S) {
+    let (store, who) = (server.open("d"), id());
+    let sitting = sit(&store).await;
+    sitting.commit(vec![write("lease/a", "1"), write("meta/format", "1")]).await.expect("written");
+    store.post(&call(&who, 1), b"?".to_vec(), KEPT).await.expect("posted");
+    sitting.erase().await.expect("erased");
+    assert_eq!(sitting.commit(vec![write("lease/a", "2")]).await, Err(StoreError::Deposed));
+    assert_eq!(store.seat().await, Ok(Seat::Empty));
+    let next = sit(&store).await;
+    assert!(!next.may_lack());
+    assert_eq!(load(&*next).await, []);
+    assert_eq!(next.hear(Duration::from_millis(200)).await, Ok(vec![]));
+}

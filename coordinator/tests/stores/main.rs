@@ -31,6 +31,8 @@ macro_rules! conforms {
             hearing_that_is_given_up_loses_no_call,
             long_messages_arrive,
             domains_do_not_see_each_other,
+            who_leaves_tells_those_who_wait,
+            an_erased_domain_is_a_new_one,
             a_dead_server_never_does_anything,
             what_was_committed_outlives_the_server,
         }

@@ -46,6 +46,11 @@ impl Domain {
         Domain { link, name: address.name.clone(), prefix, leases: Mutex::default() }
     }
 
+    /// What every key of the domain begins with.
+    pub(super) fn whole(&self) -> String {
+        self.prefix.clone()
+    }
+
     pub(super) fn seat_key(&self) -> String {
         format!("{}seat", self.prefix)
     }

@@ -407,6 +407,11 @@ impl Sitting for Seated {
         Box::pin(self.do_stay())
     }
 
+    fn erase(&self) -> Doing<'_, ()> {
+        let all = TxnOp::delete(self.domain.whole(), Some(DeleteOptions::new().with_prefix()));
+        Box::pin(async move { self.act(Kind::Write, &[self.proof()], vec![all]).await.map(|_| ()) })
+    }
+
     fn leave(&self, answers: Vec<CallAnswer>) -> Doing<'_, ()> {
         Box::pin(self.do_leave(answers))
     }

@@ -164,6 +164,14 @@ function steward.stay(me, kept_ms)
   return {}
 end
 
+function steward.erase(me)
+  for _, kind in ipairs(call('SMEMBERS', key('kinds'))) do call('DEL', KEYS[1] .. kind) end
+  for _, name in ipairs({ 'kinds', 'seat', 'steward', 'sits', 'run', 'calls', 'calls-until', 'bell:' .. me }) do
+    call('DEL', key(name))
+  end
+  return {}
+end
+
 -- Then three for each answer, as in a reply.
 function steward.leave(me, kept_ms)
   steward.reply(me, kept_ms)

@@ -1,0 +1,123 @@
+//! What a holder does that was stopped for longer than its lease lives, and hosts whose clocks differ: judged by a resource that
+//! refuses tokens older than the newest that it has seen.
+
+use super::servers::{Etcd, Redis};
+use super::{SHORT, SLOTS, Scene};
+use crate::contention::observer::{Observer, running};
+use crate::support::{Running, SOON, children, lines, stagger, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Shell words that act on the resource once: in `acted` when it let them, in `refused` when it did not.
+pub(super) fn act(scene: &Scene, name: &str) -> String {
+    let folder = scene.folder.path().display();
+    format!(
+        "(flock 8; newest=$(cat {folder}/newest 2>/dev/null || echo 0); if [ $STAGGER_TOKEN -lt $newest ]; \
+         then echo \"{name} $STAGGER_TOKEN\" >> {folder}/refused; \
+         else echo $STAGGER_TOKEN > {folder}/newest; echo \"{name} $STAGGER_TOKEN\" >> {folder}/acted; fi) 8>{folder}/resource"
+    )
+}
+
+/// Who acted, in order; each as often as it did.
+pub(super) fn acted(scene: &Scene) -> Vec<String> {
+    lines(&scene.path("acted")).iter().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect()
+}
+
+fn family(parent: Pid) -> Vec<Pid> {
+    let mut all = vec![parent];
+    for child in children(parent) {
+        all.extend(family(child));
+    }
+    all
+}
+
+fn a_holder_is_stopped(url: &str) {
+    let scene = Scene::with_slots(url, SHORT, 1);
+    // Somebody who decides, and does nothing else.
+    let sitting =
+        scene.start("sits", scene.command(&["run", "-p", "other", "--name", "sits", "--", "sh", "-c"]), "sleep 600");
+    wait_for("it sits", SOON, || scene.said("sits").is_empty().then_some(()).filter(|()| scene.leases().is_some()));
+    let script = format!("while :; do {}; sleep 0.05; done", act(&scene, "stopped"));
+    let mut holder = scene.start("stopped", scene.command(&scene.words("stopped")), &script);
+    wait_for("it acts", SOON, || (acted(&scene).len() > 3).then_some(()));
+    let next_script = format!("for i in 1 2 3 4 5 6 7 8 9 10; do {}; sleep 0.3; done", act(&scene, "next"));
+    let mut next = scene.start("next", scene.command(&scene.words("next")), &next_script);
+    wait_for("the next one waits", SOON, || (scene.queued() == Some(1)).then_some(()));
+    // All of it at once: the command cannot act, its guard cannot end it, nobody renews.
+    let stopped = family(Pid::from_child(&holder.0));
+    stopped.iter().for_each(|pid| kill_process(*pid, Signal::STOP).expect("our own"));
+    wait_for("the next one acts", Duration::from_secs(60), || {
+        acted(&scene).iter().any(|name| name == "next").then_some(())
+    });
+    // First the command alone, so that it surely tries.
+    let command_first = stopped.iter().rev();
+    command_first.for_each(|pid| kill_process(*pid, Signal::CONT).expect("our own"));
+    wait_for("the stopped one is ended", Duration::from_secs(60), || holder.is_over().then_some(()));
+    wait_for("the next one is done", Duration::from_secs(60), || next.is_over().then_some(()));
+    let acted = acted(&scene);
+    let first = acted.iter().position(|name| name == "next").expect("it acted");
+    assert!(acted[first..].iter().all(|name| name == "next"), "a stale holder acted: {acted:?}");
+    assert_eq!(acted.len() - first, 10, "whoever holds may act");
+    drop(sitting);
+}
+
+#[test]
+fn a_holder_that_was_stopped_acts_no_more_over_redis() {
+    a_holder_is_stopped(&Redis::start().url());
+}
+
+#[test]
+fn a_holder_that_was_stopped_acts_no_more_over_etcd() {
+    a_holder_is_stopped(&Etcd::start(1).url());
+}
+
+/// The same command on a host whose wall clock is two hours ahead.
+fn two_hours_ahead(scene: &Scene, words: &[&str]) -> Command {
+    let mut command = Command::new("faketime");
+    command.args(["-f", "+2h"]).arg(stagger().get_program()).args(words);
+    command.env("STAGGER_COORDINATOR", &scene.url).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    command
+}
+
+fn clocks_differ(url: &str) {
+    let scene = Scene::new(url, SHORT);
+    let (_, out, _) = crate::support::run(Command::new("faketime").args(["-f", "+2h", "date", "+%s"]));
+    let shifted: u64 = out.trim().parse().expect("faketime: apt-get install faketime");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_secs();
+    assert!((7_100..7_300).contains(&(shifted - now)), "no clock differs");
+    let observer = Observer::start(scene.path("markers"), scene.path("full"), SLOTS);
+    let start = Instant::now();
+    let processes: Vec<Running> = (0..12)
+        .map(|place| {
+            let name = format!("w{place:02}");
+            let script = scene.turn(&name, "sleep 0.5");
+            // Whoever decides changes between hosts of either clock: the first that asks does, and ends first.
+            let command = match place % 2 {
+                0 => two_hours_ahead(&scene, &scene.words(&name)),
+                _ => scene.command(&scene.words(&name)),
+            };
+            scene.start(&name, command, &script)
+        })
+        .collect();
+    let mut processes = processes;
+    wait_for("all are done", Duration::from_secs(120), || processes.iter_mut().all(Running::is_over).then_some(()));
+    wait_for("nothing is left", SOON, || (running(&scene.path("markers")) == 0).then_some(()));
+    let (peak, _) = observer.finish();
+    assert!(peak <= SLOTS, "{peak} ran at once");
+    let turns = scene.turns();
+    let mut tokens: Vec<u64> = turns.iter().map(|(token, _)| *token).collect();
+    tokens.sort_unstable();
+    tokens.dedup();
+    assert_eq!(tokens.len(), 12, "each had one turn, and a token of its own, in {:?}: {turns:?}", start.elapsed());
+}
+
+#[test]
+fn clocks_two_hours_apart_are_no_matter_over_redis() {
+    clocks_differ(&Redis::start().url());
+}
+
+#[test]
+fn clocks_two_hours_apart_are_no_matter_over_etcd() {
+    clocks_differ(&Etcd::start(1).url());
+}
