@@ -17,6 +17,9 @@ const CLOCK_WRITTEN: Duration = Duration::from_secs(5);
 /// How long closing may take.
 const CLOSE_WAIT: Duration = Duration::from_secs(3);
 
+/// Records by their keys; none is to be deleted.
+pub(crate) type Records = Vec<(Key, Option<Stored>)>;
+
 /// Where records are kept.
 pub(crate) trait Keep: Send + 'static {
     /// Writes records, deletes those that are none any more, and moves the clock: all of it or nothing, and kept when it returns.

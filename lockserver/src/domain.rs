@@ -5,6 +5,7 @@
 
 use crate::calls::{Calls, Turn};
 use crate::clock::Clock;
+use crate::commit::Records;
 use crate::metrics::Metrics;
 use crate::ring::{Ring, Told, tell};
 use crate::store::Loaded;
@@ -12,7 +13,6 @@ use model::apply::{Decision, Nudges};
 use model::change::Key;
 use model::names::Id;
 use model::passage::{Move, Shut, without_login};
-use model::state::Stored;
 use model::{Now, Reply, Request, State, Time};
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -107,6 +107,8 @@ struct Inner {
     clock: Clock,
     /// Records that differ from the disk's.
     dirty: BTreeSet<Key>,
+    /// Records that differ from the disk's in what is not worth writing.
+    faint: BTreeSet<Key>,
     /// What to tell once `dirty` is on disk.
     told: Vec<Told>,
     /// The number of the last decision that changed something durable.
@@ -121,7 +123,7 @@ struct Inner {
 #[derive(Debug)]
 pub(crate) struct Batch {
     /// The records that changed, as they are now; `None` is to be deleted.
-    pub(crate) records: Vec<(Key, Option<Stored>)>,
+    pub(crate) records: Records,
     /// What to tell afterwards.
     pub(crate) told: Vec<Told>,
     /// The number that is reached with it.
@@ -138,13 +140,20 @@ impl Domain {
     /// `name` is its random name, when its records lie in a store that several doors may be over.
     pub(crate) fn new(loaded: Loaded, body_wait: Duration, name: Option<Id>) -> Arc<Domain> {
         let Loaded { mut state, time } = loaded;
-        let clock = Clock::from(time);
-        let grace = state.started_again(clock.now());
+        let grace = state.started_again(Now { time, wall: crate::clock::wall() });
         state.replay(&grace);
+        Domain::exact(Loaded { state, time }, body_wait, name)
+    }
+
+    /// A domain that goes on from what was loaded, which lacks nothing: not even renewals.
+    pub(crate) fn exact(loaded: Loaded, body_wait: Duration, name: Option<Id>) -> Arc<Domain> {
+        let Loaded { state, time } = loaded;
+        let clock = Clock::from(time);
         let inner = Inner {
             state,
             clock,
             dirty: BTreeSet::new(),
+            faint: BTreeSet::new(),
             told: Vec::new(),
             number: 0,
             closed: None,
@@ -237,9 +246,8 @@ impl Domain {
         self.metrics.decided(&inner.state, &decision, now);
         for change in &decision.changes {
             inner.told.extend(tell(change, &inner.state));
-            if change.is_durable() {
-                inner.dirty.insert(change.key());
-            }
+            let differ = if change.is_durable() { &mut inner.dirty } else { &mut inner.faint };
+            differ.insert(change.key());
             inner.state.replay(std::slice::from_ref(change));
         }
         if decision.changes.iter().any(model::change::Change::is_durable) {
@@ -385,6 +393,7 @@ impl Domain {
             return None;
         }
         let keys = std::mem::take(&mut inner.dirty);
+        inner.faint.retain(|key| !keys.contains(key));
         let records = keys.into_iter().map(|key| (inner.state.record(&key), key)).map(|(record, key)| (key, record));
         let time = inner.clock.now().time;
         Some(Batch {
@@ -394,6 +403,13 @@ impl Domain {
             time,
             ticks: waited.timed_out() && inner.state.next_due().is_some(),
         })
+    }
+
+    /// What the disk lacks though everything durable is written, and the clock. For a steward that gets up: nothing is decided any more.
+    pub(crate) fn faint(&self) -> Option<(Records, Time)> {
+        let inner = self.lock().ok()?;
+        let records = inner.faint.iter().map(|key| (key.clone(), inner.state.record(key))).collect();
+        Some((records, inner.clock.now().time))
     }
 
     /// Decides nothing any more, for this reason.

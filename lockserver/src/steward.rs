@@ -15,7 +15,7 @@ use coordinator::store::{SEAT_KEPT, Sitting, Store, StoreError};
 use desk::{Desk, Held};
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How often a steward says that it stays.
@@ -52,9 +52,15 @@ pub async fn attend(store: Arc<dyn Store>, vacancy: Arc<Vacancy>, shutdown: impl
             }
         };
         tracing::info!("decides for {} from now on", store.name());
-        let held = Held::default();
-        match serve(&sitting, &vacancy, &held, &mut shutdown).await {
+        let (held, served) = (Held::default(), Served::default());
+        match serve(&sitting, &vacancy, &held, &served, &mut shutdown).await {
             Ok(()) => {
+                if let Err(why) = served.end(&sitting).await {
+                    tracing::debug!(
+                        "whoever decides next for {} gives everyone a fresh time to live: {why}",
+                        store.name()
+                    );
+                }
                 if let Err(cause) = sitting.leave(held.some_told()).await {
                     tracing::debug!("the seat of {} is empty some seconds later: {cause}", store.name());
                 }
@@ -101,6 +107,7 @@ async fn serve(
     sitting: &Arc<dyn Sitting>,
     vacancy: &Vacancy,
     held: &Held,
+    served: &Served,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), StoreError> {
     let mut shutdown = pin!(shutdown);
@@ -114,7 +121,7 @@ async fn serve(
     };
     let serving = async {
         let rows = sitting.load().await?;
-        let (mut loaded, name) = records::read(rows)?;
+        let records::Read { mut loaded, name, is_whole } = records::read(rows)?;
         if sitting.may_lack() {
             let silence = records::longest_ttl(&loaded.state) + SILENCE_MARGIN;
             let why = format!(
@@ -127,20 +134,20 @@ async fn serve(
             // Written at once, so that the next one need not wait again.
             sitting.commit(records::go_on(&mut loaded).map_err(StoreError::Away)?).await?;
         }
-        let name = match name {
-            Some(name) => name,
-            None => {
-                let name = coordinator::random_id().map_err(|cause| StoreError::Away(cause.to_string()))?;
-                sitting.commit(records::named(&name, loaded.time).map_err(StoreError::Away)?).await?;
-                name
-            }
-        };
-        let domain = Domain::new(loaded, CLIENT_WAIT, Some(name));
+        let is_named = name.is_some();
+        let name = name.map_or_else(coordinator::random_id, Ok);
+        let name = name.map_err(|cause| StoreError::Away(cause.to_string()))?;
+        if !is_named || is_whole {
+            sitting.commit(records::begun(&name, loaded.time).map_err(StoreError::Away)?).await?;
+        }
+        let start = if is_whole && !sitting.may_lack() { Domain::exact } else { Domain::new };
+        let domain = start(loaded, CLIENT_WAIT, Some(name));
         let keep = records::Shared::new(Arc::clone(sitting));
         let committer =
             commit::start(Arc::clone(&domain), keep).map_err(|cause| StoreError::Away(cause.to_string()))?;
         vacancy.explain(None);
-        let serving = Serving { domain, committer: Some(committer), sitting, held };
+        served.begin(&domain, committer);
+        let serving = Serving { domain, sitting, held };
         Err(serving.run().await)
     };
     tokio::select! {
@@ -150,10 +157,30 @@ async fn serve(
     }
 }
 
-/// A domain that is served. Dropped, it decides nothing any more, and writes what was decided.
+/// What a sitting served, for its end. Dropped, what was decided is written, and no more.
+#[derive(Default)]
+struct Served(Mutex<Option<(Arc<Domain>, Committer)>>);
+
+impl Served {
+    fn begin(&self, domain: &Arc<Domain>, committer: Committer) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(domain), committer));
+    }
+
+    /// Writes everything, renewals too, so that the next steward goes on from this very moment. Else it could not tell who has
+    /// renewed, and with many that sit for a moment each no time to live would ever end.
+    async fn end(self, sitting: &Arc<dyn Sitting>) -> Result<(), String> {
+        let served = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Some((domain, committer)) = served else { return Ok(()) };
+        committer.close().await.map_err(|cause| cause.to_string())?;
+        let (records, time) = domain.faint().ok_or("the memory is in doubt")?;
+        let rows = records::ended(&records, time)?;
+        sitting.commit(rows).await.map_err(|cause| cause.to_string())
+    }
+}
+
+/// A domain that is served. Dropped, it decides nothing any more.
 struct Serving<'a> {
     domain: Arc<Domain>,
-    committer: Option<Committer>,
     sitting: &'a Arc<dyn Sitting>,
     held: &'a Held,
 }
@@ -194,6 +221,5 @@ impl Drop for Serving<'_> {
     fn drop(&mut self) {
         // First of all: a call that is dropped with the desk must not count as one whose caller went away.
         self.domain.close(Fault::Stopping);
-        drop(self.committer.take());
     }
 }

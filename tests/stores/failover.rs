@@ -19,6 +19,8 @@ fn a_fail_over_that_loses_writes_lets_no_stale_holder_act() {
     let mut processes: Vec<Running> = Vec::new();
     processes.push(start("before"));
     wait_for("the first turn", SOON, || (scene.turns().len() == 1).then_some(()));
+    let is_there = || watched.replica.ask("HGET stagger:{default}:token p").contains("1").then_some(());
+    wait_for("the replica knows of it", SOON, is_there);
     // What is granted from here on the replica never hears of.
     watched.freeze_replica();
     wait_for("the first is done", SOON, || processes[0].is_over().then_some(()));

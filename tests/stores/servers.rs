@@ -116,6 +116,8 @@ impl Watched {
         until_it_listens(port);
         let known = || ask("redis-cli", &format!("-p {port} SENTINEL REPLICAS main")).contains("name").then_some(());
         wait_for("the sentinel knows the replica", SOON, known);
+        let follows = || replica.ask("INFO replication").contains("master_link_status:up").then_some(());
+        wait_for("the replica follows", SOON, follows);
         Watched { master, replica, _sentinel: sentinel, _folder: folder, port }
     }
 

@@ -25,16 +25,31 @@ const META_TIME: &str = "meta/time_ms";
 /// Where the domain's random name is, by which doors over the same store are told from others.
 const META_DOMAIN: &str = "meta/domain";
 
-/// Puts a state together from rows; from none, an empty one. The domain's random name is none when it was never given one.
-pub(super) fn read(rows: Vec<Record>) -> Result<(Loaded, Option<Id>), StoreError> {
-    let (mut state, mut domain) = (State::default(), None);
+/// The mark of a steward that wrote everything as it got up, renewals too: whoever sits next goes on from that very moment, and takes
+/// the mark away first.
+const META_WHOLE: &str = "meta/whole";
+
+/// What lay in the store.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) loaded: Loaded,
+    /// The domain's random name; none when it was never given one.
+    pub(super) name: Option<Id>,
+    /// Whether nothing is older than the clock, because the last steward got up in order.
+    pub(super) is_whole: bool,
+}
+
+/// Puts a state together from rows; from none, an empty one.
+pub(super) fn read(rows: Vec<Record>) -> Result<Read, StoreError> {
+    let (mut state, mut name, mut is_whole) = (State::default(), None, false);
     let (mut format, mut time) = (None, None);
     let is_new = rows.is_empty();
     for (key, value) in rows {
         match key.as_str() {
             META_FORMAT => format = number(&value),
             META_TIME => time = number(&value),
-            META_DOMAIN => domain = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok()),
+            META_DOMAIN => name = std::str::from_utf8(&value).ok().and_then(|text| text.parse().ok()),
+            META_WHOLE => is_whole = true,
             _ => {
                 let unread = |cause| StoreError::Unfit(format!("record {key} is damaged: {cause}"));
                 state.put(serde_json::from_slice::<Stored>(&value).map_err(unread)?);
@@ -42,8 +57,8 @@ pub(super) fn read(rows: Vec<Record>) -> Result<(Loaded, Option<Id>), StoreError
         }
     }
     match (format, time) {
-        _ if is_new => Ok((Loaded { state, time: Time(0) }, domain)),
-        (Some(FORMAT), Some(time)) => Ok((Loaded { state, time: Time(time) }, domain)),
+        _ if is_new => Ok(Read { loaded: Loaded { state, time: Time(0) }, name, is_whole }),
+        (Some(FORMAT), Some(time)) => Ok(Read { loaded: Loaded { state, time: Time(time) }, name, is_whole }),
         (Some(FORMAT), None) => Err(StoreError::Unfit(format!("the records have no clock: {META_TIME} is missing"))),
         (found, _) => {
             let found = found.map_or_else(|| "none".to_owned(), |found| found.to_string());
@@ -74,13 +89,24 @@ pub(super) fn rows(records: &[(Key, Option<Stored>)], time: Time) -> Result<Vec<
     Ok(rows)
 }
 
-/// The rows that give a domain its random name.
+/// The rows with which a steward begins: the domain's random name, and no mark any more.
 ///
 /// # Errors
 /// Why a record cannot be written.
-pub(super) fn named(domain: &Id, time: Time) -> Result<Vec<Write>, String> {
+pub(super) fn begun(name: &Id, time: Time) -> Result<Vec<Write>, String> {
     let mut rows = rows(&[], time)?;
-    rows.push((META_DOMAIN.to_owned(), Some(domain.as_str().as_bytes().to_vec())));
+    rows.push((META_DOMAIN.to_owned(), Some(name.as_str().as_bytes().to_vec())));
+    rows.push((META_WHOLE.to_owned(), None));
+    Ok(rows)
+}
+
+/// The rows with which a steward ends that gets up in order: what is not written otherwise, and the mark.
+///
+/// # Errors
+/// Why a record cannot be written.
+pub(super) fn ended(records: &[(Key, Option<Stored>)], time: Time) -> Result<Vec<Write>, String> {
+    let mut rows = rows(records, time)?;
+    rows.push((META_WHOLE.to_owned(), Some(b"1".to_vec())));
     Ok(rows)
 }
 
@@ -141,9 +167,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_never_taken_for_nothing() {
-        assert_eq!(read(Vec::new()).expect("a new one").0.time, Time(0));
+        assert_eq!(read(Vec::new()).expect("a new one").loaded.time, Time(0));
         let whole = read(vec![row("meta/format", "1"), row("meta/time_ms", "7")]).expect("a state");
-        assert_eq!((whole.0.time, whole.1), (Time(7), None));
+        assert_eq!((whole.loaded.time, whole.name, whole.is_whole), (Time(7), None, false));
         for rows in [
             vec![row("meta/time_ms", "7")],
             vec![row("meta/format", "1")],
@@ -163,7 +189,7 @@ mod tests {
             row("token/p", r#"{"token":{"pool":"p","token":5}}"#),
         ])
         .expect("a state")
-        .0;
+        .loaded;
         let written = go_on(&mut loaded).expect("rows");
         let again: Vec<Record> = written.into_iter().map(|(key, text)| (key, text.expect("none is deleted"))).collect();
         let floor = |rows: &[Record]| {
@@ -171,7 +197,7 @@ mod tests {
             String::from_utf8(row.1.clone()).expect("text")
         };
         assert_eq!(floor(&again), r#"{"token_floor":1000005}"#);
-        let mut next = read(again).expect("a state").0;
+        let mut next = read(again).expect("a state").loaded;
         let twice: Vec<Record> =
             go_on(&mut next).expect("rows").into_iter().map(|(key, text)| (key, text.expect("text"))).collect();
         assert_eq!(floor(&twice), r#"{"token_floor":2000005}"#);

@@ -226,3 +226,31 @@ async fn after_a_fail_over_nothing_is_decided_until_every_unknown_holder_must_ha
     let early = first.client.ask(&ask("b", &["app"]), NOW).await;
     assert!(matches!(early, Err(Error::Unknown { .. })), "{early:?}");
 }
+
+#[tokio::test]
+async fn a_dead_holder_is_lost_though_nobody_sits_for_longer_than_a_moment() {
+    let server = MemoryServer::default();
+    let first = Process::sitting(&server, 1).await;
+    for setting in [Setting::Ttl(2_000), Setting::LostAfter(Some(1_000))] {
+        let scope = "pool/app".parse().expect("a scope");
+        do_it(&first.client, Act::Set { scope, setting, reason: "test".into(), for_ms: None }).await;
+    }
+    granted(first.ask("dead", NOW).await);
+    first.renews("dead").await;
+    first.leave().await;
+    // Commands come and go, each of them steward for a moment.
+    let start = Instant::now();
+    loop {
+        let passing = Process::start(&server);
+        let is_held = passing.state_of("dead").await.is_some();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        passing.leave().await;
+        if !is_held {
+            break;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "it is never lost");
+    }
+    assert!(start.elapsed() > Duration::from_millis(2_500), "not before its time: {:?}", start.elapsed());
+    let last = Process::start(&server);
+    granted(last.ask("next", NOW).await);
+}

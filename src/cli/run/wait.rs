@@ -32,6 +32,9 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long leaving the queue may take.
 const LEAVE_MAX: Duration = Duration::from_secs(2);
+/// How often a grant is confirmed within a time to live, at most half of which is spent on it; and the pause between two tries.
+const CONFIRM_TRIES: u32 = 8;
+const CONFIRM_PAUSE: Duration = Duration::from_millis(100);
 
 /// A lease, and when its ownership was last confirmed: when the request that was answered so was sent.
 #[derive(Debug)]
@@ -134,18 +137,26 @@ pub(super) async fn within<T>(limit: Duration, call: impl Future<Output = Result
 async fn confirmed(client: &Client, lease: Lease) -> Waited {
     let ttl = Duration::from_millis(lease.ttl_ms);
     let renew = Renew { holder: lease.holder.clone(), claim: lease.claim.clone(), step: None, note: String::new() };
-    let sent = boottime::now();
-    let answer = tokio::time::timeout(ttl / 2, client.coordinator().renew(&renew)).await;
-    match answer {
-        Ok(Ok(Own::Held { .. })) => Waited::Held(Box::new(Held { lease, confirmed: sent })),
-        Ok(Ok(Own::Gone)) => {
-            Waited::No("error: the lease was granted, and is gone again\nhint: stagger history".to_owned())
+    let ends = boottime::now() + ttl / 2;
+    loop {
+        let sent = boottime::now();
+        // An answer that was lost on its way is not waited for until it is too late.
+        let limit = (ttl / CONFIRM_TRIES).min(ends.saturating_sub(sent));
+        let failure = match within(limit, client.coordinator().renew(&renew)).await {
+            Ok(Own::Held { .. }) => return Waited::Held(Box::new(Held { lease, confirmed: sent })),
+            Ok(Own::Gone) => {
+                return Waited::No("error: the lease was granted, and is gone again\nhint: stagger history".to_owned());
+            }
+            Err(failure) if failure.retryable() => failure,
+            Err(failure) => return Waited::Away(client.failure("confirm the lease", failure).render()),
+        };
+        if boottime::now() + CONFIRM_PAUSE >= ends {
+            return Waited::Away(format!(
+                "error: the lease was granted, and could not be confirmed in {}: {failure}",
+                span(millis(ttl / 2))
+            ));
         }
-        Ok(Err(failure)) => Waited::Away(client.failure("confirm the lease", failure).render()),
-        Err(_) => Waited::Away(format!(
-            "error: the lease was granted, and could not be confirmed in {}",
-            span(millis(ttl / 2))
-        )),
+        tokio::time::sleep(CONFIRM_PAUSE).await;
     }
 }
 
