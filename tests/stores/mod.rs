@@ -9,7 +9,7 @@ mod doors;
 mod failover;
 mod fenced;
 mod replies;
-mod servers;
+pub(crate) mod servers;
 
 use crate::support::{Running, lines, run, stagger};
 use serde_json::Value;

@@ -13,7 +13,7 @@ fn free_ports<const N: usize>() -> [u16; N] {
 }
 
 /// Starts a server in a folder; what it prints is in `log` there.
-pub(super) fn start(program: &str, package: &str, folder: &Path, args: &str) -> Running {
+pub(crate) fn start(program: &str, package: &str, folder: &Path, args: &str) -> Running {
     std::fs::create_dir_all(folder).expect("a folder");
     let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).expect("a log");
     let mut command = Command::new(program);
@@ -35,15 +35,15 @@ fn ask(program: &str, line: &str) -> String {
 
 /// A Redis that has everything on its disk before it answers.
 #[derive(Debug)]
-pub(super) struct Redis {
+pub(crate) struct Redis {
     folder: tempfile::TempDir,
-    pub(super) port: u16,
+    pub(crate) port: u16,
     more: String,
     process: Option<Running>,
 }
 
 impl Redis {
-    pub(super) fn start() -> Redis {
+    pub(crate) fn start() -> Redis {
         Redis::with("")
     }
 
@@ -56,7 +56,7 @@ impl Redis {
     }
 
     /// Kills it with kill -9 and starts it again on what is on its disk.
-    pub(super) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.kill();
         let (port, more) = (self.port, &self.more);
         let args = format!(
@@ -67,7 +67,7 @@ impl Redis {
     }
 
     /// kill -9.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         drop(self.process.take());
     }
 
@@ -76,32 +76,32 @@ impl Redis {
     }
 
     /// What it answers to a command.
-    pub(super) fn ask(&self, line: &str) -> String {
+    pub(crate) fn ask(&self, line: &str) -> String {
         ask("redis-cli", &format!("-p {} {line}", self.port))
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
     /// Every key there is.
-    pub(super) fn keys(&self) -> Vec<String> {
+    pub(crate) fn keys(&self) -> Vec<String> {
         self.ask("keys *").lines().filter(|key| !key.is_empty()).map(str::to_owned).collect()
     }
 }
 
 /// A master, its replica, and a sentinel that watches both.
 #[derive(Debug)]
-pub(super) struct Watched {
-    pub(super) master: Redis,
-    pub(super) replica: Redis,
+pub(crate) struct Watched {
+    pub(crate) master: Redis,
+    pub(crate) replica: Redis,
     _sentinel: Running,
     _folder: tempfile::TempDir,
     port: u16,
 }
 
 impl Watched {
-    pub(super) fn start() -> Watched {
+    pub(crate) fn start() -> Watched {
         let master = Redis::start();
         let replica = Redis::with(&format!("--replicaof 127.0.0.1 {}", master.port));
         let [port] = free_ports();
@@ -121,17 +121,17 @@ impl Watched {
         Watched { master, replica, _sentinel: sentinel, _folder: folder, port }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis+sentinel://127.0.0.1:{}/main", self.port)
     }
 
     /// From now on the replica gets nothing of what is written.
-    pub(super) fn freeze_replica(&self) {
+    pub(crate) fn freeze_replica(&self) {
         self.replica.signal(Signal::STOP);
     }
 
     /// The master dies, and the replica, which lacks what was written last, takes its place.
-    pub(super) fn fail_over(&mut self) {
+    pub(crate) fn fail_over(&mut self) {
         self.master.kill();
         self.replica.signal(Signal::CONT);
         let is_master = || self.replica.ask("ROLE").starts_with("master").then_some(());
@@ -141,7 +141,7 @@ impl Watched {
 
 /// An etcd of one member or several.
 #[derive(Debug)]
-pub(super) struct Etcd {
+pub(crate) struct Etcd {
     folder: tempfile::TempDir,
     /// Of each: for clients, for other members.
     ports: Vec<[u16; 2]>,
@@ -149,7 +149,7 @@ pub(super) struct Etcd {
 }
 
 impl Etcd {
-    pub(super) fn start(count: usize) -> Etcd {
+    pub(crate) fn start(count: usize) -> Etcd {
         let folder = tempfile::tempdir().expect("a folder");
         let ports: Vec<[u16; 2]> = (0..count).map(|_| free_ports()).collect();
         let mut etcd = Etcd { folder, ports, members: (0..count).map(|_| None).collect() };
@@ -183,7 +183,7 @@ impl Etcd {
     }
 
     /// Kills the member that leads, with kill -9.
-    pub(super) fn kill_leader(&mut self) {
+    pub(crate) fn kill_leader(&mut self) {
         let leads = |[port, _]: &[u16; 2]| {
             let line = format!("--endpoints 127.0.0.1:{port} endpoint status -w json");
             let status: serde_json::Value = serde_json::from_str(&ask("etcdctl", &line)).expect("JSON");
@@ -195,17 +195,17 @@ impl Etcd {
     }
 
     /// The port of the first.
-    pub(super) fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.ports[0][0]
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let hosts: Vec<String> = self.ports.iter().map(|[port, _]| format!("127.0.0.1:{port}")).collect();
         format!("etcd://{}", hosts.join(","))
     }
 
     /// Every key there is.
-    pub(super) fn keys(&self) -> Vec<String> {
+    pub(crate) fn keys(&self) -> Vec<String> {
         let line = format!("--endpoints 127.0.0.1:{} get --prefix --keys-only /", self.ports[0][0]);
         ask("etcdctl", &line).lines().filter(|key| !key.is_empty()).map(str::to_owned).collect()
     }
