@@ -11,6 +11,7 @@ mod completions;
 mod context;
 mod demo;
 mod depool;
+mod doctor;
 mod exit;
 mod failure;
 mod follow;
@@ -87,6 +88,7 @@ enum Command {
     Worker(worker::WorkerArgs),
     Lockserver(lockserver::LockserverArgs),
     Move(moving::MoveArgs),
+    Doctor(doctor::DoctorArgs),
     Demo(demo::DemoArgs),
     Completions(completions::CompletionsArgs),
     Man(man::ManArgs),
@@ -141,6 +143,7 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Depool(args) => wait_for(depool::run(args, context), context),
         Command::Repool(args) => wait_for(repool::run(args, context), context),
         Command::Run(args) => wait_for(run::run(args, context), context),
+        Command::Doctor(args) => wait_for(doctor::run(args, context), context),
         Command::Move(args) => wait_for(moving::run(args, context), context),
         Command::Leases(args) => wait_for(leases::run(args, context), context),
         Command::Pools(args) => wait_for(pools::run(args, context), context),

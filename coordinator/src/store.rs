@@ -14,6 +14,7 @@
 //! Nothing rests on the store's clock but when an empty seat can be taken, and when what nobody wants is thrown away.
 
 pub mod etcd;
+pub mod finding;
 pub mod memory;
 pub mod redis;
 
@@ -109,6 +110,8 @@ pub enum Seat {
     Empty,
 }
 
+pub use finding::{Finding, Verdict};
+
 /// A store, as callers and would-be stewards see it.
 ///
 /// Dropping a future gives it up; whether it was done is then unknown. [`Store::answer`] may lose an answer so.
@@ -127,6 +130,11 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Whether somebody sits.
     fn seat(&self) -> Doing<'_, Seat>;
+
+    /// Looks at the store's own setup: what may lose leases, or stop them. Changes nothing that stays.
+    ///
+    /// What cannot be looked at is a finding, too; fails only when nothing can be asked at all.
+    fn examine(&self) -> Doing<'_, Vec<Finding>>;
 
     /// Sits down, when the seat is empty; `None` when it is not.
     fn sit(&self, steward: &Id) -> Doing<'_, Option<Box<dyn Sitting>>>;

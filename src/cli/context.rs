@@ -61,13 +61,20 @@ impl Context {
     /// # Errors
     /// The coordinator's URL, or the configuration that would name it, is wrong.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        let url = match self.chosen_coordinator()? {
+        Client::new(&self.coordinator()?, &self.seats)
+    }
+
+    /// The coordinator's URL, with its password.
+    ///
+    /// # Errors
+    /// It, or the configuration that would name it, is wrong.
+    pub(crate) fn coordinator(&self) -> Result<String, Failure> {
+        Ok(match self.chosen_coordinator()? {
             Some(url) => url.as_str().to_owned(),
             None => self
                 .optional_config()?
                 .map_or_else(|| COORDINATOR_DEFAULT.to_owned(), |config| config.coordinator.as_str().to_owned()),
-        };
-        Client::new(&url, &self.seats)
+        })
     }
 
     /// The name of this host: the configuration's, else the system's.

@@ -3,6 +3,7 @@
 //! Nothing here prints, reads a clock or knows a terminal; [`super::out`] breaks lines that a terminal is too narrow for and
 //! colours the signs. Called by the commands, one function for each thing they show.
 
+pub(crate) mod doctor;
 pub(crate) mod follow;
 pub(crate) mod history;
 pub(crate) mod leases;

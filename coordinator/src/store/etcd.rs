@@ -13,13 +13,14 @@
 
 mod address;
 mod domain;
+mod examine;
 mod fault;
 mod keep;
 mod link;
 mod redo;
 mod sitting;
 
-use super::{CallAnswer, CallId, Doing, MESSAGE_BYTES_MAX, SEAT_KEPT, Seat, Sitting, Store, StoreError};
+use super::{CallAnswer, CallId, Doing, Finding, MESSAGE_BYTES_MAX, SEAT_KEPT, Seat, Sitting, Store, StoreError};
 use domain::{Domain, Watching, is_put};
 use etcd_client::{Compare, CompareOp, GetOptions, PutOptions, Txn, TxnOp, TxnOpResponse};
 use fault::Fault;
@@ -223,6 +224,10 @@ impl Store for EtcdStore {
 
     fn seat(&self) -> Doing<'_, Seat> {
         Box::pin(self.do_seat())
+    }
+
+    fn examine(&self) -> Doing<'_, Vec<Finding>> {
+        Box::pin(examine::examine(&self.domain))
     }
 
     fn sit(&self, steward: &Id) -> Doing<'_, Option<Box<dyn Sitting>>> {

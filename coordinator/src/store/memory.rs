@@ -1,7 +1,7 @@
 //! A store in this process's memory, for tests: as exact as the others, and nothing of it outlives the process.
 
 use super::{
-    ANSWER_KEPT, CallAnswer, CallId, Doing, Heard, Record, SEAT_KEPT, Seat, Sitting, Store, StoreError, Write,
+    ANSWER_KEPT, CallAnswer, CallId, Doing, Finding, Heard, Record, SEAT_KEPT, Seat, Sitting, Store, StoreError, Write,
 };
 use model::names::Id;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -208,6 +208,10 @@ impl Store for MemoryStore {
 
     fn seat(&self) -> Doing<'_, Seat> {
         Box::pin(async move { self.with(|domain, _| Ok(domain.seat())) })
+    }
+
+    fn examine(&self) -> Doing<'_, Vec<Finding>> {
+        Box::pin(async move { self.with(|_, _| Ok(vec![Finding::fine("memory", "it is there")])) })
     }
 
     fn sit(&self, _steward: &Id) -> Doing<'_, Option<Box<dyn Sitting>>> {

@@ -8,10 +8,11 @@
 //! replicas have them.
 
 mod address;
+mod examine;
 mod link;
 
 use super::{
-    ANSWER_KEPT, CallAnswer, CallId, Doing, Heard, Record, SEAT_KEPT, Seat, Sitting, Store, StoreError, Write,
+    ANSWER_KEPT, CallAnswer, CallId, Doing, Finding, Heard, Record, SEAT_KEPT, Seat, Sitting, Store, StoreError, Write,
 };
 use address::Address;
 use link::{Failure, Link, read};
@@ -171,6 +172,10 @@ impl Store for RedisStore {
 
     fn seat(&self) -> Doing<'_, Seat> {
         Box::pin(async move { Ok(seat(self.at.is_one(self.at.run(&[b"seat"], true).await?)?)) })
+    }
+
+    fn examine(&self) -> Doing<'_, Vec<Finding>> {
+        Box::pin(examine::examine(&self.at))
     }
 
     fn sit(&self, steward: &Id) -> Doing<'_, Option<Box<dyn Sitting>>> {

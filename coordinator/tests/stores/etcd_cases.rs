@@ -4,7 +4,7 @@ use crate::cases::{Server, hear, load, sit, sit_soon, until};
 use crate::etcd::{Etcd, READY};
 use crate::redis::make_certificates;
 use coordinator::random_id;
-use coordinator::store::{CallId, Heard, Record, Seat, Sitting, Store, StoreError, Write};
+use coordinator::store::{CallId, Heard, Record, Seat, Sitting, Store, StoreError, Verdict, Write};
 use model::names::Id;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -410,4 +410,36 @@ async fn tls_proves_both_sides() {
         let done = etcd.open_at(&url).seat().await;
         assert!(matches!(done, Err(StoreError::Away(_))), "{done:?}");
     }
+}
+
+/// What a look finds that is not as it should be: its subject, and how bad.
+async fn found(store: &Arc<dyn Store>) -> Vec<(String, Verdict)> {
+    let found = store.examine().await.expect("it can be asked");
+    let bad = found.into_iter().filter(|finding| finding.verdict != Verdict::Fine);
+    bad.inspect(|finding| assert!(!finding.advice.is_empty(), "{finding:?}"))
+        .map(|finding| (finding.subject, finding.verdict))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_look_finds_what_may_stop_decisions() {
+    let few = Etcd::start().await;
+    let bad = |subject: &str, verdict| (subject.to_owned(), verdict);
+    assert_eq!(found(&few.open("d")).await, [bad("members", Verdict::Look)]);
+    assert_eq!(few.ctl(0, &["get", "--prefix", "--keys-only", ""]).trim(), "", "nothing stays");
+    let mut many = Etcd::with(3, &[]).await;
+    assert_eq!(found(&many.open("d")).await, []);
+    many.processes[2] = None;
+    until(SOON, async || found(&many.open("d")).await == [bad("member", Verdict::Wrong)]).await;
+    drop(many);
+    for line in ["user add root:pw", "user grant-role root root", "role add r", "user add u:pw", "user grant-role u r"]
+    {
+        few.ctl(0, &line.split(' ').collect::<Vec<_>>());
+    }
+    few.ctl(0, &["role", "grant-permission", "r", "--prefix=true", "readwrite", "/stagger/d/"]);
+    few.ctl(0, &["auth", "enable"]);
+    let of = |domain: &str| few.open_at(&few.url(domain).replace("etcd://", "etcd://u:pw@"));
+    let narrow = found(&of("d")).await;
+    assert!(!narrow.iter().any(|(subject, _)| subject == "rights" || subject == "who may ask"), "{narrow:?}");
+    assert!(found(&of("other")).await.contains(&bad("rights", Verdict::Wrong)));
 }

@@ -3,7 +3,7 @@
 use crate::cases::{KEPT, SOON, Server, answer, call, hear, id, is_away, load, record, sit, sit_soon, until, write};
 use crate::servers::{Process, Redis, ask, free_port};
 use coordinator::store::redis::{ACL, RedisStore};
-use coordinator::store::{Seat, Store, StoreError};
+use coordinator::store::{Seat, Store, StoreError, Verdict};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -232,6 +232,47 @@ async fn what_a_lone_master_holds_is_not_taken_for_safe() {
     next.stay().await.expect("it stays");
     drop(replica);
     until(SOON, async || next.stay().await.is_err()).await;
+}
+
+/// What a look finds that is not as it should be: its subject, and how bad.
+async fn found(store: &Arc<dyn Store>) -> Vec<(String, Verdict)> {
+    let found = store.examine().await.expect("it can be asked");
+    let bad = found.into_iter().filter(|finding| finding.verdict != Verdict::Fine);
+    bad.inspect(|finding| assert!(!finding.advice.is_empty(), "{finding:?}"))
+        .map(|finding| (finding.subject, finding.verdict))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_look_finds_what_may_lose_leases() {
+    let redis = Redis::start().await;
+    assert_eq!(found(&redis.open("d")).await, []);
+    assert_eq!(redis.ask::<usize>(&["DBSIZE"]).await, Ok(0), "nothing stays");
+    let bad = |subject: &str, verdict| vec![(subject.to_owned(), verdict)];
+    redis.ask::<String>(&["CONFIG", "SET", "appendfsync", "everysec"]).await.expect("set");
+    assert_eq!(found(&redis.open("d")).await, bad("sync of every write", Verdict::Look));
+    redis.ask::<String>(&["CONFIG", "SET", "appendonly", "no"]).await.expect("set");
+    assert_eq!(found(&redis.open("d")).await, bad("append-only file", Verdict::Wrong));
+    redis.ask::<String>(&["CONFIG", "SET", "appendonly", "yes", "appendfsync", "always"]).await.expect("set");
+    assert_eq!(found(&open(&format!("{}?wait=1", redis.url("d")))).await[0], bad("replicas", Verdict::Wrong)[0]);
+    redis.ask::<String>(&["CONFIG", "SET", "maxmemory", "1mb"]).await.expect("set");
+    assert_eq!(found(&redis.open("d")).await[0].0, "rights", "it is full");
+    redis.ask::<String>(&["CONFIG", "SET", "maxmemory", "0"]).await.expect("set");
+    let user = |rights: String| {
+        let redis = &redis;
+        async move {
+            let mut command = vec!["ACL", "SETUSER", "stagger", "reset", "on", ">pw"];
+            command.extend(rights.split_whitespace());
+            redis.ask::<String>(&command).await.expect("a user");
+            found(&open(&redis.url("d").replace("redis://", "redis://stagger:pw@"))).await
+        }
+    };
+    assert_eq!(user(ACL.to_owned()).await, bad("sync of every write", Verdict::Look), "it may not look");
+    assert_eq!(user(ACL.replace("+hset", "")).await[0], bad("rights", Verdict::Wrong)[0]);
+    let _replica = Redis::with(&["--replicaof", &format!("127.0.0.1 {}", redis.port)]).await;
+    until(SOON, async || found(&redis.open("d")).await == bad("a lone master", Verdict::Wrong)).await;
+    redis.ask::<String>(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await.expect("set");
+    until(SOON, async || found(&redis.open("d")).await == []).await;
 }
 
 /// A sentinel, alone in its opinion.

@@ -51,6 +51,11 @@ impl Domain {
         self.prefix.clone()
     }
 
+    /// A key that nothing else uses, to try what may be done.
+    pub(super) fn try_key(&self) -> String {
+        format!("{}try", self.prefix)
+    }
+
     pub(super) fn seat_key(&self) -> String {
         format!("{}seat", self.prefix)
     }

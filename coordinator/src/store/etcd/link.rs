@@ -75,6 +75,11 @@ impl Link {
         }
     }
 
+    /// Every member that the URL names, and how it is connected to.
+    pub(super) fn endpoints(&self) -> (&[String], &ConnectOptions) {
+        (&self.endpoints, &self.options)
+    }
+
     /// Tells when connections are given up.
     pub(super) fn given_up(&self) -> watch::Receiver<u64> {
         self.given_up.subscribe()

@@ -160,13 +160,7 @@ impl Link {
         let mut whys = Vec::new();
         let mut unknown = 0;
         for sentinel in sentinels {
-            let asked = async {
-                let mut connection = connect(&client(sentinel, false, (None, None))?, Some(CONNECT_WAIT)).await?;
-                let mut ask = redis::cmd("SENTINEL");
-                ask.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
-                ask.query_async::<Option<Place>>(&mut connection).await
-            };
-            match asked.await {
+            match ask_sentinel(sentinel, master).await {
                 Ok(Some(place)) => return Ok(place),
                 Ok(None) => unknown += 1,
                 Err(error) => whys.push(format!("{}: {error}", shown(sentinel))),
@@ -176,6 +170,15 @@ impl Link {
             return Err(StoreError::Unfit(format!("no sentinel of {} knows a master {master:?}", self.address)));
         }
         Err(StoreError::Away(format!("no sentinel of {} says where its master is ({})", self.address, whys.join("; "))))
+    }
+
+    /// What each of these sentinels says of where the master is; none of one that is silent or does not know.
+    pub(super) async fn each_sentinel(&self, sentinels: &[Place], master: &str) -> Vec<(Place, Option<Place>)> {
+        let mut said = Vec::with_capacity(sentinels.len());
+        for sentinel in sentinels {
+            said.push((sentinel.clone(), ask_sentinel(sentinel, master).await.ok().flatten()));
+        }
+        said
     }
 
     /// What an answer means, and whether the connections are still good for anything.
@@ -197,6 +200,14 @@ impl Link {
             way.line = None;
         }
     }
+}
+
+/// Asks one sentinel where a master is; none when it does not know.
+async fn ask_sentinel(sentinel: &Place, master: &str) -> Result<Option<Place>, RedisError> {
+    let mut connection = connect(&client(sentinel, false, (None, None))?, Some(CONNECT_WAIT)).await?;
+    let mut ask = redis::cmd("SENTINEL");
+    ask.arg("GET-MASTER-ADDR-BY-NAME").arg(master);
+    ask.query_async::<Option<Place>>(&mut connection).await
 }
 
 impl Line {

@@ -64,11 +64,8 @@ function anyone.take_back(id)
   return {}
 end
 
-function anyone.seat() return { call('EXISTS', key('seat')) } end
-
-function anyone.sit(name, kept_ms)
-  if call('EXISTS', key('seat')) == 1 then return { 'taken' } end
-  -- A right that is missing shows here, and not in the middle of a commit.
+-- A right that is missing shows here, and not in the middle of a commit.
+local function try_rights()
   local try = key('try')
   call('HSET', try, 'a', 'a')
   call('HDEL', try, 'a')
@@ -76,6 +73,18 @@ function anyone.sit(name, kept_ms)
   call('DEL', try)
   call('RPUSH', try, 'a')
   call('LREM', try, 1, 'a')
+end
+
+function anyone.try()
+  try_rights()
+  return {}
+end
+
+function anyone.seat() return { call('EXISTS', key('seat')) } end
+
+function anyone.sit(name, kept_ms)
+  if call('EXISTS', key('seat')) == 1 then return { 'taken' } end
+  try_rights()
   local last = call('GET', key('steward'))
   if last then call('DEL', key('bell:' .. last)) end
   local me = name .. '#' .. call('INCR', key('sits'))
