@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 /// How many hand-overs are counted.
 const HANDOVERS: u32 = 100;
 /// How long the same hosts are watched while they only wait.
-const IDLE: Duration = Duration::from_secs(5);
+const IDLE: Duration = Duration::from_secs(30);
 
 pub(crate) async fn measure(server: &mut Server) {
     for waiters in [10, 100, 1_000] {

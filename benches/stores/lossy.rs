@@ -27,7 +27,8 @@ impl Store for Lossy {
         let caller = caller.clone();
         Box::pin(async move {
             let answer = self.inner.answer(&caller, patience).await?;
-            let is_lost = answer.is_some() && self.answers.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.one_in);
+            let is_lost =
+                answer.is_some() && (self.answers.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(self.one_in);
             Ok(answer.filter(|_| !is_lost))
         })
     }

@@ -23,7 +23,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Configuration(#[from] ConfigError),
     /// The coordinator did not answer as it should.
-    #[error("cannot {doing}: {url}: {source}")]
+    #[error("cannot {doing}: {}", placed(url, source))]
     Coordinator {
         /// What was asked.
         doing: String,
@@ -95,6 +95,10 @@ impl Failure {
     fn hint(&self) -> String {
         match self {
             Failure::Usage { hint, .. } | Failure::Refused { hint, .. } | Failure::Work { hint, .. } => hint.clone(),
+            Failure::Coordinator { source: Error::NotApplied { retry, .. }, url, .. } if is_store(url) => match retry {
+                true => "is it running there? What else may be wrong with it: stagger doctor".to_owned(),
+                false => String::new(),
+            },
             Failure::Coordinator { source: Error::NotApplied { .. }, .. } => {
                 "is the lock server running there? Another one: --coordinator URL, or STAGGER_COORDINATOR".to_owned()
             }
@@ -122,6 +126,17 @@ impl Failure {
     }
 }
 
+/// What came, and from where, unless it says so itself.
+fn placed(url: &str, source: &Error) -> String {
+    let came = source.to_string();
+    if came.contains(url) { came } else { format!("{url}: {came}") }
+}
+
+/// Whether a coordinator is a store.
+fn is_store(url: &str) -> bool {
+    !url.starts_with("http://")
+}
+
 /// What to do when the lock server answers, and can do nothing.
 fn unable(kind: &str) -> &'static str {
     match kind {
@@ -147,6 +162,16 @@ mod tests {
         let expected = "error: cannot read the leases: http://a:1: connection refused\n\
                         hint: is the lock server running there? Another one: --coordinator URL, or STAGGER_COORDINATOR";
         assert_eq!(unreachable.render(), expected);
+        let of_store = |retry, why: &str| Failure::Coordinator {
+            doing: "read the leases".to_owned(),
+            url: "redis://a:1/web".to_owned(),
+            source: Error::NotApplied { retry, why: why.to_owned() },
+        };
+        let expected = "error: cannot read the leases: redis://a:1/web cannot be reached\n\
+                        hint: is it running there? What else may be wrong with it: stagger doctor";
+        assert_eq!(of_store(true, "redis://a:1/web cannot be reached").render(), expected);
+        let expected = "error: cannot read the leases: redis://a:1/web: no such user";
+        assert_eq!(of_store(false, "no such user").render(), expected);
         let full = coordinator(Error::Unable { kind: "store".to_owned(), value: "no space left".to_owned() });
         assert_eq!(full.exit_code(), 2);
         let expected = "error: cannot read the leases: http://a:1: no space left (store)\n\

@@ -99,7 +99,9 @@ impl Ends {
 
     async fn undo(&self) -> Result<u8, Failure> {
         let Some(passage) = self.under_way().await? else {
-            self.resume(&self.from).await?;
+            if self.resume(&self.from).await? {
+                return self.stays();
+            }
             return Err(Failure::Refused {
                 why: "no move to there is under way".to_owned(),
                 hint: "look where it is: stagger history all".to_owned(),
@@ -109,7 +111,11 @@ impl Ends {
         step(&self.from, &passage.id, MoveStep::Undo).await?;
         step(&self.to, &passage.id, MoveStep::Undo).await?;
         self.resume(&self.from).await?;
-        out::result(&format!("✓ stays      {} decides again", without_login(self.args.from.as_str())))?;
+        self.stays()
+    }
+
+    fn stays(&self) -> Result<u8, Failure> {
+        out::result(&format!("✓ stays      {} decides", without_login(self.args.from.as_str())))?;
         Ok(super::exit::OK)
     }
 
@@ -188,14 +194,15 @@ impl Ends {
         out::result(&format!("✓ paused     {what}"))
     }
 
-    /// Ends the pause that the move made, at the end that decides now.
-    async fn resume(&self, end: &Client) -> Result<(), Failure> {
+    /// Ends the pause that the move made, at the end that decides now. Returns whether there was one.
+    async fn resume(&self, end: &Client) -> Result<bool, Failure> {
         let reason = self.reason();
-        if end.pauses().await?.iter().any(|pause| pause.scope == Scope::All && pause.reason == reason) {
+        let is_paused = end.pauses().await?.iter().any(|pause| pause.scope == Scope::All && pause.reason == reason);
+        if is_paused {
             client::did(end.admin("resume it", Act::Resume { scope: Scope::All }).await?)?;
             out::result("✓ resumed    what waited goes on")?;
         }
-        Ok(())
+        Ok(is_paused)
     }
 
     fn reason(&self) -> String {

@@ -8,6 +8,7 @@ mod demo;
 mod doors;
 mod failover;
 mod fenced;
+mod moved;
 mod replies;
 pub(crate) mod servers;
 

@@ -272,7 +272,7 @@ async fn a_look_finds_what_may_lose_leases() {
     let _replica = Redis::with(&["--replicaof", &format!("127.0.0.1 {}", redis.port)]).await;
     until(SOON, async || found(&redis.open("d")).await == bad("a lone master", Verdict::Wrong)).await;
     redis.ask::<String>(&["CONFIG", "SET", "min-replicas-to-write", "1"]).await.expect("set");
-    until(SOON, async || found(&redis.open("d")).await == []).await;
+    until(SOON, async || found(&redis.open("d")).await.is_empty()).await;
 }
 
 /// A sentinel, alone in its opinion.
