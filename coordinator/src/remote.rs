@@ -1,6 +1,6 @@
 //! A coordinator that is elsewhere: a lock server, or whoever decides for the domain of a store.
 //!
-//! Owns what is asked of it, and how its answers are read: refused is not applied. How a request gets there is [`connections`]'
+//! Owns what is asked of it, and how its answers are read: refused is not applied. How a request gets there is `connections`'
 //! and [`mailbox`](crate::mailbox)'s. Retries nothing: pauses and patience are the caller's.
 
 mod connections;

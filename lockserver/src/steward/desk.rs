@@ -37,8 +37,37 @@ pub(super) struct Desk {
     domain: Arc<Domain>,
     sitting: Arc<dyn Sitting>,
     calls: Held,
-    answers: mpsc::UnboundedSender<Outgoing>,
-    outgoing: tokio::sync::Mutex<mpsc::UnboundedReceiver<Outgoing>>,
+    answers: Senders,
+    outgoing: tokio::sync::Mutex<Receivers>,
+}
+
+/// Where answers go out. Grants go first: a slot is taken from then on, and stands idle until its holder knows.
+#[derive(Debug, Clone)]
+struct Senders {
+    grants: mpsc::UnboundedSender<Outgoing>,
+    others: mpsc::UnboundedSender<Outgoing>,
+}
+
+#[derive(Debug)]
+struct Receivers {
+    grants: mpsc::UnboundedReceiver<Outgoing>,
+    others: mpsc::UnboundedReceiver<Outgoing>,
+}
+
+impl Receivers {
+    /// Waits for answers; as many as there are, and as may be sent at once.
+    async fn next(&mut self, batch: &mut Vec<Outgoing>) {
+        tokio::select! {
+            biased;
+            Some(first) = self.grants.recv() => batch.push(first),
+            Some(first) = self.others.recv() => batch.push(first),
+        }
+        while batch.len() < ANSWERS_MAX
+            && let Ok(more) = self.grants.try_recv().or_else(|_| self.others.try_recv())
+        {
+            batch.push(more);
+        }
+    }
 }
 
 /// The calls that wait at a desk. They are still known when the desk is gone.
@@ -71,7 +100,9 @@ struct Outgoing {
 impl Desk {
     /// An empty one; what waits there is in `held`.
     pub(super) fn new(router: Router, domain: Arc<Domain>, sitting: Arc<dyn Sitting>, held: &Held) -> Desk {
-        let (answers, outgoing) = mpsc::unbounded_channel();
+        let (grants, others) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+        let answers = Senders { grants: grants.0, others: others.0 };
+        let outgoing = Receivers { grants: grants.1, others: others.1 };
         Desk { router, domain, sitting, calls: held.clone(), answers, outgoing: tokio::sync::Mutex::new(outgoing) }
     }
 
@@ -94,7 +125,8 @@ impl Desk {
                     let (answer, granted) = answer(router, &request).await;
                     known.lock().remove(&name);
                     // Nobody takes it any more when the sitting is over; whoever sits then hears the call again.
-                    let _ = answers.send(Outgoing { answer: (name, answer), granted });
+                    let way = if granted.is_some() { &answers.grants } else { &answers.others };
+                    let _ = way.send(Outgoing { answer: (name, answer), granted });
                 });
                 calls.insert(id, task.abort_handle());
             }
@@ -106,7 +138,7 @@ impl Desk {
         let mut outgoing = self.outgoing.lock().await;
         let mut batch = Vec::with_capacity(ANSWERS_MAX);
         loop {
-            outgoing.recv_many(&mut batch, ANSWERS_MAX).await;
+            outgoing.next(&mut batch).await;
             let mut answers = Vec::with_capacity(batch.len());
             for Outgoing { answer, granted } in batch.drain(..) {
                 if let Some(ask) = granted {
