@@ -78,14 +78,22 @@ fn replies_are_lost(port: u16, scheme: &str) {
     contend(&url, LONG, 12, 3, Some(Box::new(|| proxy.lose(60))));
     assert!(proxy.cut.load(Ordering::Relaxed) > 3, "hardly a reply was lost");
     proxy.lose(0);
-    // Somebody who decides all the while: time counts only then, and those who were killed are to be lost.
+    // Time counts only while somebody decides, and those who were killed are to be lost. So one waits for what another holds: it
+    // is told when the seat is empty, sits down, and stays.
     let scene = Scene::new(&url, LONG);
-    let _sits =
-        scene.start("sits", scene.command(&["run", "-p", "other", "--name", "sits", "--", "sh", "-c"]), "sleep 600");
+    scene.must(&["set", "pool/other", "slots=1", "--reason", "test"]);
+    let other = |name| {
+        let words = ["run", "-p", "other", "--name", name, "--wait", "10m", "--", "sh", "-c"];
+        scene.start(name, scene.command(&words), "sleep 600")
+    };
+    let _sits = [other("sits"), other("waits")];
     wait_for("no lease is left", SOON * 2, || {
         let leases = scene.leases()?;
-        let left = leases["leases"].as_array()?.iter().filter(|lease| lease["lease"]["holder"] != "sits").count();
-        (left == 0).then_some(())
+        let left = leases["leases"]
+            .as_array()?
+            .iter()
+            .filter(|row| !["sits", "waits"].map(Value::from).contains(&row["lease"]["holder"]));
+        (left.count() == 0).then_some(())
     });
 }
 
