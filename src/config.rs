@@ -27,6 +27,7 @@ pub use steps::{Check, Drain, Verify};
 
 use error::Problem;
 use model::names::{Host, Service};
+use model::passage::without_login;
 use reader::Section;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -106,6 +107,18 @@ impl CoordinatorUrl {
     /// The URL as text, without a trailing slash, and with its password.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it names another machine on each host: that very host.
+    pub fn is_loopback(&self) -> bool {
+        let place = without_login(&self.0);
+        let authority = place.split_once("://").map_or("", |(_, rest)| rest);
+        let authority = authority.split(['/', '?']).next().unwrap_or_default();
+        let hosts = authority.split(',').map(|place| match place.rsplit_once(':') {
+            Some((host, port)) if port.parse::<u16>().is_ok() => host,
+            _ => place,
+        });
+        coordinator::store::is_loopback(hosts)
     }
 
     /// The same without the password.

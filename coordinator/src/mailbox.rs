@@ -213,7 +213,7 @@ impl Drop for Call {
 }
 
 fn read(answer: &[u8]) -> Result<Answered> {
-    serde_json::from_slice(answer).map_err(|cause| Error::Corrupt(cause.to_string()))
+    Answered::unpack(answer).map_err(|cause| Error::Corrupt(cause.to_string()))
 }
 
 fn error(error: StoreError) -> Error {

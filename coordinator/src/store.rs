@@ -110,7 +110,7 @@ pub enum Seat {
     Empty,
 }
 
-pub use finding::{Finding, Verdict};
+pub use finding::{Finding, Verdict, is_loopback};
 
 /// A store, as callers and would-be stewards see it.
 ///
@@ -151,6 +151,12 @@ pub trait Sitting: fmt::Debug + Send + Sync {
 
     /// Writes and deletes records, whole or not at all. When it returns they are as safe as the store makes them. Stays seated.
     fn commit(&self, writes: Vec<Write>) -> Doing<'_, ()>;
+
+    /// Waits until everything written so far is wherever it will ever be, for a write that nobody may miss; fails when that takes
+    /// long. A store whose commits are that safe anyway has nothing to wait for.
+    fn spread(&self) -> Doing<'_, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// Waits for calls, at most `patience`; at first it hears those that lay there. One at a time.
     fn hear(&self, patience: Duration) -> Doing<'_, Vec<Heard>>;

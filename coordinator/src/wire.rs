@@ -2,6 +2,10 @@
 //!
 //! Owns what both ends must agree on. Sends and serves nothing: the client is [`crate::remote`], the server another crate.
 
+use crate::store::MESSAGE_BYTES_MAX;
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
 use model::names::{Holder, Id, RolloutName, Scope};
 use model::passage::Passage;
 use model::request::{Act, Admin, Announce, Ask, Join};
@@ -9,6 +13,7 @@ use model::settings::{Override, PoolRules, Setting, SettingKind};
 use model::state::Stored;
 use model::time::Time;
 use serde::{Deserialize, Serialize};
+use std::io::{Read as _, Write as _};
 
 /// Longest body of a request, in bytes.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -16,6 +21,12 @@ pub const BODY_BYTES_MAX: usize = 64 * 1024;
 pub const LUGGAGE_BYTES: usize = 256 * 1024;
 /// Longest body of a step of a domain's passage, in bytes.
 pub const MOVE_BYTES_MAX: usize = 768 * 1024;
+/// Longest answer that comes through a store, in bytes, once it is unpacked.
+pub const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// From how many bytes on an answer through a store is compressed.
+const PACKED_FROM: usize = 16 * 1024;
+/// What gzip begins with, and JSON never does (RFC 1952, 2.3.1).
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// Longest time that a call is held open, in milliseconds.
 pub const HOLD_MS_MAX: u64 = 60_000;
 /// The one domain of a lock server that keeps its own state.
@@ -245,6 +256,43 @@ impl Answered {
         }
     }
 
+    /// As it is sent through a store: JSON, compressed by gzip when it is long.
+    ///
+    /// # Errors
+    /// It is longer than a store takes ([`MESSAGE_BYTES_MAX`]).
+    pub fn pack(&self) -> std::io::Result<Vec<u8>> {
+        let text = serde_json::to_vec(self)?;
+        let packed = match text.len() {
+            0..PACKED_FROM => text,
+            _ => {
+                let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+                gzip.write_all(&text)?;
+                gzip.finish()?
+            }
+        };
+        if packed.len() > MESSAGE_BYTES_MAX {
+            let why = format!("the answer is longer than {MESSAGE_BYTES_MAX} bytes; ask for fewer rows");
+            return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, why));
+        }
+        Ok(packed)
+    }
+
+    /// Reads what was packed.
+    ///
+    /// # Errors
+    /// It makes no sense, or is longer than [`ANSWER_BYTES_MAX`].
+    pub fn unpack(packed: &[u8]) -> std::io::Result<Answered> {
+        if !packed.starts_with(&GZIP_MAGIC) {
+            return Ok(serde_json::from_slice(packed)?);
+        }
+        let mut text = Vec::new();
+        GzDecoder::new(packed).take(ANSWER_BYTES_MAX as u64 + 1).read_to_end(&mut text)?;
+        match text.len() {
+            0..=ANSWER_BYTES_MAX => Ok(serde_json::from_slice(&text)?),
+            _ => Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, "the answer is too long")),
+        }
+    }
+
     /// Whether it is that.
     pub fn is_seat_empty(&self) -> bool {
         self.status == Answered::SEAT_EMPTY
@@ -262,6 +310,39 @@ mod tests {
     use model::request::{Ending, Settle};
     use model::rollout::{Outcome, Report, Timing};
     use model::sequence::Step;
+
+    #[test]
+    fn answers_through_a_store_are_packed_when_they_are_long() {
+        let answered = |body: &str| Answered { status: 200, body: body.into(), is_text: true };
+        let short = answered("short").pack().expect("packed");
+        assert_eq!(short, serde_json::to_vec(&answered("short")).expect("JSON"));
+        let rows = "a row like the others, \"quoted\"\n".repeat(200_000);
+        let long = answered(&rows).pack().expect("packed");
+        assert!(long.len() < rows.len() / 20, "{} bytes of {}", long.len(), rows.len());
+        for (packed, body) in [(short, "short"), (long.clone(), rows.as_str())] {
+            assert_eq!(Answered::unpack(&packed).expect("read"), answered(body));
+        }
+        assert!(Answered::unpack(&long[..long.len() / 2]).is_err(), "a part is no answer");
+        assert!(Answered::unpack(b"\x1f\x8bnonsense").is_err());
+    }
+
+    #[test]
+    fn an_answer_that_no_store_takes_is_refused_and_one_that_swells_is_not_read() {
+        // xorshift, so that nothing can be made shorter.
+        let mut at = 1_u64;
+        let noise: String = std::iter::repeat_with(|| {
+            at ^= at << 13;
+            at ^= at >> 7;
+            at ^= at << 17;
+            format!("{at:016x}")
+        })
+        .take(200_000)
+        .collect();
+        let refused = Answered { status: 200, body: noise.into(), is_text: true }.pack().expect_err("too long");
+        assert!(refused.to_string().contains("ask for fewer rows"), "{refused}");
+        let bomb = Answered { status: 200, body: " ".repeat(ANSWER_BYTES_MAX).into(), is_text: true };
+        assert!(Answered::unpack(&bomb.pack().expect("packed")).is_err());
+    }
 
     #[test]
     fn the_longest_report_fits_whatever_it_holds() {

@@ -142,18 +142,24 @@ impl Domain {
         let Loaded { mut state, time } = loaded;
         let grace = state.started_again(Now { time, wall: crate::clock::wall() });
         state.replay(&grace);
-        Domain::exact(Loaded { state, time }, body_wait, name)
+        // The records themselves are as old as before.
+        let faint = grace.iter().map(model::change::Change::key).collect();
+        Domain::begin(Loaded { state, time }, faint, body_wait, name)
     }
 
     /// A domain that goes on from what was loaded, which lacks nothing: not even renewals.
     pub(crate) fn exact(loaded: Loaded, body_wait: Duration, name: Option<Id>) -> Arc<Domain> {
+        Domain::begin(loaded, BTreeSet::new(), body_wait, name)
+    }
+
+    fn begin(loaded: Loaded, faint: BTreeSet<Key>, body_wait: Duration, name: Option<Id>) -> Arc<Domain> {
         let Loaded { state, time } = loaded;
         let clock = Clock::from(time);
         let inner = Inner {
             state,
             clock,
             dirty: BTreeSet::new(),
-            faint: BTreeSet::new(),
+            faint,
             told: Vec::new(),
             number: 0,
             closed: None,

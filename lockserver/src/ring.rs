@@ -6,6 +6,7 @@
 use model::change::Change;
 use model::lease::{Lease, Purpose, Ticket};
 use model::names::{Holder, Pool, Scope};
+use model::passage::{Passage, without_login};
 use model::state::Stored;
 use model::{State, Wall};
 use std::collections::VecDeque;
@@ -119,7 +120,15 @@ pub(crate) fn tell(change: &Change, before: &State) -> Option<Told> {
         }
         _ => {}
     }
-    Some(Told { change: change.clone(), scopes: scopes(change, before) })
+    let scopes = scopes(change, before);
+    let change = match change {
+        // Whoever watches need not know how one logs in there.
+        Change::PassageMoved(passage) => {
+            Change::PassageMoved(Passage { place: without_login(&passage.place), ..passage.clone() })
+        }
+        change => change.clone(),
+    };
+    Some(Told { change, scopes })
 }
 
 fn scopes(change: &Change, before: &State) -> Vec<Scope> {
@@ -154,7 +163,7 @@ fn scopes(change: &Change, before: &State) -> Vec<Scope> {
         C::TargetMoved(target) => with_host(of_rollout(&target.rollout), &target.host),
         C::TargetForgotten { rollout, host } => with_host(of_rollout(rollout), host),
         C::Noted(entry) => entry.scopes.clone(),
-        C::PassageMoved(_) | C::PassageEnded => vec![Scope::All],
+        C::PassageMoved(_) => vec![Scope::All],
         // Whoever watched before it moved is told to read everything again.
         C::OperationDone(_) | C::OperationForgotten(_) | C::EntryForgotten(_) | C::Brought(_) | C::Cleared(_) => {
             Vec::new()
@@ -229,7 +238,6 @@ pub(crate) fn word(change: &Change) -> &'static str {
         C::Noted(_) => "noted",
         C::EntryForgotten(_) => "entry_forgotten",
         C::PassageMoved(_) => "passage_moved",
-        C::PassageEnded => "passage_ended",
         C::Brought(_) => "brought",
         C::Cleared(_) => "cleared",
     }

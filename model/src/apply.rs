@@ -23,6 +23,7 @@ use crate::history::{Entry, EntryKind};
 use crate::lease::{Lease, LeaseState, Purpose, Ticket};
 use crate::member::Pause;
 use crate::names::{Holder, Host, Pool, Scope, Token};
+use crate::passage::Stage;
 use crate::request::{Reply, Request};
 use crate::rollout::{Halted, Rollout};
 use crate::state::State;
@@ -264,15 +265,21 @@ impl State {
     /// what a store keeps of a renewal or a repeated ask is old, and would seem due.
     pub fn started_again(&self, now: Now) -> Vec<Change> {
         let view = self.view();
-        let mut draft = Draft::new(&view, now);
+        // A domain that is shut opens with the clock of the moment in which it was closed.
+        let time = view.passage().filter(|passage| !passage.stage.is_open()).map_or(now.time, |passage| passage.time);
+        let mut draft = Draft::new(&view, Now { time, ..now });
         due::grace(&mut draft);
         draft.changes
     }
 
     /// The changes with which a state goes on that may lack what was written last: so that no token is granted which may have been
-    /// granted already. Whoever decides has to wait beforehand until what it does not know of is over.
+    /// granted already. Whoever decides has to wait beforehand until what it does not know of is over. None while records come in
+    /// from another coordinator: the domain opens with that one's, all of them, or not at all.
     pub fn lacking(&self, now: Now) -> Vec<Change> {
         let view = self.view();
+        if view.passage().is_some_and(|passage| passage.stage == Stage::Arriving) {
+            return Vec::new();
+        }
         let mut draft = Draft::new(&view, now);
         let floor = view.highest_token().saturating_add(TOKENS_LACKING_MAX);
         draft.push(Change::TokensRaised(floor));

@@ -101,8 +101,6 @@ pub enum Change {
     EntryForgotten(u64),
     /// The domain's passage is a step further.
     PassageMoved(Passage),
-    /// The domain stays.
-    PassageEnded,
     /// A record came from the domain's old coordinator.
     Brought(Box<Stored>),
     /// A record of before the domain came here is gone.
@@ -192,7 +190,7 @@ impl Change {
             C::OperationForgotten(id) => Key::Operation(id.clone()),
             C::Noted(entry) => Key::Entry(entry.number),
             C::EntryForgotten(number) => Key::Entry(*number),
-            C::PassageMoved(_) | C::PassageEnded => Key::Passage,
+            C::PassageMoved(_) => Key::Passage,
             C::Brought(record) | C::Cleared(record) => record.key(),
         }
     }

@@ -15,7 +15,7 @@ pub struct Passage {
     pub id: Id,
     /// How far it is.
     pub stage: Stage,
-    /// The URL of the other end.
+    /// The URL of the other end; at the new one without who logs in there, and how.
     pub place: String,
     /// Who moves it.
     pub by: String,
@@ -23,9 +23,23 @@ pub struct Passage {
     pub since: Wall,
     /// The old end's clock when it was closed: the new one goes on from it.
     pub time: Time,
+    /// The passages that were here before, the last one last: a straggler of theirs finds its place taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Id>,
 }
 
-/// The stages of a passage: the first three at the old end, the others at the new one.
+impl Passage {
+    /// How many earlier passages are remembered.
+    pub const EARLIER_MAX: usize = 32;
+
+    /// The passages that were here, this one with them.
+    pub fn with_earlier(&self) -> Vec<Id> {
+        let too_many = (self.earlier.len() + 1).saturating_sub(Passage::EARLIER_MAX);
+        self.earlier.iter().chain([&self.id]).skip(too_many).cloned().collect()
+    }
+}
+
+/// The stages of a passage: the first three at the old end, the next two at the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
@@ -39,12 +53,14 @@ pub enum Stage {
     Arriving,
     /// It is here, and open.
     Arrived,
+    /// The passage was undone: whoever decided before decides.
+    Undone,
 }
 
 impl Stage {
     /// Whether requests are decided at an end that is so far.
     pub fn is_open(self) -> bool {
-        self == Stage::Arrived
+        matches!(self, Stage::Arrived | Stage::Undone)
     }
 }
 
@@ -63,14 +79,14 @@ pub struct Move {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MoveStep {
-    /// Decide nothing any more. Refused while a lease is held.
+    /// Decide nothing any more. Refused while a lease is held. Later, it changes how one logs in at the new end.
     Close {
         /// The URL of the new end.
         to: String,
     },
-    /// Begin to take records in. Refused where there are any, unless they are what an earlier passage left behind.
+    /// Begin to take records in, from the first. Refused where there are any, unless a domain was moved away from there.
     Arrive {
-        /// The URL of the old end.
+        /// The URL of the old end, without who logs in there.
         from: String,
         /// The old end's clock.
         time: Time,

@@ -119,7 +119,6 @@ impl State {
             | C::TargetForgotten { .. }
             | C::OperationForgotten(_)
             | C::EntryForgotten(_)
-            | C::PassageEnded
             | C::Cleared(_) => self.remove(&change.key()),
         }
     }

@@ -54,6 +54,10 @@ pub(crate) async fn run(args: MoveArgs, context: &Context) -> Result<u8, Failure
     if args.from == args.to {
         return Err(Failure::usage("both URLs are the same", "name the old one with --from, the new one with --to"));
     }
+    if args.to.is_loopback() && !args.from.is_loopback() {
+        let why = format!("{} is another machine on each host that would be sent there", args.to);
+        return Err(Failure::usage(why, "name it as the hosts reach it"));
+    }
     let end = |url: &CoordinatorUrl| Client::here(url.as_str(), &context.seats);
     let ends = Ends { from: end(&args.from)?, to: end(&args.to)?, args };
     if ends.args.undo { ends.undo().await } else { ends.carry_over().await }
@@ -78,10 +82,13 @@ impl Ends {
         }
         let PassageView { passage, records, .. } = look(&self.from).await?;
         let time = passage.as_ref().map(|passage| passage.time).unwrap_or_default();
-        let stage = passage.map(|passage| passage.stage);
-        if stage != Some(Stage::Gone) {
-            step(&self.to, &id, MoveStep::Arrive { from: self.args.from.as_str().to_owned(), time }).await?;
-            if look(&self.to).await?.passage.is_some_and(|passage| passage.stage == Stage::Arriving) {
+        let is_gone = passage.is_some_and(|passage| passage.stage == Stage::Gone);
+        // A store that forgot what it had answered may be on its way here again.
+        if !is_gone || self.is_arriving(&id).await? {
+            // Who logs in there, and how, may be another by now.
+            step(&self.from, &id, MoveStep::Close { to: self.args.to.as_str().to_owned() }).await?;
+            step(&self.to, &id, MoveStep::Arrive { from: without_login(self.args.from.as_str()), time }).await?;
+            if self.is_arriving(&id).await? {
                 self.copy(&id, records).await?;
             }
             step(&self.from, &id, MoveStep::HandOver).await?;
@@ -95,6 +102,12 @@ impl Ends {
             "✓ moved      who asks {from} goes on at the new one; leave the old one there until every configuration names the new one"
         ))?;
         Ok(super::exit::OK)
+    }
+
+    /// Whether the new end takes the records of this passage in.
+    async fn is_arriving(&self, id: &Id) -> Result<bool, Failure> {
+        let here = look(&self.to).await?.passage;
+        Ok(here.is_some_and(|here| here.id == *id && here.stage == Stage::Arriving))
     }
 
     async fn undo(&self) -> Result<u8, Failure> {
@@ -126,10 +139,10 @@ impl Ends {
             .passage
             .filter(|passage| matches!(passage.stage, Stage::Closed | Stage::Handed | Stage::Gone));
         match here {
-            Some(passage) if passage.place != self.args.to.as_str() => Err(Failure::Refused {
+            Some(passage) if passage.place != without_login(self.args.to.as_str()) => Err(Failure::Refused {
                 why: match passage.stage {
-                    Stage::Gone => format!("it was moved to {}", without_login(&passage.place)),
-                    _ => format!("{} moves it to {}", passage.by, without_login(&passage.place)),
+                    Stage::Gone => format!("it was moved to {}", passage.place),
+                    _ => format!("{} moves it to {}", passage.by, passage.place),
                 },
                 hint: "name that one with --to, to go on with it; or as --from, when it is there".to_owned(),
             }),
@@ -140,8 +153,7 @@ impl Ends {
     /// Looks whether the new end would take anything, before the old one is paused.
     async fn must_take(&self, id: &Id) -> Result<(), Failure> {
         let PassageView { passage, records, .. } = look(&self.to).await?;
-        let is_over =
-            passage.is_some_and(|passage| matches!(passage.stage, Stage::Gone | Stage::Arriving) || passage.id == *id);
+        let is_over = passage.is_some_and(|passage| passage.stage == Stage::Gone || passage.id == *id);
         if records == 0 || is_over {
             return Ok(());
         }

@@ -72,7 +72,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<u8, Failure>
     }
     let mut signals = Signals::listen().map_err(|error| Failure::system("listen for signals", error))?;
     let ask = ask(&args, &client)?;
-    let held = match wait::wait(&client, &ask, &mut signals).await {
+    let held = match wait::wait(&client, ask, &mut signals).await {
         Waited::Held(held) => *held,
         Waited::No(why) | Waited::Late(why) | Waited::Away(why) => {
             out::note(&why);

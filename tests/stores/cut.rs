@@ -1,7 +1,8 @@
 //! An etcd cluster that is cut in two, each member in a network namespace of its own.
 
+use super::contended::{MANY, contend, turns_pass};
 use super::servers::start;
-use super::{SHORT, Scene};
+use super::{SHORT, SLOTS, Scene};
 use crate::contention::observer::Observer;
 use crate::support::{Running, SOON, run, stagger, wait_for};
 use std::path::Path;
@@ -98,10 +99,10 @@ impl Net {
     }
 
     /// The program, run in a namespace.
-    fn stagger(&self, place: usize, url: &str, words: &[&str]) -> Command {
+    fn stagger(&self, place: usize, words: &[&str]) -> Command {
         let program = stagger().get_program().to_string_lossy().into_owned();
         let mut command = inside(&self.places[place], &[&program]);
-        command.args(words).env("STAGGER_COORDINATOR", url).env("USER", "ann").stdin(Stdio::null());
+        command.args(words).env("USER", "ann").stdin(Stdio::null());
         command
     }
 
@@ -121,48 +122,74 @@ fn address(place: usize) -> String {
     format!("10.77.0.{}", place + 1)
 }
 
+/// An etcd of three members, each in its namespace, and the one of them that leads.
+struct Cluster {
+    net: Net,
+    leader: usize,
+    url: String,
+    _members: Vec<Running>,
+    _folder: tempfile::TempDir,
+}
+
+impl Cluster {
+    fn start() -> Cluster {
+        let (folder, net) = (tempfile::tempdir().expect("a folder"), Net::new(3));
+        let members = (0..3).map(|place| net.member(folder.path(), place)).collect();
+        let leader = wait_for("a leader", SOON, || net.leader());
+        let hosts: Vec<String> = (0..3).map(|place| format!("{}:2379", address(place))).collect();
+        let url = format!("etcd://{}", hosts.join(","));
+        Cluster { net, leader, url, _members: members, _folder: folder }
+    }
+
+    /// Hosts beside the members, in turn; those at every third place, the last of three, are beside the one that leads.
+    fn scene(&self, slots: usize) -> Scene<'_> {
+        let hosts = |place, words: &[&str]| self.net.stagger((self.leader + 1 + place) % 3, words);
+        Scene::spread(Box::new(hosts), &self.url, SHORT, slots)
+    }
+}
+
+/// The place of a host beside the member that leads.
+const FEW: usize = 2;
+
 #[test]
 fn an_etcd_that_is_cut_in_two_grants_on_the_side_of_the_many_alone() {
-    let (folder, net) = (tempfile::tempdir().expect("a folder"), Net::new(3));
-    let _members: Vec<Running> = (0..3).map(|place| net.member(folder.path(), place)).collect();
-    let few = wait_for("a leader", SOON, || net.leader());
-    let many = (few + 1) % 3;
-    let hosts: Vec<String> = (0..3).map(|place| format!("{}:2379", address(place))).collect();
-    let url = format!("etcd://{}", hosts.join(","));
-    // The scene's own commands are not inside: each is run where it says.
-    let scene = Scene { folder: tempfile::tempdir().expect("a folder"), url: url.clone() };
-    std::fs::create_dir(scene.path("markers")).expect("a folder");
-    let queued = |place: usize| {
-        let (code, out, _) = run(&mut net.stagger(place, &url, &["leases", "--json"]));
-        let leases: serde_json::Value = serde_json::from_str(&out).ok().filter(|_| code == 0)?;
-        Some(leases["queue"].as_array().map_or(0, Vec::len))
-    };
-    for setting in ["slots=1", &format!("ttl={SHORT}"), "lost_after=1s"] {
-        must(net.stagger(many, &url, &["set", "pool/p", setting, "--reason", "test"]));
-    }
+    let cluster = Cluster::start();
+    let scene = cluster.scene(1);
     let observer = Observer::start(scene.path("markers"), scene.path("full"), 1);
     // On the side of the few, beside the member that leads: who asks first, and so decides for all, and holds the slot.
-    let stay = scene.turn("few", "while :; do sleep 0.1; done");
-    let mut holder = scene.start("few", net.stagger(few, &url, &scene.words("few")), &stay);
+    let begin = |name: &str, place: usize, work: &str| {
+        scene.start(name, scene.command_at(place, &scene.words(name)), &scene.turn(name, work))
+    };
+    let mut holder = begin("few", FEW, "while :; do sleep 0.1; done");
     wait_for("its turn", SOON, || (scene.turns().len() == 1).then_some(()));
-    let mut next = scene.start("many", net.stagger(many, &url, &scene.words("many")), &scene.turn("many", "sleep 1"));
-    wait_for("the next one waits", SOON, || (queued(many) == Some(1)).then_some(()));
-    net.plug(few, "down");
+    let mut next = begin("many", 0, "sleep 1");
+    wait_for("the next one waits", SOON, || (scene.queued() == Some(1)).then_some(()));
+    cluster.net.plug(cluster.leader, "down");
     wait_for("the turn of the next one", Duration::from_secs(60), || (scene.turns().len() == 2).then_some(()));
     // Nobody is granted anything on the other side.
     let alone = ["run", "-p", "p", "--name", "alone", "--wait", "4s", "--", "sh", "-c"];
-    let mut alone = scene.start("alone", net.stagger(few, &url, &alone), &scene.turn("alone", "true"));
+    let mut alone = scene.start("alone", scene.command_at(FEW, &alone), &scene.turn("alone", "true"));
     let ended = wait_for("it gives up", Duration::from_secs(60), || alone.0.try_wait().expect("our own child"));
     assert_eq!(ended.code(), Some(2), "{}", scene.said("alone"));
     wait_for("the next one is done", Duration::from_secs(60), || next.is_over().then_some(()));
     wait_for("who held it on that side is ended", Duration::from_secs(60), || holder.is_over().then_some(()));
-    net.plug(few, "up");
-    let mut healed =
-        scene.start("healed", net.stagger(few, &url, &scene.words("healed")), &scene.turn("healed", "true"));
+    cluster.net.plug(cluster.leader, "up");
+    let mut healed = begin("healed", FEW, "true");
     wait_for("that side has its turns again", Duration::from_secs(60), || healed.is_over().then_some(()));
     assert_eq!(observer.finish().0, 1, "{:?}", scene.turns());
     let turns = scene.turns();
     let names: Vec<&str> = turns.iter().map(|(_, name)| name.as_str()).collect();
     assert_eq!(names, ["few", "many", "healed"], "{}", scene.said("healed"));
     assert!(turns.windows(2).all(|pair| pair[0].0 < pair[1].0), "{turns:?}");
+}
+
+#[test]
+fn fifty_processes_contend_over_an_etcd_that_is_cut_in_two_for_a_while() {
+    let cluster = Cluster::start();
+    let cut = |scene: &Scene<'_>| {
+        cluster.net.plug(cluster.leader, "down");
+        turns_pass(scene, 9);
+        cluster.net.plug(cluster.leader, "up");
+    };
+    contend(&cluster.scene(SLOTS), MANY, 12, Some(Box::new(cut)));
 }

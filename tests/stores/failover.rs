@@ -1,5 +1,6 @@
 //! A fail-over of Redis that loses writes: what the manual says may happen, and nothing worse.
 
+use super::contended::{MANY, contend, turns_pass};
 use super::fenced::{act, acted};
 use super::servers::Watched;
 use super::{SHORT, Scene};
@@ -41,4 +42,16 @@ fn a_fail_over_that_loses_writes_lets_no_stale_holder_act() {
     assert!(order.iter().all(|name| order.iter().filter(|other| *other == name).count() == 1), "{order:?}");
     assert_eq!(lines(&scene.path("refused")), [] as [&str; 0]);
     assert!(scene.must(&["history"]).contains("lacking"), "the history says that something may be gone");
+}
+
+#[test]
+fn fifty_processes_contend_over_a_redis_that_fails_over_and_loses_writes() {
+    let mut watched = Watched::start();
+    let url = watched.url();
+    let loses = |scene: &Scene<'_>| {
+        watched.freeze_replica();
+        turns_pass(scene, 4);
+        watched.fail_over();
+    };
+    contend(&Scene::new(&url, SHORT), MANY, 12, Some(Box::new(loses)));
 }

@@ -1,16 +1,16 @@
 //! What a holder does that was stopped for longer than its lease lives, and hosts whose clocks differ: judged by a resource that
 //! refuses tokens older than the newest that it has seen.
 
+use super::contended::{MANY, contend};
 use super::servers::{Etcd, Redis};
 use super::{SHORT, SLOTS, Scene};
-use crate::contention::observer::{Observer, running};
-use crate::support::{Running, SOON, children, lines, stagger, wait_for};
+use crate::support::{SOON, children, lines, run, stagger, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Shell words that act on the resource once: in `acted` when it let them, in `refused` when it did not.
-pub(super) fn act(scene: &Scene, name: &str) -> String {
+pub(super) fn act(scene: &Scene<'_>, name: &str) -> String {
     let folder = scene.folder.path().display();
     format!(
         "(flock 8; newest=$(cat {folder}/newest 2>/dev/null || echo 0); if [ $STAGGER_TOKEN -lt $newest ]; \
@@ -20,7 +20,7 @@ pub(super) fn act(scene: &Scene, name: &str) -> String {
 }
 
 /// Who acted, in order; each as often as it did.
-pub(super) fn acted(scene: &Scene) -> Vec<String> {
+pub(super) fn acted(scene: &Scene<'_>) -> Vec<String> {
     lines(&scene.path("acted")).iter().filter_map(|line| Some(line.split_once(' ')?.0.to_owned())).collect()
 }
 
@@ -72,44 +72,25 @@ fn a_holder_that_was_stopped_acts_no_more_over_etcd() {
     a_holder_is_stopped(&Etcd::start(1).url());
 }
 
-/// The same command on a host whose wall clock is two hours ahead.
-fn two_hours_ahead(scene: &Scene, words: &[&str]) -> Command {
+/// A host whose wall clock is two hours ahead, when its place is odd.
+fn two_hours_apart(place: usize, words: &[&str]) -> Command {
+    let mut program = stagger();
+    if place.is_multiple_of(2) {
+        program.args(words);
+        return program;
+    }
     let mut command = Command::new("faketime");
-    command.args(["-f", "+2h"]).arg(stagger().get_program()).args(words);
-    command.env("STAGGER_COORDINATOR", &scene.url).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    command.args(["-f", "+2h"]).arg(program.get_program()).args(words).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     command
 }
 
 fn clocks_differ(url: &str) {
-    let scene = Scene::new(url, SHORT);
-    let (_, out, _) = crate::support::run(Command::new("faketime").args(["-f", "+2h", "date", "+%s"]));
+    let (_, out, _) = run(Command::new("faketime").args(["-f", "+2h", "date", "+%s"]));
     let shifted: u64 = out.trim().parse().expect("faketime: apt-get install faketime");
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_secs();
     assert!((7_100..7_300).contains(&(shifted - now)), "no clock differs");
-    let observer = Observer::start(scene.path("markers"), scene.path("full"), SLOTS);
-    let start = Instant::now();
-    let processes: Vec<Running> = (0..12)
-        .map(|place| {
-            let name = format!("w{place:02}");
-            let script = scene.turn(&name, "sleep 0.5");
-            // Whoever decides changes between hosts of either clock: the first that asks does, and ends first.
-            let command = match place % 2 {
-                0 => two_hours_ahead(&scene, &scene.words(&name)),
-                _ => scene.command(&scene.words(&name)),
-            };
-            scene.start(&name, command, &script)
-        })
-        .collect();
-    let mut processes = processes;
-    wait_for("all are done", Duration::from_secs(120), || processes.iter_mut().all(Running::is_over).then_some(()));
-    wait_for("nothing is left", SOON, || (running(&scene.path("markers")) == 0).then_some(()));
-    let (peak, _) = observer.finish();
-    assert!(peak <= SLOTS, "{peak} ran at once");
-    let turns = scene.turns();
-    let mut tokens: Vec<u64> = turns.iter().map(|(token, _)| *token).collect();
-    tokens.sort_unstable();
-    tokens.dedup();
-    assert_eq!(tokens.len(), 12, "each had one turn, and a token of its own, in {:?}: {turns:?}", start.elapsed());
+    // Whoever decides changes between hosts of either clock, for the first is killed, and whoever decides next ends.
+    contend(&Scene::spread(Box::new(two_hours_apart), url, SHORT, SLOTS), MANY, 12, Some(Box::new(|_| {})));
 }
 
 #[test]

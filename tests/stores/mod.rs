@@ -24,21 +24,34 @@ const SHORT: &str = "2s";
 /// Leases that outlive it.
 const LONG: &str = "15s";
 
+/// How a command begins on the host at a place; the first host is the one that people use.
+type Hosts<'a> = Box<dyn Fn(usize, &[&str]) -> Command + 'a>;
+
 /// A domain of a store, and what runs under its leases.
-struct Scene {
+struct Scene<'a> {
     folder: tempfile::TempDir,
     url: String,
+    hosts: Hosts<'a>,
 }
 
-impl Scene {
-    fn new(url: &str, ttl: &str) -> Scene {
+impl<'a> Scene<'a> {
+    fn new(url: &str, ttl: &str) -> Scene<'a> {
         Scene::with_slots(url, ttl, SLOTS)
     }
 
-    fn with_slots(url: &str, ttl: &str, slots: usize) -> Scene {
+    fn with_slots(url: &str, ttl: &str, slots: usize) -> Scene<'a> {
+        let here = |_, words: &[&str]| {
+            let mut command = stagger();
+            command.args(words);
+            command
+        };
+        Scene::spread(Box::new(here), url, ttl, slots)
+    }
+
+    fn spread(hosts: Hosts<'a>, url: &str, ttl: &str, slots: usize) -> Scene<'a> {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("markers")).expect("a folder");
-        let scene = Scene { folder, url: url.to_owned() };
+        let scene = Scene { folder, url: url.to_owned(), hosts };
         for setting in [&format!("slots={slots}"), &format!("ttl={ttl}"), "lost_after=1s"] {
             scene.must(&["set", "pool/p", setting, "--reason", "test"]);
         }
@@ -46,8 +59,12 @@ impl Scene {
     }
 
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = stagger();
-        command.env("STAGGER_COORDINATOR", &self.url).args(words);
+        self.command_at(0, words)
+    }
+
+    fn command_at(&self, place: usize, words: &[&str]) -> Command {
+        let mut command = (self.hosts)(place, words);
+        command.env("STAGGER_COORDINATOR", &self.url);
         command
     }
 
@@ -78,14 +95,27 @@ impl Scene {
     }
 
     /// Starts a process under a lease that takes its turn, and works for a moment once it was seen that all slots can be in use.
-    fn run(&self, name: &str) -> Running {
+    fn run(&self, place: usize, name: &str) -> Running {
+        self.run_until("full", "sleep 0.2", place, name)
+    }
+
+    /// Starts a process under a lease that takes its turn, and does its work once a file is there.
+    fn run_until(&self, file: &str, work: &str, place: usize, name: &str) -> Running {
         let folder = self.folder.path().display();
-        let work = format!("while [ -d {folder} -a ! -e {folder}/full ]; do sleep 0.05; done; sleep 0.2");
-        self.start(name, self.command(&self.words(name)), &self.turn(name, &work))
+        let work = format!("while [ -d {folder} -a ! -e {folder}/{file} ]; do sleep 0.05; done; {work}");
+        self.start(name, self.command_at(place, &self.words(name)), &self.turn(name, &work))
+    }
+
+    /// Shows that the outcome of whoever took turns is right: no token was granted twice, and nobody had two turns.
+    fn one_turn_each(&self) {
+        let turns = self.turns();
+        let distinct = |what: Vec<String>| what.iter().collect::<std::collections::BTreeSet<_>>().len() == turns.len();
+        assert!(distinct(turns.iter().map(|(token, _)| token.to_string()).collect()), "a token twice: {turns:?}");
+        assert!(distinct(turns.iter().map(|(_, name)| name.clone()).collect()), "two turns of one: {turns:?}");
     }
 
     /// The words of a command that waits for its turn; the script is to follow.
-    fn words<'a>(&self, name: &'a str) -> [&'a str; 10] {
+    fn words<'n>(&self, name: &'n str) -> [&'n str; 10] {
         ["run", "-p", "p", "--name", name, "--wait", "5m", "--", "sh", "-c"]
     }
 

@@ -75,7 +75,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, is_lost: impl Fn() -> bool) {
 fn replies_are_lost(port: u16, scheme: &str) {
     let proxy = Proxy::start(port);
     let url = format!("{scheme}://127.0.0.1:{}", proxy.port);
-    contend(&url, LONG, 12, 3, Some(Box::new(|| proxy.lose(60))));
+    contend(&Scene::new(&url, LONG), 12, 3, Some(Box::new(|_| proxy.lose(60))));
     assert!(proxy.cut.load(Ordering::Relaxed) > 3, "hardly a reply was lost");
     proxy.lose(0);
     // Time counts only while somebody decides, and those who were killed are to be lost. So one waits for what another holds: it

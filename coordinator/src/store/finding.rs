@@ -49,8 +49,8 @@ impl Finding {
     }
 }
 
-/// Whether all of these hosts are this very machine.
-pub(super) fn is_loopback<'a>(mut hosts: impl Iterator<Item = &'a str>) -> bool {
+/// Whether all of these hosts are this very machine, whoever asks for them.
+pub fn is_loopback<'a>(mut hosts: impl Iterator<Item = &'a str>) -> bool {
     hosts.all(|host| {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         host == "localhost" || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback())

@@ -235,10 +235,15 @@ impl Seated {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until `?wait=N` replicas have everything that was written until now, by whomever. Stays seated, which is a write:
-    /// Redis waits for the last write of the connection that asks, and for nothing on one that has written nothing yet.
+    /// Waits until `?wait=N` replicas have everything that was written until now.
     async fn wait_for_replicas(&self) -> Result<(), StoreError> {
-        let (link, wanted) = (&self.at.link, self.at.link.address.wait);
+        self.wait_for(self.at.link.address.wait).await
+    }
+
+    /// Waits until so many replicas have everything that was written until now, by whomever. Stays seated, which is a write:
+    /// Redis waits for the last write of the connection that asks, and for nothing on one that has written nothing yet.
+    async fn wait_for(&self, wanted: usize) -> Result<(), StoreError> {
+        let link = &self.at.link;
         if wanted == 0 {
             return Ok(());
         }
@@ -298,6 +303,16 @@ impl Sitting for Seated {
             }
             self.run("commit", &args, false).await?;
             self.wait_for_replicas().await
+        })
+    }
+
+    fn spread(&self) -> Doing<'_, ()> {
+        Box::pin(async move {
+            let mut info = redis::cmd("INFO");
+            let asked = self.at.link.ask(info.arg("replication"), true).await;
+            let said: String = self.at.read(asked.map_err(|failure| failure.of(&self.at.link.address))?)?;
+            let count = said.lines().find_map(|line| line.strip_prefix("connected_slaves:")?.trim().parse().ok());
+            self.wait_for(count.ok_or_else(|| self.at.nonsense())?).await
         })
     }
 

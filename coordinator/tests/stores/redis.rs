@@ -146,6 +146,10 @@ async fn a_redis_that_refuses_to_write_is_away() {
             assert!(matches!(refused, Err(StoreError::Away(_))), "{option}: {refused:?}");
         }
         set(usual).await;
+        if option == "replicaof" {
+            assert_eq!(sitting.stay().await, Err(StoreError::Replaced), "it may have followed somebody else meanwhile");
+            continue;
+        }
         sitting.stay().await.expect("it still sits");
         assert_eq!(load(&*sitting).await, vec![record("lease/a", "1"), record("lease/b", "2")], "{option}");
     }
@@ -210,6 +214,24 @@ async fn a_commit_waits_for_as_many_replicas_as_it_should() {
     until(SOON, async || sitting.commit(vec![write("lease/b", "2")]).await.is_ok()).await;
     let onreplica: String = replica.ask(&["HGET", "stagger:{d}:lease", "b"]).await.expect("a record");
     assert_eq!(onreplica, "2");
+}
+
+#[tokio::test]
+async fn what_nobody_may_miss_is_at_every_replica() {
+    let master = Redis::start().await;
+    let sitting = sit(&master.open("d")).await;
+    sitting.spread().await.expect("there is no replica");
+    let replica = Redis::with(&["--replicaof", &format!("127.0.0.1 {}", master.port)]).await;
+    let is_there = async || replica.ask::<usize>(&["EXISTS", "stagger:{d}:store:seat"]).await == Ok(1);
+    until(SOON, is_there).await;
+    sitting.commit(vec![write("passage", "1")]).await.expect("written");
+    sitting.spread().await.expect("the replica has it");
+    let on_replica: String = replica.ask(&["HGET", "stagger:{d}:passage", ""]).await.expect("a record");
+    assert_eq!(on_replica, "1");
+    replica.signal("-STOP");
+    sitting.commit(vec![write("passage", "2")]).await.expect("without ?wait that is enough");
+    let spread = sitting.spread().await;
+    assert!(matches!(&spread, Err(StoreError::Unknown(why)) if why.contains("0 of 1 replicas")), "{spread:?}");
 }
 
 #[tokio::test]
@@ -286,6 +308,41 @@ fn sentinel(master: &Redis) -> (tempfile::TempDir, Process, u16) {
     std::fs::write(folder.path().join("sentinel.conf"), text).expect("written");
     let process = Process::start("redis-sentinel", "redis-sentinel", folder.path(), &["sentinel.conf"]);
     (folder, process, port)
+}
+
+#[tokio::test]
+async fn a_master_that_was_a_replica_meanwhile_may_lack_what_it_had_though_it_never_stopped() {
+    let (first, second) = (Redis::start().await, Redis::start().await);
+    let follows = async |replica: &Redis, master: &Redis| {
+        replica.ask::<()>(&["REPLICAOF", "127.0.0.1", &master.port.to_string()]).await.expect("it follows");
+        until(SOON, async || {
+            let said: String = replica.ask(&["INFO", "replication"]).await.expect("said");
+            said.contains("master_link_status:up")
+        })
+        .await;
+    };
+    let leads = async |master: &Redis| master.ask::<()>(&["REPLICAOF", "NO", "ONE"]).await.expect("it leads");
+    let store = first.open("d");
+    let sitting = sit(&store).await;
+    sitting.commit(vec![write("lease/a", "1")]).await.expect("written");
+    follows(&second, &first).await;
+    sitting.commit(vec![write("lease/b", "1")]).await.expect("a replica changes nothing for its master");
+    until(SOON, async || second.ask::<usize>(&["HLEN", "stagger:{d}:lease"]).await == Ok(2)).await;
+    second.ask::<()>(&["REPLICAOF", "NO", "ONE"]).await.expect("it leads");
+    sitting.commit(vec![write("lease/c", "1")]).await.expect("written where it is lost");
+    follows(&first, &second).await;
+    leads(&first).await;
+    follows(&second, &first).await;
+    assert_eq!(sitting.stay().await, Err(StoreError::Replaced));
+    assert_eq!(sitting.commit(vec![write("lease/d", "1")]).await, Err(StoreError::Replaced));
+    let next = sit_soon(&store).await;
+    assert!(next.may_lack());
+    let mut rows = load(&*next).await;
+    rows.sort_unstable();
+    assert_eq!(rows, [record("lease/a", "1"), record("lease/b", "1")]);
+    next.commit(vec![write("lease/e", "1")]).await.expect("written");
+    next.leave(Vec::new()).await.expect("left");
+    assert!(!sit_soon(&store).await.may_lack(), "known from then on");
 }
 
 #[tokio::test]

@@ -96,6 +96,11 @@ impl Redis {
         format!("redis://127.0.0.1:{}/{domain}", self.port)
     }
 
+    /// Sends it a signal, as `-STOP`.
+    pub(crate) fn signal(&self, signal: &str) {
+        self.process.as_ref().expect("it runs").signal(signal);
+    }
+
     /// What it answers, or why it does not.
     pub(crate) async fn ask<T: redis::FromRedisValue>(&self, command: &[&str]) -> redis::RedisResult<T> {
         ask(self.port, command).await

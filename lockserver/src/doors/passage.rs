@@ -8,13 +8,13 @@ use axum::extract::{Request, State};
 use axum::response::IntoResponse;
 use coordinator::refusal::kind;
 use coordinator::wire::{LUGGAGE_BYTES, Luggage, MOVE_BYTES_MAX, PassageView};
-use model::passage::Move;
+use model::passage::{Move, Passage, without_login};
 use model::{Reply, Request as Asked};
 
 /// `GET /v1/move`
 pub(crate) async fn look(State(domain): Shared) -> Answered {
     let view = domain.read_shut(|state, now| PassageView {
-        passage: state.passage().cloned(),
+        passage: state.passage().map(|passage| Passage { place: without_login(&passage.place), ..passage.clone() }),
         records: state.luggage().count() as u64,
         time: now.time,
     });

@@ -7,8 +7,8 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, header};
 use coordinator::refusal::{Problem, kind};
-use coordinator::store::{CallAnswer, CallId, Heard, MESSAGE_BYTES_MAX, Sitting, StoreError};
-use coordinator::wire::{Answered, AskBody, Posted};
+use coordinator::store::{CallAnswer, CallId, Heard, Sitting, StoreError};
+use coordinator::wire::{ANSWER_BYTES_MAX, Answered, AskBody, Posted};
 use model::change::Key;
 use model::request::{Ask, Quiet};
 use model::state::Stored;
@@ -86,7 +86,7 @@ impl Held {
         let mut callers = BTreeSet::new();
         let calls = self.lock();
         let some = calls.keys().filter(|id| callers.insert(id.caller.clone())).take(TOLD_MAX);
-        some.map(|id| (id.clone(), text(&Answered::seat_is_empty()))).collect()
+        some.map(|id| (id.clone(), packed(&Answered::seat_is_empty()))).collect()
     }
 }
 
@@ -180,7 +180,7 @@ impl Drop for Desk {
 async fn answer(router: Router, request: &[u8]) -> (Vec<u8>, Option<Ask>) {
     let posted: Posted = match serde_json::from_slice(request) {
         Ok(posted) => posted,
-        Err(cause) => return (text(&refused(kind::MALFORMED, &format!("the call makes no sense: {cause}"))), None),
+        Err(cause) => return (packed(&refused(kind::MALFORMED, &format!("the call makes no sense: {cause}"))), None),
     };
     let answered = match ask_door(router, &posted).await {
         Ok(answered) => answered,
@@ -189,7 +189,7 @@ async fn answer(router: Router, request: &[u8]) -> (Vec<u8>, Option<Ask>) {
     let is_grant = posted.method == "POST" && posted.path.ends_with(ASK) && answered.status == 200;
     let granted = is_grant && answered.body.get("granted").is_some();
     let ask = granted.then(|| serde_json::from_value::<AskBody>(posted.body).ok()).flatten().map(|body| body.ask);
-    (text(&answered), ask)
+    (packed(&answered), ask)
 }
 
 async fn ask_door(router: Router, posted: &Posted) -> Result<Answered, String> {
@@ -210,9 +210,8 @@ async fn ask_door(router: Router, posted: &Posted) -> Result<Answered, String> {
     let status = response.status().as_u16();
     let content = response.headers().get(header::CONTENT_TYPE);
     let is_json = content.is_some_and(|content| content.as_bytes().starts_with(b"application/json"));
-    let bytes = to_bytes(response.into_body(), MESSAGE_BYTES_MAX).await;
-    let bytes =
-        bytes.map_err(|_| format!("the answer is longer than {MESSAGE_BYTES_MAX} bytes; ask for fewer rows"))?;
+    let bytes = to_bytes(response.into_body(), ANSWER_BYTES_MAX / 2).await;
+    let bytes = bytes.map_err(|_| "the answer is too long; ask for fewer rows".to_owned())?;
     let is_text = !is_json;
     let body = match is_text {
         true => serde_json::Value::from(String::from_utf8_lossy(&bytes).into_owned()),
@@ -227,6 +226,8 @@ fn refused(kind: &str, why: &str) -> Answered {
     Answered { status, body: serde_json::to_value(problem).unwrap_or_default(), is_text: false }
 }
 
-fn text(answered: &Answered) -> Vec<u8> {
-    serde_json::to_vec(answered).unwrap_or_default()
+/// The answer as it is sent, or why it cannot be.
+fn packed(answered: &Answered) -> Vec<u8> {
+    let packed = answered.pack().or_else(|cause| refused(kind::MALFORMED, &cause.to_string()).pack());
+    packed.unwrap_or_default()
 }

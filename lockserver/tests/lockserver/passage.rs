@@ -17,13 +17,14 @@ const NOW: Duration = Duration::ZERO;
 struct Ends {
     platters: [Arc<Platter>; 2],
     servers: [Option<Server>; 2],
+    passage: &'static str,
 }
 
 impl Ends {
     async fn start() -> Ends {
         let platters = [Platter::new(0), Platter::new(0)];
         let servers = [Some(Server::on(&platters[0]).await), Some(Server::on(&platters[1]).await)];
-        Ends { platters, servers }
+        Ends { platters, servers, passage: "m1" }
     }
 
     fn server(&self, end: usize) -> &Server {
@@ -50,7 +51,7 @@ impl Ends {
     }
 
     async fn step(&self, end: usize, step: MoveStep) -> Done {
-        let wanted = Move { passage: id("m1"), by: "ann".into(), step };
+        let wanted = Move { passage: id(self.passage), by: "ann".into(), step };
         soon("an answer", self.client(end).step(&wanted)).await.expect("an answer")
     }
 
@@ -187,7 +188,7 @@ async fn at_no_moment_are_both_open_and_the_same_steps_again_bring_it_to_its_end
 
 #[tokio::test]
 async fn it_stays_when_that_is_wished_in_time_and_no_time_has_passed() {
-    let ends = Ends::start().await;
+    let mut ends = Ends::start().await;
     let client = ends.client(0);
     fill(&client).await;
     ends.take(0..3).await;
@@ -195,13 +196,14 @@ async fn it_stays_when_that_is_wished_in_time_and_no_time_has_passed() {
     assert!(matches!(ends.step(1, MoveStep::Undo).await, Done::Did { .. }));
     assert!(client.leases(&Selection::default()).await.expect("leases").queue[0].listens);
     assert_eq!(ends.client(1).passage().await.expect("it").records, 0, "what had come in is forgotten");
-    // The same once more, to its end: now it is too late.
+    // Once more, to its end: now it is too late.
+    ends.passage = "m2";
     ends.take(0..4).await;
     assert!(matches!(ends.step(0, MoveStep::Undo).await, Done::Refused { .. }));
     ends.take(4..STEPS).await;
     assert!(matches!(ends.step(1, MoveStep::Undo).await, Done::Refused { .. }));
     // And back again: what the old one still has is of no use any more.
-    let back = |step| Move { passage: id("m2"), by: "ann".into(), step };
+    let back = |step| Move { passage: id("m3"), by: "ann".into(), step };
     let (new, old) = (ends.client(1), ends.client(0));
     let refused = old.step(&back(MoveStep::Close { to: "http://x:1".into() })).await.expect("an answer");
     assert!(matches!(refused, Done::Refused { .. }), "it is not here any more");

@@ -254,3 +254,28 @@ async fn a_dead_holder_is_lost_though_nobody_sits_for_longer_than_a_moment() {
     let last = Process::start(&server);
     granted(last.ask("next", NOW).await);
 }
+
+#[tokio::test]
+async fn a_holder_that_renewed_in_time_keeps_its_lease_though_its_steward_died_and_the_next_sat_for_a_moment() {
+    let server = MemoryServer::default();
+    let first = Process::sitting(&server, 1).await;
+    for setting in [Setting::Ttl(2_000), Setting::LostAfter(Some(1_000))] {
+        let scope = "pool/app".parse().expect("a scope");
+        do_it(&first.client, Act::Set { scope, setting, reason: "test".into(), for_ms: None }).await;
+    }
+    granted(first.ask("a", NOW).await);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(5) {
+        assert!(matches!(first.renews("a").await, Own::Held { .. }));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // None of these renewals was written; nor is one by the next, which hears nothing of it.
+    first.kill().await;
+    let passing = Process::start(&server);
+    assert_eq!(passing.state_of("a").await, Some(LeaseState::Held));
+    passing.leave().await;
+    let last = Process::start(&server);
+    assert!(matches!(last.ask("b", NOW).await, Answer::Queued(_)), "the slot is taken");
+    assert_eq!(last.state_of("a").await, Some(LeaseState::Held));
+    assert!(matches!(last.renews("a").await, Own::Held { .. }));
+}

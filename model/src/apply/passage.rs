@@ -12,17 +12,21 @@ use crate::state::Stored;
 
 /// Carries out one step.
 pub(super) fn step(draft: &mut Draft<'_>, wanted: &Move) -> Done {
-    let here = draft.view.passage().filter(|passage| passage.id == wanted.passage);
+    let here = draft.view.passage();
+    if here.is_some_and(|here| here.earlier.contains(&wanted.passage)) {
+        return refused(Some(Stage::Undone));
+    }
+    let here = here.filter(|passage| passage.id == wanted.passage);
     let stage = here.map(|passage| passage.stage);
-    let place = here.map_or("nowhere", |passage| &passage.place);
+    let place = here.map_or_else(|| "nowhere".to_owned(), |passage| without_login(&passage.place));
     match (&wanted.step, stage) {
-        (MoveStep::Close { .. }, Some(Stage::Closed | Stage::Handed | Stage::Gone)) => {
+        (MoveStep::Close { to }, Some(Stage::Closed | Stage::Handed | Stage::Gone)) => {
+            log_in_as(draft, to);
             did(format!("closed for {place}"))
         }
-        (MoveStep::Close { to }, _) => close(draft, wanted, to),
-        (MoveStep::Arrive { .. }, Some(Stage::Arriving)) => did("records may come in"),
+        (MoveStep::Close { to }, None) => close(draft, wanted, to),
         (MoveStep::Arrive { .. }, Some(Stage::Arrived)) => did("it is here already"),
-        (MoveStep::Arrive { from, time }, _) => {
+        (MoveStep::Arrive { from, time }, None | Some(Stage::Arriving)) => {
             let passage = Passage { time: *time, ..passage(draft, wanted, Stage::Arriving, from) };
             arrive(draft, passage)
         }
@@ -43,27 +47,33 @@ pub(super) fn step(draft: &mut Draft<'_>, wanted: &Move) -> Done {
             go_on(draft, Stage::Gone);
             did(format!("it is at {place}"))
         }
-        (MoveStep::Undo, None) => did("nothing of it is here"),
+        (MoveStep::Undo, None | Some(Stage::Undone)) => did("nothing of it is here"),
         (MoveStep::Undo, Some(Stage::Closed)) => {
-            draft.push(Change::PassageEnded);
+            go_on(draft, Stage::Undone);
             draft.nudges.all_in(&Scope::All);
             did("open again")
         }
         (MoveStep::Undo, Some(Stage::Arriving)) => {
             clear(draft);
-            draft.push(Change::PassageEnded);
+            go_on(draft, Stage::Undone);
             did("what had come in is forgotten")
         }
         (_, stage) => refused(stage),
     }
 }
 
+/// Takes another user or password for the same place; another place it leaves alone.
+fn log_in_as(draft: &mut Draft<'_>, to: &str) {
+    let Some(passage) = draft.view.passage() else { return };
+    if passage.place != to && without_login(&passage.place) == without_login(to) {
+        let passage = Passage { place: to.to_owned(), ..passage.clone() };
+        draft.push(Change::PassageMoved(passage));
+    }
+}
+
 fn close(draft: &mut Draft<'_>, wanted: &Move, to: &str) -> Done {
     if let Some(other) = draft.view.passage().filter(|passage| !passage.stage.is_open()) {
-        return Done::Refused {
-            why: format!("it is being moved already, by {}: {}", other.by, other.place),
-            hint: "go on with that passage, or undo it".to_owned(),
-        };
+        return under_way(other);
     }
     let held = draft.view.leases().filter(|lease| lease.state == LeaseState::Held).count();
     if held > 0 {
@@ -74,17 +84,28 @@ fn close(draft: &mut Draft<'_>, wanted: &Move, to: &str) -> Done {
     // What waited until now is counted, so that the time of the passage is not.
     draft.turn(&Scope::All);
     draft.push(Change::PassageMoved(passage));
-    did(format!("closed for {to}"))
+    did(format!("closed for {}", without_login(to)))
+}
+
+fn under_way(other: &Passage) -> Done {
+    Done::Refused {
+        why: format!("it is being moved already, by {}: {}", other.by, without_login(&other.place)),
+        hint: "go on with that passage, or undo it".to_owned(),
+    }
 }
 
 fn arrive(draft: &mut Draft<'_>, passage: Passage) -> Done {
-    let has_records = draft.view.luggage().next().is_some();
-    let is_over = draft.view.passage().is_some_and(|old| matches!(old.stage, Stage::Gone | Stage::Arriving));
-    if has_records && !is_over {
-        return Done::Refused {
-            why: "it has records of its own".to_owned(),
-            hint: "move into a domain that has none, or was moved away".to_owned(),
-        };
+    match draft.view.passage() {
+        Some(other) if other.stage == Stage::Gone => {}
+        Some(other) if other.stage == Stage::Arriving && other.id == passage.id => {}
+        Some(other) if !other.stage.is_open() => return under_way(other),
+        _ if draft.view.luggage().next().is_none() => {}
+        _ => {
+            return Done::Refused {
+                why: "it has records of its own".to_owned(),
+                hint: "move into a domain that has none, or was moved away".to_owned(),
+            };
+        }
     }
     clear(draft);
     draft.push(Change::PassageMoved(passage));
@@ -124,7 +145,12 @@ fn go_on(draft: &mut Draft<'_>, stage: Stage) {
 
 fn passage(draft: &Draft<'_>, wanted: &Move, stage: Stage, place: &str) -> Passage {
     let (id, by, place) = (wanted.passage.clone(), wanted.by.clone(), place.to_owned());
-    Passage { id, stage, place, by, since: draft.now.wall, time: draft.now.time }
+    let earlier = match draft.view.passage() {
+        Some(old) if old.id == id => old.earlier.clone(),
+        Some(old) => old.with_earlier(),
+        None => Vec::new(),
+    };
+    Passage { id, stage, place, by, since: draft.now.wall, time: draft.now.time, earlier }
 }
 
 fn did(what: impl Into<String>) -> Done {
@@ -139,6 +165,7 @@ fn refused(stage: Option<Stage>) -> Done {
         Some(Stage::Gone) => "it was moved away",
         Some(Stage::Arriving) => "it is not open yet",
         Some(Stage::Arrived) => "it is open",
+        Some(Stage::Undone) => "that passage is over",
     };
     Done::Refused { why: why.to_owned(), hint: "start the move again: it goes on where it was".to_owned() }
 }

@@ -7,6 +7,7 @@ mod confirmed;
 mod due;
 mod kept;
 mod leases;
+mod passage;
 mod pauses;
 mod queue;
 mod random;

@@ -51,6 +51,7 @@ fn everything() -> World {
         by: "ann".to_owned(),
         since: model::Wall(1),
         time: model::Time(1),
+        earlier: vec![name("m0")],
     };
     world.state.replay(&[Change::PassageMoved(passage)]);
     world

@@ -35,12 +35,24 @@ const LEAVE_MAX: Duration = Duration::from_secs(2);
 /// How often a grant is confirmed within a time to live, at most half of which is spent on it; and the pause between two tries.
 const CONFIRM_TRIES: u32 = 8;
 const CONFIRM_PAUSE: Duration = Duration::from_millis(100);
+/// How many grants that are lost before anything began are asked for again.
+const LOST_MAX: u32 = 5;
 
 /// A lease, and when its ownership was last confirmed: when the request that was answered so was sent.
 #[derive(Debug)]
 pub(super) struct Held {
     pub(super) lease: Lease,
     pub(super) confirmed: Duration,
+}
+
+/// Why a grant is not a lease that something can begin under.
+enum Lost {
+    /// It is there no more.
+    Gone,
+    /// Nobody confirmed it for so long; it may still be there.
+    Unconfirmed(String),
+    /// It was refused for good; why, for people.
+    Refused(String),
 }
 
 /// What came of waiting.
@@ -58,10 +70,10 @@ pub(super) enum Waited {
 }
 
 /// Waits until the lease is there, the wait is over, or a signal comes. The queue is left in order.
-pub(super) async fn wait(client: &Client, ask: &Ask, signals: &mut Signals) -> Waited {
+pub(super) async fn wait(client: &Client, mut ask: Ask, signals: &mut Signals) -> Waited {
     let mut screen = Screen::open();
     let waited = tokio::select! {
-        waited = obtain(client, ask, &mut screen) => waited,
+        waited = obtain(client, &mut ask, &mut screen) => waited,
         signal = signals.next_end() => Waited::Interrupted(signal.as_raw()),
     };
     if let Some(screen) = &mut screen {
@@ -70,19 +82,21 @@ pub(super) async fn wait(client: &Client, ask: &Ask, signals: &mut Signals) -> W
     match &waited {
         Waited::Held(_) | Waited::No(_) => {}
         // Whoever said how long to wait is not kept waiting by one who has not answered so long.
-        Waited::Away(_) if ask.wait_ms.is_some() => leave(client, ask, LAST_WORD).await,
-        Waited::Late(_) | Waited::Away(_) | Waited::Interrupted(_) => leave(client, ask, LEAVE_MAX).await,
+        Waited::Away(_) if ask.wait_ms.is_some() => leave(client, &ask, LAST_WORD).await,
+        Waited::Late(_) | Waited::Away(_) | Waited::Interrupted(_) => leave(client, &ask, LEAVE_MAX).await,
     }
     waited
 }
 
-/// Asks until there is an answer that is none of "not yet", or the wait is over.
-async fn obtain(client: &Client, ask: &Ask, screen: &mut Option<Screen>) -> Waited {
+/// Asks until there is an answer that is none of "not yet", or the wait is over. A grant that is lost before anything began, as
+/// when its coordinator dies with it, is asked for again: under another claim when it is surely gone.
+async fn obtain(client: &Client, ask: &mut Ask, screen: &mut Option<Screen>) -> Waited {
     let wait = ask.wait_ms.map(Duration::from_millis);
     let ends = wait.map(|wait| Instant::now() + wait);
     let mut queued: Option<Queued> = None;
     let mut away: Option<Instant> = None;
     let mut pause = PAUSE_MIN;
+    let mut lost = 0;
     loop {
         let sent = Instant::now();
         let left = ends.map_or(Duration::MAX, |ends| ends.saturating_duration_since(sent));
@@ -95,7 +109,21 @@ async fn obtain(client: &Client, ask: &Ask, screen: &mut Option<Screen>) -> Wait
         let asked = Ask { patience_ms: millis(hold + MARGIN), ..ask.clone() };
         let answer = within(left.saturating_add(LAST_WORD), client.coordinator().ask(&asked, hold)).await;
         let failure = match (answer, wait) {
-            (Ok(Answer::Granted(granted)), _) => return confirmed(client, granted.lease).await,
+            (Ok(Answer::Granted(granted)), _) => match confirmed(client, granted.lease).await {
+                Ok(held) => return Waited::Held(Box::new(held)),
+                Err(why) => {
+                    lost += 1;
+                    let left = ends.map(|ends| ends.saturating_duration_since(Instant::now()));
+                    if let Err(waited) =
+                        claim_again(ask, why, lost > LOST_MAX || left.is_some_and(|left| left.is_zero()))
+                    {
+                        return waited;
+                    }
+                    (ask.wait_ms, queued) = (left.map(millis), None);
+                    say(screen, "the lease was granted, and lost before anything began: asking again".to_owned());
+                    continue;
+                }
+            },
             (Ok(Answer::Refused(refusal)), _) => return Waited::No(refusal_text(&refusal, ask)),
             (Ok(Answer::Queued(place)), Some(wait)) if left.is_zero() => {
                 return Waited::Late(late_text(wait, &place, ask));
@@ -132,9 +160,25 @@ pub(super) async fn within<T>(limit: Duration, call: impl Future<Output = Result
     tokio::time::timeout(limit, call).await.unwrap_or_else(silent)
 }
 
+/// Prepares to ask again after a grant that was lost; what came of it instead when that is of no use.
+fn claim_again(ask: &mut Ask, why: Lost, is_last: bool) -> Result<(), Waited> {
+    match why {
+        Lost::Refused(why) => Err(Waited::Away(why)),
+        Lost::Unconfirmed(why) if is_last => Err(Waited::Away(why)),
+        Lost::Unconfirmed(_) => Ok(()),
+        Lost::Gone => match coordinator::random_id() {
+            Ok(claim) if !is_last => {
+                ask.claim = claim;
+                Ok(())
+            }
+            _ => Err(Waited::No("error: the lease was granted, and is gone again\nhint: stagger history".to_owned())),
+        },
+    }
+}
+
 /// Renews the lease before anything begins: a grant may be as old as the ask that brought it, and the coordinator takes one
 /// back that its holder never answers.
-async fn confirmed(client: &Client, lease: Lease) -> Waited {
+async fn confirmed(client: &Client, lease: Lease) -> Result<Held, Lost> {
     let ttl = Duration::from_millis(lease.ttl_ms);
     let renew = Renew { holder: lease.holder.clone(), claim: lease.claim.clone(), step: None, note: String::new() };
     let ends = boottime::now() + ttl / 2;
@@ -143,18 +187,16 @@ async fn confirmed(client: &Client, lease: Lease) -> Waited {
         // An answer that was lost on its way is not waited for until it is too late.
         let limit = (ttl / CONFIRM_TRIES).min(ends.saturating_sub(sent));
         let failure = match within(limit, client.coordinator().renew(&renew)).await {
-            Ok(Own::Held { .. }) => return Waited::Held(Box::new(Held { lease, confirmed: sent })),
-            Ok(Own::Gone) => {
-                return Waited::No("error: the lease was granted, and is gone again\nhint: stagger history".to_owned());
-            }
+            Ok(Own::Held { .. }) => return Ok(Held { lease, confirmed: sent }),
+            Ok(Own::Gone) => return Err(Lost::Gone),
             Err(failure) if failure.retryable() => failure,
-            Err(failure) => return Waited::Away(client.failure("confirm the lease", failure).render()),
+            Err(failure) => return Err(Lost::Refused(client.failure("confirm the lease", failure).render())),
         };
         if boottime::now() + CONFIRM_PAUSE >= ends {
-            return Waited::Away(format!(
+            return Err(Lost::Unconfirmed(format!(
                 "error: the lease was granted, and could not be confirmed in {}: {failure}",
                 span(millis(ttl / 2))
-            ));
+            )));
         }
         tokio::time::sleep(CONFIRM_PAUSE).await;
     }

@@ -6,6 +6,7 @@ use crate::store::{Finding, StoreError};
 use etcd_client::{AlarmAction, AlarmType, Client, Error, GetOptions, ResponseHeader, StatusResponse};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
+use tonic::Code;
 
 /// How long a member may take to answer.
 const MEMBER_WAIT: Duration = Duration::from_secs(4);
@@ -154,7 +155,12 @@ fn grant(prefix: &str) -> String {
 /// Whether this user, or anybody, may do more.
 async fn width(domain: &Domain, client: &Client, is_own: bool) -> Finding {
     let all = GetOptions::new().with_all_keys().with_keys_only().with_limit(1);
-    match client.kv_client().get("", Some(all)).await.is_ok() {
+    let may_do_more = match client.kv_client().get("", Some(all)).await {
+        Ok(_) => true,
+        Err(Error::GRpcStatus(status)) if status.code() == Code::PermissionDenied => false,
+        Err(cause) => return Finding::look("who may ask", format!("unknown: {cause}"), "ask again"),
+    };
+    match may_do_more {
         false => Finding::fine("who may ask", "a user with no more rights than are needed"),
         true if is_own => Finding::fine("who may ask", "this machine, as far as the URL says"),
         true => {

@@ -76,7 +76,8 @@ impl Fault {
             Code::Unavailable if said.contains("no leader") => {
                 Fault::NotDone(format!("etcd at {endpoint} has no leader: most members of its cluster must run"))
             }
-            Code::ResourceExhausted if said.contains("space exceeded") => Fault::Final(StoreError::Away(format!(
+            // The first write that is over the quota is done all the same.
+            Code::ResourceExhausted if said.contains("space exceeded") => Fault::Final(StoreError::Unknown(format!(
                 "etcd at {endpoint} is full: compact and defragment it or raise --quota-backend-bytes, then say \
                  `etcdctl alarm disarm`"
             ))),

@@ -78,7 +78,11 @@ async fn width(at: &Redis) -> Finding {
         Found::At((host, _)) => vec![host],
         Found::By { sentinels, .. } => sentinels.iter().map(|(host, _)| host.as_str()).collect(),
     };
-    let may_do_more = ask::<u64>(at, &redis::cmd("DBSIZE")).await.is_ok();
+    let may_do_more = match ask::<u64>(at, &redis::cmd("DBSIZE")).await {
+        Ok(_) => true,
+        Err(StoreError::Unfit(_)) => false,
+        Err(cause) => return Finding::look("who may ask", format!("unknown: {cause}"), "ask again"),
+    };
     let advice = format!("a user of its own: ACL SETUSER stagger on >PASSWORD {ACL}");
     match (address.password.is_some(), may_do_more) {
         (true, false) => Finding::fine("who may ask", "a user with no more rights than are needed"),

@@ -7,7 +7,7 @@
 -- store:seat              who sits; gone when that one says nothing
 -- store:steward           who sat last; empty when that one left
 -- store:sits              how often somebody sat
--- store:run               the server, by its run, at which a steward last wrote
+-- store:run               the server, by its run and its last promotion, at which a steward last wrote
 -- store:calls             hash: what is asked, by CALLER/NUMBER
 -- store:calls-until       sorted set: when each call is out of time
 -- store:bell:STEWARD      list: +CALL came, or -CALL is gone
@@ -23,7 +23,14 @@ local function now()
   local time = call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
-local function run_id() return string.match(call('INFO', 'server'), 'run_id:(%x+)') end
+-- A server that became a replica and is a master again has the same run. But since then its history has a second name, that of
+-- whom it followed, and a first name of its own.
+local function run_id()
+  local run = string.match(call('INFO', 'server'), 'run_id:(%x+)')
+  local history = call('INFO', 'replication')
+  if string.match(history, 'master_replid2:0+%s') then return run end
+  return run .. ' ' .. (string.match(history, 'master_replid:(%x+)') or '')
+end
 
 local function drop_late(most)
   for _, id in ipairs(call('ZRANGEBYSCORE', key('calls-until'), '-inf', now(), 'LIMIT', 0, most)) do
