@@ -32,6 +32,22 @@ fn family(parent: Pid) -> Vec<Pid> {
     all
 }
 
+/// Stops a process and all that come from it; they are all there is once nobody new is found.
+fn stop_family(parent: Pid) -> Vec<Pid> {
+    let mut stopped = Vec::new();
+    loop {
+        let new: Vec<Pid> = family(parent).into_iter().filter(|pid| !stopped.contains(pid)).collect();
+        if new.is_empty() {
+            return stopped;
+        }
+        for pid in &new {
+            // One that ended meanwhile does nothing any more.
+            let _ended = kill_process(*pid, Signal::STOP);
+        }
+        stopped.extend(new);
+    }
+}
+
 fn a_holder_is_stopped(url: &str) {
     let scene = Scene::with_slots(url, SHORT, 1);
     // Somebody who decides, and does nothing else.
@@ -45,14 +61,13 @@ fn a_holder_is_stopped(url: &str) {
     let mut next = scene.start("next", scene.command(&scene.words("next")), &next_script);
     wait_for("the next one waits", SOON, || (scene.queued() == Some(1)).then_some(()));
     // All of it at once: the command cannot act, its guard cannot end it, nobody renews.
-    let stopped = family(Pid::from_child(&holder.0));
-    stopped.iter().for_each(|pid| kill_process(*pid, Signal::STOP).expect("our own"));
+    let stopped = stop_family(Pid::from_child(&holder.0));
     wait_for("the next one acts", Duration::from_secs(60), || {
         acted(&scene).iter().any(|name| name == "next").then_some(())
     });
     // First the command alone, so that it surely tries.
     let command_first = stopped.iter().rev();
-    command_first.for_each(|pid| kill_process(*pid, Signal::CONT).expect("our own"));
+    command_first.for_each(|pid| drop(kill_process(*pid, Signal::CONT)));
     wait_for("the stopped one is ended", Duration::from_secs(60), || holder.is_over().then_some(()));
     wait_for("the next one is done", Duration::from_secs(60), || next.is_over().then_some(()));
     let acted = acted(&scene);
