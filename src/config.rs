@@ -123,13 +123,18 @@ impl CoordinatorUrl {
 
     /// The same without the password.
     fn shown(&self) -> String {
+        CoordinatorUrl::masked(&self.0)
+    }
+
+    /// What may be meant as a URL, without what may be meant as its password.
+    pub fn masked(text: &str) -> String {
         let hidden = || {
-            let (scheme, rest) = self.0.split_once("://")?;
+            let (scheme, rest) = text.split_once("://")?;
             let (user, place) = rest.rsplit_once('@')?;
             let name = user.split(':').next().unwrap_or_default();
             Some(format!("{scheme}://{name}:…@{place}"))
         };
-        hidden().unwrap_or_else(|| self.0.clone())
+        hidden().unwrap_or_else(|| text.to_owned())
     }
 }
 

@@ -11,7 +11,7 @@ use crate::Coordinator;
 use crate::error::{Error, Result};
 use crate::mailbox::Mailbox;
 use crate::refusal::{Problem, Refusable, kind, status};
-use crate::wire::{AskBody, Call, JoinBody, Luggage, PassageView, lease_path};
+use crate::wire::{AskBody, Call, DomainView, JoinBody, Luggage, PassageView, lease_path};
 use connections::Connections;
 use http::Method;
 use model::history::Entry;
@@ -164,6 +164,14 @@ impl Remote {
     /// As of everything that is asked.
     pub async fn passage(&self) -> Result<PassageView> {
         self.ask_here(Request::new(Method::GET, path_of("move", ""))).await
+    }
+
+    /// Which domain this is, as whoever answers says.
+    ///
+    /// # Errors
+    /// As of everything that is asked.
+    pub async fn domain(&self) -> Result<DomainView> {
+        self.ask_here(Request::new(Method::GET, path_of("domain", ""))).await
     }
 
     /// Records of this very domain, which is closed; behind the ones that gave `after`.

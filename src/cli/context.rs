@@ -6,7 +6,7 @@
 use super::client::Client;
 use super::failure::Failure;
 use super::seat::Seats;
-use crate::config::{self, Config, CoordinatorUrl, Surroundings};
+use crate::config::{self, Config, CoordinatorUrl, CoordinatorUrlError, Surroundings};
 use model::names::Host;
 use std::path::{Path, PathBuf};
 
@@ -93,9 +93,7 @@ impl Context {
     fn chosen_coordinator(&self) -> Result<Option<CoordinatorUrl>, Failure> {
         let variable = || std::env::var(COORDINATOR_VARIABLE).ok().filter(|url| !url.is_empty());
         let Some(url) = self.globals.coordinator.clone().or_else(variable) else { return Ok(None) };
-        url.parse().map(Some).map_err(|error| {
-            Failure::usage(format!("{url:?} names no coordinator: {error}"), "write --coordinator http://HOST:PORT")
-        })
+        url.parse().map(Some).map_err(|error| no_coordinator(&url, &error))
     }
 
     /// The configuration, or nothing when it was not named and is not there.
@@ -105,6 +103,15 @@ impl Context {
         }
         self.config().map(Some)
     }
+}
+
+/// A URL that names no coordinator; its password is not told.
+pub(crate) fn no_coordinator(url: &str, error: &CoordinatorUrlError) -> Failure {
+    let hint = match error {
+        CoordinatorUrlError::Store(_) => "",
+        _ => "write --coordinator http://HOST:PORT, or http://HOST:PORT,HOST:PORT",
+    };
+    Failure::usage(format!("{} names no coordinator: {error}", CoordinatorUrl::masked(url)), hint)
 }
 
 /// The folder that the service manager made for what is kept over restarts.

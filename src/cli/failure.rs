@@ -8,6 +8,9 @@ use crate::config::ConfigError;
 use coordinator::Error;
 use coordinator::refusal::kind;
 
+/// What `doctor` does: whoever reads that it failed need not be told to begin it.
+pub(crate) const DOCTOR: &str = "look at it";
+
 /// Why a command ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -95,10 +98,15 @@ impl Failure {
     fn hint(&self) -> String {
         match self {
             Failure::Usage { hint, .. } | Failure::Refused { hint, .. } | Failure::Work { hint, .. } => hint.clone(),
-            Failure::Coordinator { source: Error::NotApplied { retry, .. }, url, .. } if is_store(url) => match retry {
-                true => "is it running there? What else may be wrong with it: stagger doctor".to_owned(),
-                false => String::new(),
-            },
+            Failure::Coordinator { source: Error::NotApplied { retry, .. }, url, doing } if is_store(url) => {
+                match retry {
+                    true if doing == DOCTOR => "is it running there?".to_owned(),
+                    true => format!(
+                        "is it running there? What else may be wrong with it: stagger doctor --coordinator {url}"
+                    ),
+                    false => String::new(),
+                }
+            }
             Failure::Coordinator { source: Error::NotApplied { .. }, .. } => {
                 "is the lock server running there? Another one: --coordinator URL, or STAGGER_COORDINATOR".to_owned()
             }
@@ -168,7 +176,7 @@ mod tests {
             source: Error::NotApplied { retry, why: why.to_owned() },
         };
         let expected = "error: cannot read the leases: redis://a:1/web cannot be reached\n\
-                        hint: is it running there? What else may be wrong with it: stagger doctor";
+                        hint: is it running there? What else may be wrong with it: stagger doctor --coordinator redis://a:1/web";
         assert_eq!(of_store(true, "redis://a:1/web cannot be reached").render(), expected);
         let expected = "error: cannot read the leases: redis://a:1/web: no such user";
         assert_eq!(of_store(false, "no such user").render(), expected);

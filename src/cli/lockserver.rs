@@ -2,7 +2,7 @@
 //!
 //! Owns where it listens and how it is ended. The server itself is the crate `lockserver`.
 
-use super::context::{Context, state_directory};
+use super::context::{Context, no_coordinator, state_directory};
 use super::failure::Failure;
 use super::{exit, logging, out};
 use crate::config::CoordinatorUrl;
@@ -71,6 +71,12 @@ pub(crate) async fn run(args: LockserverArgs, context: &Context) -> Result<u8, F
             true => out::json(&json!({ "api": api, "store": store }))?,
             false => out::result(&format!("{api}  a door to {store}"))?,
         }
+        let first = mailbox.clone();
+        tokio::spawn(async move {
+            if let Err(cause) = first.store().seat().await {
+                tracing::warn!("the store does not answer yet, and nothing is decided meanwhile: {cause}");
+            }
+        });
         let shutdown = async move {
             tokio::select! {
                 _ = interrupt.recv() => {}
@@ -105,12 +111,7 @@ fn relayed(url: &str, args: &LockserverArgs, context: &Context) -> Result<Arc<Ma
     if args.data.is_some() {
         return Err(Failure::usage("a door to a store keeps nothing, so --data has no use", "leave one of both out"));
     }
-    let url: CoordinatorUrl = url.parse().map_err(|error| {
-        Failure::usage(
-            format!("{url:?} names no coordinator: {error}"),
-            "write --coordinator redis://HOST or etcd://HOST:PORT",
-        )
-    })?;
+    let url: CoordinatorUrl = url.parse().map_err(|error| no_coordinator(url, &error))?;
     let mailbox = context.seats.mailbox(url.as_str()).map_err(|error| Failure::usage(error.to_string(), ""))?;
     mailbox.ok_or_else(|| {
         let what = format!("a lock server keeps its own state here, and --coordinator {url} would name another's");

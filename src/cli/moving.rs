@@ -6,16 +6,21 @@
 use super::client::{self, Client};
 use super::context::{Context, actor};
 use super::failure::Failure;
-use super::out;
 use super::render::leases::holder_line;
+use super::{exit, out};
 use crate::config::CoordinatorUrl;
+use clap::builder::TypedValueParser;
 use coordinator::Error;
 use coordinator::wire::PassageView;
 use model::lease::LeaseState;
 use model::names::{Id, Scope};
 use model::passage::{Move, MoveStep, Passage, Stage, without_login};
 use model::request::{Act, Done};
+use model::settings::count;
+use rustix::process::Signal;
+use std::ffi::OsStr;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 /// For how long the old end is paused while held leases are waited for, in milliseconds; said again before it is over.
@@ -39,10 +44,10 @@ const RETRY: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct MoveArgs {
     /// Where everything is now
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = Secret)]
     from: CoordinatorUrl,
     /// Where it is to be: nothing may be there yet
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = Secret)]
     to: CoordinatorUrl,
     /// Stays at the old one; refused once the new one may be open
     #[arg(long)]
@@ -60,7 +65,40 @@ pub(crate) async fn run(args: MoveArgs, context: &Context) -> Result<u8, Failure
     }
     let end = |url: &CoordinatorUrl| Client::here(url.as_str(), &context.seats);
     let ends = Ends { from: end(&args.from)?, to: end(&args.to)?, args };
-    if ends.args.undo { ends.undo().await } else { ends.carry_over().await }
+    if ends.args.undo {
+        return ends.undo().await;
+    }
+    let mut interrupt =
+        signal(SignalKind::interrupt()).map_err(|error| Failure::system("listen for signals", error))?;
+    tokio::select! {
+        moved = ends.carry_over() => moved,
+        _ = interrupt.recv() => {
+            out::note("interrupted: it may be paused or closed; the same command goes on, and with --undo it stays");
+            Ok(exit::of_signal(Signal::INT.as_raw()))
+        }
+    }
+}
+
+/// Reads a URL for the command line; what is wrong with one is told without its password.
+#[derive(Debug, Clone)]
+struct Secret;
+
+impl TypedValueParser for Secret {
+    type Value = CoordinatorUrl;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        flag: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<CoordinatorUrl, clap::Error> {
+        let text = value.to_string_lossy();
+        text.parse().map_err(|error| {
+            let flag = flag.map(ToString::to_string).unwrap_or_default();
+            let what = format!("{flag}: {} names no coordinator: {error}\n", CoordinatorUrl::masked(&text));
+            clap::Error::raw(clap::error::ErrorKind::ValueValidation, what).with_cmd(command)
+        })
+    }
 }
 
 struct Ends {
@@ -77,6 +115,7 @@ impl Ends {
             None => coordinator::random_id().map_err(|error| self.from.failure("begin", error))?,
         };
         if under_way.is_none() {
+            self.must_be_there().await?;
             self.must_take(&id).await?;
             self.close(&id).await?;
         }
@@ -101,7 +140,7 @@ impl Ends {
         out::result(&format!(
             "✓ moved      who asks {from} goes on at the new one; leave the old one there until every configuration names the new one"
         ))?;
-        Ok(super::exit::OK)
+        Ok(exit::OK)
     }
 
     /// Whether the new end takes the records of this passage in.
@@ -120,6 +159,11 @@ impl Ends {
                 hint: "look where it is: stagger history all".to_owned(),
             });
         };
+        if passage.stage == Stage::Gone {
+            let (from, to) = (without_login(self.args.from.as_str()), passage.place);
+            let why = format!("it was moved to {to} and works there");
+            return Err(Failure::Refused { why, hint: format!("move it back: stagger move --from {to} --to {from}") });
+        }
         // First the old end: from then on the new one cannot open any more, since nothing is handed over.
         step(&self.from, &passage.id, MoveStep::Undo).await?;
         step(&self.to, &passage.id, MoveStep::Undo).await?;
@@ -129,7 +173,7 @@ impl Ends {
 
     fn stays(&self) -> Result<u8, Failure> {
         out::result(&format!("✓ stays      {} decides", without_login(self.args.from.as_str())))?;
-        Ok(super::exit::OK)
+        Ok(exit::OK)
     }
 
     /// The passage between these two that the old end knows of.
@@ -150,6 +194,18 @@ impl Ends {
         }
     }
 
+    /// Looks whether there is anything to move: a place of which nobody ever heard is a slip.
+    async fn must_be_there(&self) -> Result<(), Failure> {
+        if look(&self.from).await?.records > 0 {
+            return Ok(());
+        }
+        let from = without_login(self.args.from.as_str());
+        Err(Failure::Refused {
+            why: format!("nothing is at {from}: no host, no lease, no setting"),
+            hint: "is its domain named so? stagger members --coordinator URL shows who is there".to_owned(),
+        })
+    }
+
     /// Looks whether the new end would take anything, before the old one is paused.
     async fn must_take(&self, id: &Id) -> Result<(), Failure> {
         let PassageView { passage, records, .. } = look(&self.to).await?;
@@ -159,7 +215,10 @@ impl Ends {
         }
         let to = without_login(self.args.to.as_str());
         Err(Failure::Refused {
-            why: format!("{to} has {records} records of its own"),
+            why: format!(
+                "{to} has {} of its own",
+                count(u32::try_from(records).unwrap_or(u32::MAX), "record", "records")
+            ),
             hint: "move into a domain that has none: another one, such as …/new, or an empty coordinator".to_owned(),
         })
     }

@@ -1,7 +1,7 @@
 //! Workers that ask doors to a store, of which one dies.
 
 use super::servers::Redis;
-use crate::support::{Balancer, Host, Running, SOON, Tuning, own_address, run, stagger, wait_for};
+use crate::support::{Balancer, Host, LockServer, Running, SOON, Tuning, own_address, run, stagger, wait_for};
 use serde_json::Value;
 use std::process::Stdio;
 use std::time::Duration;
@@ -45,4 +45,30 @@ fn workers_go_on_at_the_next_door_when_one_is_killed_in_mid_rollout() {
     });
     assert_eq!(rollout["tally"]["ok"], 6, "{rollout}");
     assert!(hosts.iter().all(|host| host.starts() == 1), "each restarts once");
+}
+
+#[test]
+fn a_list_of_what_does_not_belong_together_is_refused_by_the_first_who_uses_it() {
+    let redis = Redis::start();
+    let addresses = [own_address(), own_address(), own_address()];
+    let _doors =
+        [("web", 0), ("other", 1)].map(|(domain, at)| door(&format!("{}/{domain}", redis.url()), &addresses[at]));
+    let folder = tempfile::tempdir().expect("a folder");
+    let own = LockServer::start(folder.path());
+    let own = own.url.trim_start_matches("http://");
+    let (web, other, away) = (&addresses[0], &addresses[1], &addresses[2]);
+    let ask = |words: &[&str], list: &[&str]| {
+        run(stagger().args(words).env("STAGGER_COORDINATOR", format!("http://{}", list.join(","))))
+    };
+    for list in [[web.as_str(), other], [web, own], [own, web]] {
+        let words = ["run", "-p", "p", "--wait", "1s", "--", "true"];
+        let (code, _, err) = ask(&words, &list);
+        assert_eq!(code, 2, "{list:?}: {err}");
+        assert!(err.contains("listed together") || err.contains("another domain"), "{err}");
+        let (code, out, _) = ask(&["doctor"], &list);
+        assert_eq!((code, out.contains("do not belong together")), (1, true), "{out}");
+    }
+    assert_eq!(ask(&["leases"], &[web, away]).0, 0, "one that is away stops nobody");
+    let (code, out, _) = ask(&["doctor"], &[web, away]);
+    assert_eq!((code, out.matches("a door to a store").count(), out.matches('✗').count()), (1, 1, 1), "{out}");
 }

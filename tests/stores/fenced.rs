@@ -67,7 +67,9 @@ fn a_holder_is_stopped(url: &str) {
     });
     // First the command alone, so that it surely tries.
     let command_first = stopped.iter().rev();
-    command_first.for_each(|pid| drop(kill_process(*pid, Signal::CONT)));
+    command_first.for_each(|pid| {
+        let _ended = kill_process(*pid, Signal::CONT);
+    });
     wait_for("the stopped one is ended", Duration::from_secs(60), || holder.is_over().then_some(()));
     wait_for("the next one is done", Duration::from_secs(60), || next.is_over().then_some(()));
     let acted = acted(&scene);

@@ -63,3 +63,29 @@ fn a_move_that_is_undone_leaves_everything_where_it_was() {
     drop(holder);
     assert!(!ask(&from, &["pools"]).contains("paused"));
 }
+
+#[test]
+fn a_move_from_where_nothing_is_and_one_that_is_over_are_refused_and_no_password_is_told() {
+    let (folder, etcd) = (tempfile::tempdir().expect("a folder"), Etcd::start(1));
+    let server = LockServer::start(folder.path());
+    let (from, to) = (server.url.clone(), etcd.url());
+    let refused = |from: &str, to: &str, more: &[&str]| {
+        let (code, _, err) = run(carry_over(from, to).args(more));
+        (code, err)
+    };
+    let (code, err) = refused(&format!("{to}/slip"), &format!("{to}/new"), &[]);
+    assert!(code == 1 && err.contains("nothing is at etcd://"), "{err}");
+    assert!(!ask(&from, &["history"]).contains("paused"), "nor was anything paused");
+    ask(&from, &["set", "pool/p", "slots=3", "--reason", "test"]);
+    assert_eq!(run(&mut carry_over(&from, &to)).0, 0);
+    let (code, err) = refused(&from, &to, &["--undo"]);
+    assert!(code == 1 && err.contains(&format!("move it back: stagger move --from {to} --to {from}")), "{err}");
+    for wrong in ["etcd://ann:s3cret@h", "redis://ann:s3cret/x@h", "nonsense://ann:s3cret@h"] {
+        let (code, err) = refused(&from, wrong, &[]);
+        assert_eq!((code, err.contains("s3cret")), (64, false), "{err}");
+        let (code, _, err) = run(stagger().args(["leases", "--coordinator", wrong]));
+        assert_eq!((code, err.contains("s3cret"), err.contains("ann:…@h")), (64, false, true), "{err}");
+        let (code, _, err) = run(stagger().args(["lockserver", "--coordinator", wrong]));
+        assert_eq!((code, err.contains("s3cret")), (64, false), "{err}");
+    }
+}

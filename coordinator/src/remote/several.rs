@@ -13,7 +13,10 @@ use model::names::Id;
 use reqwest::Response;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+/// How long the others of a list may take to say whose doors they are, before the first is used.
+const OTHERS_WAIT: Duration = Duration::from_secs(1);
 /// Most lock servers in one URL.
 const SERVERS_MAX: usize = 16;
 
@@ -54,9 +57,14 @@ impl Several {
             .split(',')
             .map(|host| Connections::new(&format!("{scheme}://{host}{path}")))
             .collect::<Result<_>>()?;
+        let unfit = |why: String| Err(Error::NotApplied { retry: false, why });
         if servers.len() > SERVERS_MAX {
-            let why = format!("{url:?} names more than {SERVERS_MAX} lock servers");
-            return Err(Error::NotApplied { retry: false, why });
+            return unfit(format!("{url:?} names more than {SERVERS_MAX} lock servers"));
+        }
+        if let Some(twice) =
+            hosts.split(',').enumerate().find(|(at, host)| hosts.split(',').take(*at).any(|h| h == *host))
+        {
+            return unfit(format!("{url:?} names {} twice", twice.1));
         }
         let (name, at) = (url.trim_end_matches('/').to_owned(), AtomicUsize::new(0));
         Ok(Some(Several(Arc::new(Inner { name, servers, at, known: Mutex::default() }))))
@@ -131,36 +139,60 @@ impl Several {
         }
     }
 
-    /// Asks a server which domain it is a door to, unless it just said so.
+    /// Asks a server which domain it is a door to, unless it just said so. The first time all are asked, so that a list of what
+    /// does not belong together is refused by the first who uses it, and not when one of them is gone.
     async fn check(&self, place: usize) -> Result<()> {
         if self.known().checked == Some(place) {
             return Ok(());
         }
+        let name = self.domain_of(place).await?;
+        if self.known().domain.is_none() {
+            let others = (0..self.0.servers.len()).filter(|other| *other != place);
+            let asked = others.map(|other| async move {
+                match tokio::time::timeout(OTHERS_WAIT, self.domain_of(other)).await {
+                    Ok(said) => (other, said),
+                    Err(_) => (other, Err(Error::Unknown { why: String::new() })),
+                }
+            });
+            for (other, said) in futures_util::future::join_all(asked).await {
+                match said {
+                    Ok(said) if said != name => return Err(self.foreign(other)),
+                    Err(error @ Error::NotApplied { retry: false, .. }) => return Err(error),
+                    // It agrees; or is away, and is asked again before it is used.
+                    Ok(_) | Err(_) => {}
+                }
+            }
+        }
+        let mut known = self.known();
+        if known.domain.as_ref().is_some_and(|domain| *domain != name) {
+            return Err(self.foreign(place));
+        }
+        known.domain = Some(name);
+        known.checked = Some(place);
+        Ok(())
+    }
+
+    /// The domain to which a server is a door.
+    async fn domain_of(&self, place: usize) -> Result<Id> {
         let server = &self.0.servers[place];
         let reply = server.send(&Request::new(Method::GET, "/v1/domain".to_owned())).await?;
         if let Some(why) = unable(&reply) {
             return Err(Error::NotApplied { retry: true, why });
         }
         let view = serde_json::from_slice::<DomainView>(&reply.body).ok().filter(|_| is_success(reply.status));
-        let unfit = |why: String| Err(Error::NotApplied { retry: false, why });
-        let Some(name) = view.and_then(|view| view.name) else {
-            return unfit(format!(
+        view.and_then(|view| view.name).ok_or_else(|| {
+            let why = format!(
                 "{} keeps records of its own, or does not say whose: only doors to one store can be listed together",
                 server.name()
-            ));
-        };
-        let mut known = self.known();
-        match &known.domain {
-            Some(domain) if *domain != name => {
-                let server = server.name();
-                return unfit(format!(
-                    "{server} is a door to another domain than the ones asked before; list those of one only"
-                ));
-            }
-            _ => known.domain = Some(name),
-        }
-        known.checked = Some(place);
-        Ok(())
+            );
+            Error::NotApplied { retry: false, why }
+        })
+    }
+
+    fn foreign(&self, place: usize) -> Error {
+        let server = self.0.servers[place].name();
+        let why = format!("{server} is a door to another domain than the others of the list; list those of one only");
+        Error::NotApplied { retry: false, why }
     }
 
     /// Goes on to the one behind this one, unless somebody did so already.
@@ -201,7 +233,7 @@ mod tests {
         let names: Vec<_> = several.0.servers.iter().map(Connections::name).collect();
         assert_eq!(names, ["http://a:1/web", "http://b:2/web"]);
         assert!(Several::new("http://a:1/x").expect("a URL").is_none());
-        for wrong in ["http://a:1,,b:2", "https://a:1,b:2", "http://a:1,b:2/x/y"] {
+        for wrong in ["http://a:1,,b:2", "https://a:1,b:2", "http://a:1,b:2/x/y", "http://a:1,b:2,a:1"] {
             assert!(Several::new(wrong).is_err(), "{wrong}");
         }
         let many = (0..=SERVERS_MAX).map(|host| format!("h{host}:1")).collect::<Vec<_>>().join(",");

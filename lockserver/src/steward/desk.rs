@@ -9,6 +9,8 @@ use axum::http::{Request, header};
 use coordinator::refusal::{Problem, kind};
 use coordinator::store::{CallAnswer, CallId, Heard, Sitting, StoreError};
 use coordinator::wire::{ANSWER_BYTES_MAX, Answered, AskBody, Posted};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use model::change::Key;
 use model::request::{Ask, Quiet};
 use model::state::Stored;
@@ -23,6 +25,8 @@ use tower::ServiceExt as _;
 const CALLS_MAX: usize = 20_000;
 /// Most answers that are sent at once.
 const ANSWERS_MAX: usize = 50;
+/// How many such batches are on their way at once: a store that syncs each of them does so for several in one.
+const BATCHES_MAX: usize = 4;
 /// How many callers are told that the seat is empty: some may have died meanwhile.
 const TOLD_MAX: usize = 3;
 /// How long whoever was granted a lease may take to confirm it, before its answer is looked for.
@@ -137,8 +141,15 @@ impl Desk {
     pub(super) async fn answer(&self) -> StoreError {
         let mut outgoing = self.outgoing.lock().await;
         let mut batch = Vec::with_capacity(ANSWERS_MAX);
+        let mut under_way = FuturesUnordered::new();
         loop {
-            outgoing.next(&mut batch).await;
+            tokio::select! {
+                Some(done) = under_way.next() => match done {
+                    Ok(()) => continue,
+                    Err(cause) => return cause,
+                },
+                () = outgoing.next(&mut batch), if under_way.len() < BATCHES_MAX => {}
+            }
             let mut answers = Vec::with_capacity(batch.len());
             for Outgoing { answer, granted } in batch.drain(..) {
                 if let Some(ask) = granted {
@@ -146,9 +157,7 @@ impl Desk {
                 }
                 answers.push(answer);
             }
-            if let Err(cause) = self.sitting.reply(answers).await {
-                return cause;
-            }
+            under_way.push(self.sitting.reply(answers));
         }
     }
 

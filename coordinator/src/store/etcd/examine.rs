@@ -1,6 +1,7 @@
 //! A look at the setup of an etcd: what may lose leases, or stop them.
 
 use super::domain::Domain;
+use super::fault::Fault;
 use crate::store::finding::is_loopback;
 use crate::store::{Finding, StoreError};
 use etcd_client::{AlarmAction, AlarmType, Client, Error, GetOptions, ResponseHeader, StatusResponse};
@@ -34,7 +35,7 @@ pub(super) async fn examine(domain: &Domain) -> Result<Vec<Finding>, StoreError>
                 found.push(member(endpoint, &status, took));
                 reached.get_or_insert((client, status));
             }
-            Ok(Err(cause)) => found.push(gone(endpoint, &cause.to_string())),
+            Ok(Err(cause)) => found.push(gone(endpoint, &said(&cause, endpoint))),
             Err(_) => found.push(gone(endpoint, "it is silent")),
         }
     }
@@ -52,13 +53,22 @@ pub(super) async fn examine(domain: &Domain) -> Result<Vec<Finding>, StoreError>
     Ok(found)
 }
 
+/// What an error means, in the words that every command has for it.
+fn said(cause: &Error, endpoint: &str) -> String {
+    StoreError::from(Fault::of(cause, endpoint)).to_string()
+}
+
 /// The host of `http://HOST:PORT`.
 fn host_of(endpoint: &str) -> Option<&str> {
     endpoint.split("://").nth(1)?.rsplit_once(':').map(|(host, _)| host)
 }
 
 fn gone(endpoint: &str, why: &str) -> Finding {
-    Finding::wrong("member", format!("{endpoint}: {why}"), "start it, or leave it out of the URL on every host")
+    Finding::wrong(
+        "member",
+        if why.contains(endpoint) { why.to_owned() } else { format!("{endpoint}: {why}") },
+        "start it, or leave it out of the URL on every host",
+    )
 }
 
 fn member(endpoint: &str, status: &StatusResponse, took: Duration) -> Finding {
@@ -144,7 +154,13 @@ async fn rights(domain: &Domain, client: &Client) -> Finding {
     };
     match tried.await {
         Ok(_) => Finding::fine("rights", "all that are needed"),
-        Err(cause) => Finding::wrong("rights", cause.to_string(), grant(&prefix)),
+        Err(Error::GRpcStatus(status)) if status.code() == Code::PermissionDenied => {
+            Finding::wrong("rights", "this user may not read and write its domain", grant(&prefix))
+        }
+        Err(cause) => {
+            let seen = said(&cause, &prefix).replace(&format!(" at {prefix}"), "");
+            Finding::wrong("writing", seen, "what refuses it stands in this line: put that right")
+        }
     }
 }
 

@@ -51,12 +51,18 @@ impl Address {
         };
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+        if path.contains('@') {
+            return Err(unfit("a / in a password is written %2F, and @ is written %40".to_owned()));
+        }
         let (login, hosts) =
             authority.rsplit_once('@').map_or((None, authority), |(login, hosts)| (Some(login), hosts));
         let (user, password) = match login.map(|login| login.split_once(':').unwrap_or((login, ""))) {
             Some((user, password)) => (decoded(user)?, decoded(password)?),
             None => (None, None),
         };
+        if user.is_some() && password.is_none() {
+            return Err(unfit(format!("a user needs a password: {scheme}://USER:PASSWORD@HOST")));
+        }
         let port = if sentinel { SENTINEL_PORT } else { PORT };
         let mut places = hosts.split(',').map(|host| place(host, port)).collect::<Result<Vec<_>, _>>()?;
         let mut path = path.trim_end_matches('/').split('/').filter(|part| !part.is_empty());

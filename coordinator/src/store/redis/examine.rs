@@ -67,7 +67,13 @@ fn unseen(subject: &str, name: &str) -> Finding {
 async fn rights(at: &Redis) -> Finding {
     match at.run(&[b"try"], true).await {
         Ok(_) => Finding::fine("rights", "all that are needed"),
-        Err(cause) => Finding::wrong("rights", cause.to_string(), format!("ACL SETUSER USER on >PASSWORD {ACL}")),
+        Err(StoreError::Unfit(cause)) => {
+            let rights = ACL.replacen("~stagger:*", "'~stagger:*'", 1);
+            Finding::wrong("rights", cause, format!("redis-cli ACL SETUSER USER on '>PASSWORD' {rights}"))
+        }
+        Err(cause) => {
+            Finding::wrong("writing", cause.to_string(), "what refuses it stands in this line: put that right")
+        }
     }
 }
 
@@ -83,7 +89,7 @@ async fn width(at: &Redis) -> Finding {
         Err(StoreError::Unfit(_)) => false,
         Err(cause) => return Finding::look("who may ask", format!("unknown: {cause}"), "ask again"),
     };
-    let advice = format!("a user of its own: ACL SETUSER stagger on >PASSWORD {ACL}");
+    let advice = "a user of its own: the manual's page on stores has its rights";
     match (address.password.is_some(), may_do_more) {
         (true, false) => Finding::fine("who may ask", "a user with no more rights than are needed"),
         _ if is_loopback(hosts.into_iter()) => Finding::fine("who may ask", "this machine, as far as the URL says"),

@@ -323,6 +323,9 @@ fn fit(address: &Address, info: &str) -> Result<(), StoreError> {
         let (major, minor) = OLDEST;
         return unfit(format!("{address} is Redis {version:?}, and {major}.{minor} is the oldest that will do"));
     }
+    if said("redis_mode") == "sentinel" {
+        return unfit(format!("{address} is a sentinel: write redis+sentinel://HOST:PORT,HOST:PORT/MASTER"));
+    }
     if said("redis_mode") == "cluster" {
         return unfit(CLUSTER.to_owned());
     }
@@ -348,15 +351,15 @@ mod tests {
     #[test]
     fn what_a_server_says_of_itself_decides_whether_it_is_used() {
         let address = Address::read("redis://h").expect("an address");
-        let good =
-            "redis_version:6.2.0\r\nredis_mode:sentinel\r\nmaxmemory_policy:noeviction\r\nrole:master\r\nloading:0\r\n";
+        let good = "redis_version:6.2.0\r\nredis_mode:standalone\r\nmaxmemory_policy:noeviction\r\nrole:master\r\nloading:0\r\n";
         let fit = |from: &str, to: &str| fit(&address, &good.replace(from, to));
         assert_eq!(fit("", ""), Ok(()));
         assert_eq!(fit("6.2.0", "10.0.1"), Ok(()));
         for (from, to, says) in [
             ("6.2.0", "6.0.16", "6.2 is the oldest"),
             ("redis_version:6.2.0", "", "6.2 is the oldest"),
-            ("sentinel", "cluster", "Redis Cluster"),
+            ("standalone", "cluster", "Redis Cluster"),
+            ("standalone", "sentinel", "write redis+sentinel:"),
             ("noeviction", "volatile-lru", "set it to noeviction"),
         ] {
             let error = fit(from, to).expect_err(to);
