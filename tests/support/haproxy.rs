@@ -85,7 +85,8 @@ impl Haproxy {
         self.kill();
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("log")).expect("a log");
         // Debian has it where the PATH of a user does not lead.
-        let program = ["/usr/sbin/haproxy", "/usr/local/sbin/haproxy"].into_iter().find(|path| Path::new(path).exists());
+        let program =
+            ["/usr/sbin/haproxy", "/usr/local/sbin/haproxy"].into_iter().find(|path| Path::new(path).exists());
         let mut command = Command::new(program.unwrap_or("haproxy"));
         command.arg("-db").arg("-f").arg(self.folder.join("haproxy.cfg")).stdin(Stdio::null());
         let started = command.stdout(log.try_clone().expect("a log")).stderr(log).spawn();
