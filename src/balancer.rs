@@ -5,8 +5,13 @@
 
 mod exec;
 mod file;
+mod haproxy;
 mod http;
+pub mod lame_duck;
+mod sessions;
 mod status;
+
+pub use sessions::{InFlight, Sessions};
 
 use crate::config::depool::Way;
 use crate::config::{Depool, ServiceConfig};
@@ -60,19 +65,26 @@ struct Said {
     detail: String,
     /// It answered well, and the host is neither in nor out: somebody else's doing, which is left alone.
     is_foreign: bool,
+    /// It is in, as far as anyone's will goes, and the balancer's own check has not found it well yet: that is worth waiting for.
+    is_joining: bool,
 }
 
 impl Said {
     fn known(presence: Presence, detail: impl Into<String>) -> Self {
-        Self { presence, detail: detail.into(), is_foreign: false }
+        Self { presence, detail: detail.into(), is_foreign: false, is_joining: false }
     }
 
     fn unknown(detail: impl Into<String>) -> Self {
-        Self { presence: Presence::Unknown, detail: detail.into(), is_foreign: false }
+        Self::known(Presence::Unknown, detail)
     }
 
     fn foreign(detail: impl Into<String>) -> Self {
-        Self { presence: Presence::Unknown, detail: detail.into(), is_foreign: true }
+        Self { is_foreign: true, ..Self::unknown(detail) }
+    }
+
+    /// Whether it is where it was told to be.
+    fn confirms(&self, way: Move) -> bool {
+        self.presence == way.wanted() && !self.is_joining
     }
 }
 
@@ -95,6 +107,8 @@ impl Move {
 /// One balancer, by whichever way it is spoken to.
 #[derive(Clone, Copy)]
 enum One<'b> {
+    Haproxy(&'b crate::config::depool::haproxy::HaproxyServer),
+    LameDuck(&'b crate::config::depool::lame_duck::LameDuck),
     File(&'b crate::config::depool::FlagFile),
     Http(&'b crate::config::depool::HttpBalancer),
     Exec(&'b crate::config::depool::Commands),
@@ -136,9 +150,19 @@ impl Balancers {
         self.bring_all(to, Move::In).await
     }
 
+    /// Counts the sessions that these balancers have at the host. Empty, so never anything but unknown, when they cannot count.
+    pub fn sessions(&self) -> Sessions<'_> {
+        match &self.depool.way {
+            Way::Haproxy(servers) => Sessions::of(servers, self.depool.timeout),
+            _ => Sessions::of(&[], self.depool.timeout),
+        }
+    }
+
     fn all(&self) -> Vec<One<'_>> {
         match &self.depool.way {
             Way::None => Vec::new(),
+            Way::Haproxy(servers) => servers.iter().map(One::Haproxy).collect(),
+            Way::LameDuck(duck) => vec![One::LameDuck(duck)],
             Way::File(flag) => vec![One::File(flag)],
             Way::Http(balancers) => balancers.iter().map(One::Http).collect(),
             Way::Exec(commands) => vec![One::Exec(commands)],
@@ -166,7 +190,7 @@ impl Balancers {
                 pause::jittered(self.depool.pause).await;
             }
             let before = self.ask(one).await;
-            if before.presence == way.wanted() {
+            if before.confirms(way) {
                 return Ok(());
             }
             if before.is_foreign {
@@ -174,12 +198,14 @@ impl Balancers {
                 continue;
             }
             let moved = match one {
+                One::Haproxy(server) => haproxy::put(server, way, self.depool.timeout).await,
+                One::LameDuck(duck) => lame_duck::put(duck, way, &self.client, self.depool.timeout).await,
                 One::File(flag) => file::put(flag, way, self.depool.timeout).await,
                 One::Http(balancer) => http::put(balancer, way, &self.client, self.depool.timeout).await,
                 One::Exec(commands) => exec::put(commands, way, &self.client, self.depool.timeout).await,
             };
             let said = self.ask(one).await;
-            if said.presence == way.wanted() {
+            if said.confirms(way) {
                 return Ok(());
             }
             last = match moved {
@@ -192,6 +218,8 @@ impl Balancers {
 
     async fn ask(&self, one: One<'_>) -> Said {
         match one {
+            One::Haproxy(server) => haproxy::ask(server, self.depool.timeout).await,
+            One::LameDuck(duck) => lame_duck::ask(duck, &self.client, self.depool.timeout).await,
             One::File(flag) => file::ask(flag, &self.client, self.depool.timeout).await,
             One::Http(balancer) => status::ask(&balancer.status, &self.client).await,
             One::Exec(commands) => exec::ask(commands, &self.client, self.depool.timeout).await,
@@ -203,6 +231,8 @@ impl One<'_> {
     /// Its name, for people and for the journal.
     fn name(self) -> String {
         match self {
+            One::Haproxy(server) => server.to_string(),
+            One::LameDuck(duck) => format!("lame-duck {}{}", duck.listen, duck.path),
             One::File(flag) => flag.path.display().to_string(),
             One::Http(balancer) => balancer.name.clone(),
             One::Exec(commands) => {

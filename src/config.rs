@@ -209,14 +209,24 @@ fn read(text: &str, surroundings: &Surroundings) -> Result<Config, Vec<Problem>>
     let (mut config, services) = read_top(text, document.get_ref(), surroundings).map_err(|problem| vec![problem])?;
     let mut problems = Vec::new();
     for (name, at, table) in services {
-        match service::read(text, &name, &at, table, &config.host) {
+        match service::read(text, &name, &at, table, &config.host, &config.state) {
             Ok(service) => {
+                problems.extend(same_duck(&config, &service, &at));
                 config.services.insert(service.name.clone(), service);
             }
             Err(problem) => problems.push(problem),
         }
     }
     if problems.is_empty() { Ok(config) } else { Err(problems) }
+}
+
+/// A health URL says of one service whether the host is out.
+fn same_duck(config: &Config, service: &ServiceConfig, at: &std::ops::Range<usize>) -> Option<Problem> {
+    let duck = service.depool.way.lame_duck()?;
+    let mut others = config.services.values().filter_map(|other| other.depool.way.lame_duck());
+    let other = others.find(|other| other.listen == duck.listen && other.path == duck.path)?;
+    let problem = Problem::new(at.clone(), format!("two services answer at {}{}", duck.listen, duck.path));
+    Some(problem.label(format!("it is the health URL of {}, too", other.service)).help("give each a `path` of its own"))
 }
 
 type ServiceTable<'t> = (String, std::ops::Range<usize>, &'t DeTable<'t>);

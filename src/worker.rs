@@ -22,6 +22,8 @@ mod tests;
 pub use environment::environment;
 pub use wake::wake;
 
+use crate::balancer::lame_duck;
+use crate::config::depool::lame_duck::LameDuck;
 use crate::config::service::{OnFailure, Unreachable};
 use crate::config::{Config, ServiceConfig};
 use crate::probe::ask::{Client, ProbeError};
@@ -33,6 +35,7 @@ use crate::telemetry::{Telemetry, TelemetryError};
 use coordinator::Coordinator;
 use driver::Driver;
 use effects::Shop;
+use futures_util::future::try_join_all;
 use membership::Membership;
 use model::host::{Duty, Errand, Finish, Setup};
 use model::lease::Purpose;
@@ -40,7 +43,9 @@ use model::names::Service;
 use model::request::Holding;
 use model::rollout::Report;
 use model::sequence::{Fault, Step};
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -192,11 +197,11 @@ pub async fn run<C: Coordinator + 'static>(
 ) -> Result<(), WorkerError> {
     let shop = shop(config, coordinator, options, "the worker")?;
     let _alone = HostLock::of_worker(&config.state)?;
+    // Before anything else: the balancers must find out what the run before this one left.
+    let ducks = ducks(config).await?;
     let listener = match listener {
         Some(listener) => listener,
-        None => TcpListener::bind(config.listen)
-            .await
-            .map_err(|source| WorkerError::Listen { address: config.listen.to_string(), source })?,
+        None => listen(config.listen).await?,
     };
     let metrics =
         listener.local_addr().ok().filter(|address| !address.ip().is_loopback() && !address.ip().is_unspecified());
@@ -209,6 +214,11 @@ pub async fn run<C: Coordinator + 'static>(
     let wake = Wake::listen(&config.state)
         .inspect_err(|error| tracing::warn!(%error, "what commands do here is seen within a minute, not at once"));
     let serving = shop.telemetry.clone().serve(listener);
+    let answering = try_join_all(ducks.into_iter().map(|(at, listener, ducks)| async move {
+        let ended = lame_duck::serve(listener, ducks).await;
+        let source = ended.err().unwrap_or_else(|| std::io::ErrorKind::ConnectionAborted.into());
+        Err::<(), _>(WorkerError::Listen { address: at.to_string(), source })
+    }));
     let url = config.coordinator.clone();
     let tell = move |purpose: Option<&Purpose>, told: Progress| log::progress(&url, purpose, told);
     let driver = Driver::new(setup(config, None), shop, Some(membership), tell).woken_by(wake.ok());
@@ -218,7 +228,26 @@ pub async fn run<C: Coordinator + 'static>(
             || WorkerError::Listen { address: config.listen.to_string(), source: std::io::ErrorKind::ConnectionAborted.into() },
             WorkerError::from,
         )),
+        // Without one there is nothing to wait for.
+        Err(failed) = answering => Err(failed),
     }
+}
+
+async fn listen(at: SocketAddr) -> Result<TcpListener, WorkerError> {
+    TcpListener::bind(at).await.map_err(|source| WorkerError::Listen { address: at.to_string(), source })
+}
+
+/// The health URLs that this worker serves, by where it listens for them.
+async fn ducks(config: &Config) -> Result<Vec<(SocketAddr, TcpListener, Vec<LameDuck>)>, WorkerError> {
+    let mut by_address: BTreeMap<SocketAddr, Vec<LameDuck>> = BTreeMap::new();
+    for duck in config.services.values().filter_map(|service| service.depool.way.lame_duck()) {
+        by_address.entry(duck.listen).or_default().push(duck.clone());
+    }
+    let mut listening = Vec::new();
+    for (at, ducks) in by_address {
+        listening.push((at, listen(at).await?, ducks));
+    }
+    Ok(listening)
 }
 
 /// Restarts one service once, and tells of it as it goes; at the end this host's worker is told to look. `shutdown` unwinds it

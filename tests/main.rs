@@ -1,6 +1,7 @@
 //! The whole program from outside: real processes, watched by observers that never ask the lock server.
 
 mod architecture;
+mod balancers;
 mod conformance;
 mod contention;
 mod crash;

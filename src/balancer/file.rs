@@ -1,7 +1,7 @@
 //! A flag file that something the balancer asks looks at. It survives the worker, and the machine's restart.
 
 use super::{Move, Said, status};
-use crate::config::depool::FlagFile;
+use crate::config::depool::{FlagFile, Status};
 use crate::probe::ask::Client;
 use model::member::Presence;
 use std::io;
@@ -35,22 +35,32 @@ pub(super) async fn put(flag: &FlagFile, way: Move, within: Duration) -> Result<
     }
 }
 
-/// Looks at the flag, and at what confirms it. While the flag says out and the other still says in, nobody can tell: before
-/// a depool the flag may be somebody else's, and after it the balancer has not followed yet.
+/// Looks at the flag, and at what confirms it.
 pub(super) async fn ask(flag: &FlagFile, client: &Client, within: Duration) -> Said {
-    let present = match timeout(within, fs::try_exists(&flag.path)).await {
-        Ok(Ok(present)) => present,
-        Ok(Err(error)) => return Said::unknown(error.to_string()),
-        Err(_elapsed) => return Said::unknown("the file system does not answer"),
-    };
-    let presence = if present == flag.present_is_out { Presence::Out } else { Presence::In };
-    let Some(confirm) = &flag.confirm else {
-        return Said::known(presence, "");
-    };
+    match presence(flag, within).await {
+        Ok(presence) => confirmed("the flag", presence, flag.confirm.as_ref(), client).await,
+        Err(why) => Said::unknown(why),
+    }
+}
+
+/// What the flag says: in or out.
+pub(super) async fn presence(flag: &FlagFile, within: Duration) -> Result<Presence, String> {
+    match timeout(within, fs::try_exists(&flag.path)).await {
+        Ok(Ok(present)) if present == flag.present_is_out => Ok(Presence::Out),
+        Ok(Ok(_)) => Ok(Presence::In),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_elapsed) => Err("the file system does not answer".to_owned()),
+    }
+}
+
+/// What confirms it has the last word. While one says out and the other still says in, nobody can tell: before a depool it may be
+/// somebody else's doing, and after it the balancer has not followed yet.
+pub(super) async fn confirmed(what: &str, presence: Presence, confirm: Option<&Status>, client: &Client) -> Said {
+    let Some(confirm) = confirm else { return Said::known(presence, "") };
     let said = status::ask(confirm, client).await;
     match (presence, said.presence) {
         (Presence::Out, Presence::In) => {
-            Said::unknown(format!("the flag says out, and in is confirmed: {}", said.detail))
+            Said::unknown(format!("{what} says out, and in is confirmed: {}", said.detail))
         }
         _ => said,
     }

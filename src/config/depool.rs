@@ -2,16 +2,21 @@
 //!
 //! Owns the ways, their keys and defaults. How each is done is decided in the module `balancer`.
 
+pub mod haproxy;
+pub mod lame_duck;
+
 use super::error::Problem;
 use super::predicate::Predicate;
 use super::probe::{self, Command, HttpUrl, Probe, Question};
 use super::reader::{Field, Section};
-use model::names::Host;
+use haproxy::HaproxyServer;
+use lame_duck::LameDuck;
+use model::names::{Host, Service};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How often the balancers are asked for confirmation, unless said otherwise.
+/// How often the balancers are asked for confirmation, unless said otherwise; HAProxy more often.
 pub const TRIES_DEFAULT: u32 = 5;
 /// How long to pause between two tries, unless said otherwise; jitter moves it by up to a half.
 pub const PAUSE_DEFAULT: Duration = Duration::from_secs(1);
@@ -40,8 +45,12 @@ pub struct Depool {
 pub enum Way {
     /// There is no balancer.
     None,
+    /// Servers of one or several HAProxys; each must agree about each.
+    Haproxy(Vec<HaproxyServer>),
     /// A flag file, which something that the balancer asks looks at.
     File(FlagFile),
+    /// A health URL that the worker serves.
+    LameDuck(LameDuck),
     /// Requests to one or several balancers; each must agree.
     Http(Vec<HttpBalancer>),
     /// Commands.
@@ -126,26 +135,52 @@ pub struct Commands {
     pub status: Command,
 }
 
+impl Way {
+    /// Whether these balancers tell how many sessions they have at the host.
+    pub fn counts_sessions(&self) -> bool {
+        matches!(self, Way::Haproxy(_))
+    }
+
+    /// The health URL that the worker serves for it.
+    pub fn lame_duck(&self) -> Option<&LameDuck> {
+        match self {
+            Way::LameDuck(duck) => Some(duck),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Clone, Copy)]
 enum Kind {
     None,
+    Haproxy,
     File,
+    LameDuck,
     Http,
     Exec,
 }
 
-/// Reads `[service.NAME.depool]`.
-pub(super) fn read(field: &Field<'_>, host: &Host) -> Result<Depool, Problem> {
-    const KINDS: [(&str, Kind); 4] =
-        [("none", Kind::None), ("file", Kind::File), ("http", Kind::Http), ("exec", Kind::Exec)];
+/// Reads `[service.NAME.depool]`; `state` is the worker's folder.
+pub(super) fn read(field: &Field<'_>, host: &Host, service: &Service, state: &Path) -> Result<Depool, Problem> {
+    const KINDS: [(&str, Kind); 6] = [
+        ("none", Kind::None),
+        ("haproxy", Kind::Haproxy),
+        ("file", Kind::File),
+        ("lame-duck", Kind::LameDuck),
+        ("http", Kind::Http),
+        ("exec", Kind::Exec),
+    ];
     const COMMON: [&str; 4] = ["kind", "timeout", "tries", "pause"];
     // The kind decides which keys there may be, so it is read before any other key is refused.
-    let table = field.table("a table with its kind: { kind = \"none\" }, \"file\", \"http\" or \"exec\"")?;
+    let kinds = KINDS.map(|(word, _)| format!("\"{word}\"")).join(", ");
+    let table = field.table(&format!("a table with its kind: {{ kind = \"…\" }}, one of {kinds}"))?;
     let named = Section::unchecked(field, table);
-    let kind = named.must("kind", "\"none\", \"file\", \"http\" or \"exec\"")?.choice(&KINDS)?;
+    let kind = named.must("kind", &format!("one of {kinds}"))?.choice(&KINDS)?;
     let own: &[&str] = match kind {
         Kind::None => &[],
+        Kind::Haproxy => &["sockets", "server"],
         Kind::File => &["path", "present", "confirm"],
+        Kind::LameDuck => &["listen", "path", "confirm"],
         Kind::Http => &["balancers", "out", "in", "status"],
         Kind::Exec => &["depool", "repool", "status"],
     };
@@ -154,14 +189,21 @@ pub(super) fn read(field: &Field<'_>, host: &Host) -> Result<Depool, Problem> {
     let timeout = section.duration("timeout", probe::TIMEOUT_DEFAULT, probe::TIMEOUT_MIN)?;
     let way = match kind {
         Kind::None => Way::None,
+        Kind::Haproxy => Way::Haproxy(haproxy::read(&section, host)?),
         Kind::File => Way::File(read_file(&section, host)?),
+        Kind::LameDuck => {
+            let mut duck = lame_duck::read(&section, host, service, state)?;
+            duck.flag.confirm = read_confirm(&section, host)?;
+            Way::LameDuck(duck)
+        }
         Kind::Http => Way::Http(read_http(&section, host, timeout)?),
         Kind::Exec => {
             let command = |key: &str| section.must(key, "[\"COMMAND\", …]")?.command(host);
             Way::Exec(Commands { depool: command("depool")?, repool: command("repool")?, status: command("status")? })
         }
     };
-    let tries = section.count("tries", TRIES_DEFAULT, 1..TRIES_MAX + 1)?;
+    let tries_default = if matches!(kind, Kind::Haproxy) { haproxy::TRIES_DEFAULT } else { TRIES_DEFAULT };
+    let tries = section.count("tries", tries_default, 1..TRIES_MAX + 1)?;
     let pause = section.duration("pause", PAUSE_DEFAULT, PAUSE_MIN)?;
     Ok(Depool { way, timeout, tries, pause })
 }
@@ -169,14 +211,15 @@ pub(super) fn read(field: &Field<'_>, host: &Host) -> Result<Depool, Problem> {
 fn read_file(section: &Section<'_>, host: &Host) -> Result<FlagFile, Problem> {
     let path = section.must("path", "where the flag file lies")?.absolute_path(host)?;
     let present = section.get("present").map(|field| field.choice(&[("out", true), ("in", false)])).transpose()?;
-    let confirm = match section.get("confirm") {
-        Some(field) => {
-            let section = field.section(&[&probe::KEYS[..], &["out_when", "in_when"]].concat())?;
-            Some(read_status(&section, probe::read(&section, host)?, host)?)
-        }
-        None => None,
-    };
+    let confirm = read_confirm(section, host)?;
     Ok(FlagFile { path, present_is_out: present.unwrap_or(true), confirm })
+}
+
+fn read_confirm(section: &Section<'_>, host: &Host) -> Result<Option<Status>, Problem> {
+    let Some(field) = section.get("confirm") else { return Ok(None) };
+    let section = field.section(&[&probe::KEYS[..], &["out_when", "in_when"]].concat())?;
+    let probe = probe::read(&section, host)?;
+    read_status(&section, probe, host).map(Some)
 }
 
 fn read_status(section: &Section<'_>, probe: Probe, host: &Host) -> Result<Status, Problem> {

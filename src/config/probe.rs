@@ -176,13 +176,7 @@ pub(super) fn read_optional(section: &Section<'_>, host: &Host) -> Result<Option
     let question = if let Some(field) = section.get("http") {
         Question::Http(field.url(host)?)
     } else if let Some(field) = section.get("tcp") {
-        let address = field.filled(host)?;
-        let port =
-            address.rsplit_once(':').filter(|(name, _)| !name.is_empty()).and_then(|(_, port)| port.parse().ok());
-        if port.is_none_or(|port: u16| port == 0) {
-            return Err(field.wrong("an address is written HOST:PORT"));
-        }
-        Question::Tcp(address)
+        Question::Tcp(field.address(host)?)
     } else if let Some(field) = section.get("exec") {
         Question::Exec(field.command(host)?)
     } else {

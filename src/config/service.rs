@@ -12,6 +12,7 @@ use model::lease::POOLS_PER_LEASE_MAX;
 use model::names::{Host, Pool, Service};
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::path::Path;
 use std::time::Duration;
 use toml::de::DeTable;
 
@@ -72,13 +73,14 @@ pub enum Unreachable {
     Restart,
 }
 
-/// Reads `[service.NAME]`; `at` is where its name stands.
+/// Reads `[service.NAME]`; `at` is where its name stands, `state` the worker's folder.
 pub(super) fn read<'t>(
     text: &'t str,
     name: &str,
     at: &Range<usize>,
     table: &'t DeTable<'t>,
     host: &Host,
+    state: &Path,
 ) -> Result<ServiceConfig, Problem> {
     const KEYS: [&str; 9] =
         ["restart", "pools", "on_failure", "unreachable", "steady", "check", "depool", "drain", "verify"];
@@ -93,10 +95,10 @@ pub(super) fn read<'t>(
         Problem::new(at.clone(), format!("service `{name}` does not say how it leaves its balancers"))
             .label("missing key `depool`")
             .help(
-                "depool = { kind = \"file\", … }, \"http\" or \"exec\"; { kind = \"none\" } when there is no balancer",
+                "depool = { kind = \"haproxy\", … }, \"file\" or another; { kind = \"none\" } when there is no balancer",
             )
     })?;
-    let depool = depool::read(&depool, host)?;
+    let depool = depool::read(&depool, host, &service, state)?;
     let on_failure = section
         .get("on_failure")
         .map(|field| field.choice(&[("keep", OnFailure::Keep), ("release", OnFailure::Release)]))
@@ -108,9 +110,9 @@ pub(super) fn read<'t>(
     let steady = section.duration("steady", Duration::ZERO, Duration::ZERO)?;
     let check = section.get("check").map(|field| steps::read_check(&field, host)).transpose()?;
     let drain = match section.get("drain") {
-        Some(field) => steps::read_drain(&field, host)?,
+        Some(field) => steps::read_drain(&field, host, &depool.way)?,
         // Where there is no balancer, nothing stops arriving, and there is nothing to wait out.
-        None if depool.way == Way::None => Drain { min: Duration::ZERO, max: Duration::ZERO, until: None },
+        None if depool.way == Way::None => Drain { min: Duration::ZERO, max: Duration::ZERO, ..Drain::default() },
         None => Drain::default(),
     };
     let verify = section.get("verify").map(|field| steps::read_verify(&field, host, steady)).transpose()?;

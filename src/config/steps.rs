@@ -2,6 +2,7 @@
 //!
 //! Owns their keys, defaults and bounds. How each is done is decided in the module `probe`.
 
+use super::depool::Way;
 use super::error::Problem;
 use super::predicate::Predicate;
 use super::probe::{self, Command, Probe};
@@ -23,6 +24,8 @@ pub const VERIFY_WITHIN_DEFAULT: Duration = Duration::from_secs(60);
 const VERIFY_EVERY_MIN: Duration = Duration::from_millis(10);
 /// Most good answers that can be asked for.
 const VERIFY_TIMES_MAX: u32 = 1000;
+/// Most sessions that a drain can leave.
+const SESSIONS_MAX: u32 = 1_000_000;
 /// Most rules of a check.
 const RULES_MAX: usize = 64;
 
@@ -60,13 +63,15 @@ pub struct Drain {
     pub min: Duration,
     /// At most so long; then it goes on anyway.
     pub max: Duration,
-    /// In between, until this holds; without it, the least is all.
+    /// In between, until this holds; without it, and without `sessions`, the least is all.
     pub until: Option<(Probe, Predicate)>,
+    /// Or until the balancers have at most so many sessions at the host, all together.
+    pub sessions: Option<u32>,
 }
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { min: DRAIN_MIN_DEFAULT, max: DRAIN_MAX_DEFAULT, until: None }
+        Self { min: DRAIN_MIN_DEFAULT, max: DRAIN_MAX_DEFAULT, until: None, sessions: None }
     }
 }
 
@@ -118,9 +123,9 @@ fn read_then(field: &Field<'_>, host: &Host) -> Result<Then, Problem> {
     Ok(Then::Exec(section.must("exec", "[\"COMMAND\", …]")?.command(host)?))
 }
 
-/// Reads `[service.NAME.drain]`.
-pub(super) fn read_drain(field: &Field<'_>, host: &Host) -> Result<Drain, Problem> {
-    let section = field.section(&["http", "tcp", "exec", "timeout", "until", "min", "max"])?;
+/// Reads `[service.NAME.drain]` of a service that leaves its balancers this way.
+pub(super) fn read_drain(field: &Field<'_>, host: &Host, way: &Way) -> Result<Drain, Problem> {
+    let section = field.section(&["http", "tcp", "exec", "timeout", "until", "sessions", "min", "max"])?;
     let min = section.duration("min", DRAIN_MIN_DEFAULT, Duration::ZERO)?;
     // A longer least alone moves the most along, so that the least can be said by itself.
     let max = section.duration("max", DRAIN_MAX_DEFAULT.max(min), Duration::ZERO)?;
@@ -143,7 +148,15 @@ pub(super) fn read_drain(field: &Field<'_>, host: &Host) -> Result<Drain, Proble
         }
         (None, None) => None,
     };
-    Ok(Drain { min, max, until })
+    let sessions = match section.get("sessions") {
+        Some(field) if !way.counts_sessions() => {
+            return Err(field.wrong("only balancers of `kind = \"haproxy\"` count sessions"));
+        }
+        Some(field) if until.is_some() => return Err(field.wrong("either `sessions`, or a probe with `until`")),
+        Some(field) => Some(field.count(0..SESSIONS_MAX + 1)?),
+        None => None,
+    };
+    Ok(Drain { min, max, until, sessions })
 }
 
 /// Reads `[service.NAME.verify]`.

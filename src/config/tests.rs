@@ -94,7 +94,11 @@ fn the_smallest_useful_file_has_a_safe_default_for_everything() {
     assert_eq!((service.on_failure, service.unreachable), (OnFailure::Keep, Unreachable::Stay));
     assert_eq!(service.steady, Duration::ZERO);
     assert_eq!((service.check.is_none(), service.verify.is_none()), (true, true));
-    assert_eq!(service.drain, Drain { min: Duration::ZERO, max: Duration::ZERO, until: None }, "there is no balancer");
+    assert_eq!(
+        service.drain,
+        Drain { min: Duration::ZERO, max: Duration::ZERO, until: None, sessions: None },
+        "there is no balancer"
+    );
     assert_eq!(service.depool.way, Way::None);
     assert_eq!(service.depool.tries, 5);
 }
@@ -152,7 +156,7 @@ fn a_service_without_depool_is_refused_and_none_must_be_said() {
 2 | [service.php-fpm]
   |          ^^^^^^^ missing key `depool`
   |
-help: depool = { kind = "file", … }, "http" or "exec"; { kind = "none" } when there is no balancer"#
+help: depool = { kind = "haproxy", … }, "file" or another; { kind = "none" } when there is no balancer"#
     );
 }
 
@@ -201,12 +205,12 @@ help: the keys here are coordinator, listen, host, state, service"#
 #[test]
 fn an_unknown_kind_is_refused_with_the_known_ones() {
     assert_eq!(
-        bad(&BASE.replace("\"none\"", "\"haproxy\"")),
-        r#"error: unknown kind `haproxy`
+        bad(&BASE.replace("\"none\"", "\"ipvsadm\"")),
+        r#"error: unknown kind `ipvsadm`
  --> stagger.toml:5:19
   |
-5 | depool = { kind = "haproxy" }
-  |                   ^^^^^^^^^ this build knows none, file, http, exec"#
+5 | depool = { kind = "ipvsadm" }
+  |                   ^^^^^^^^^ this build knows none, haproxy, file, lame-duck, http, exec"#
     );
     assert!(bad(&BASE.replace("\"none\"", "\"nonne\"")).ends_with("help: did you mean \"none\"?"));
     assert!(bad(&BASE.replace("kind = \"exec\"", "kind = \"systemd\"")).contains("this build knows exec"));
@@ -235,7 +239,10 @@ fn impossible_durations_are_refused_with_their_place() {
     assert!(bad(&with(&format!("{verify}times = 0"))).contains("not between 1 and 1000"));
     assert!(bad(&with(&format!("steady = \"60s\"\n{verify}"))).contains("steady for 1m: more than 1m"));
     let flag = good(&BASE.replace("kind = \"none\"", "kind = \"file\", path = \"/run/out\""));
-    assert_eq!(service(&flag).drain, Drain { min: Duration::from_secs(3), max: Duration::from_secs(30), until: None });
+    assert_eq!(
+        service(&flag).drain,
+        Drain { min: Duration::from_secs(3), max: Duration::from_secs(30), until: None, sessions: None }
+    );
     let long = good(&with("drain = { min = \"40s\" }"));
     assert_eq!(service(&long).drain.max, Duration::from_secs(40), "the least alone moves the most");
 }
@@ -294,6 +301,91 @@ fn balancers_must_be_told_apart() {
     assert!(bad(&depool("balancers = [\"http://a\", \"http://a/\"]", "{balancer}/x")).contains("listed twice"));
     assert!(bad(&depool("balancers = []", "{balancer}/x")).contains("between 1 and 16 balancers"));
     assert!(bad(&depool("path = \"/x\"", "http://a/")).contains("unknown key `path`"), "another kind's key");
+}
+
+/// The base, with this way to depool and these lines behind it.
+fn depooled(keys: &str, more: &str) -> String {
+    BASE.replace("depool = { kind = \"none\" }\n", &format!("depool = {{ {keys} }}\n{more}\n"))
+}
+
+#[test]
+fn haproxys_servers_are_exact_names_at_every_socket() {
+    let keys = |sockets: &str, server: &str| format!("kind = \"haproxy\", sockets = {sockets}, server = {server}");
+    let config =
+        good(&depooled(&keys(r#"["lb1:9999", "/run/{host}.sock"]"#, r#"["app/{host}", "api/{host}:80"]"#), ""));
+    let depool = &service(&config).depool;
+    let Way::Haproxy(servers) = &depool.way else { panic!("{:?}", depool.way) };
+    let names: Vec<String> = servers.iter().map(ToString::to_string).collect();
+    let expected = [
+        "lb1:9999 app/mw1331",
+        "/run/mw1331.sock app/mw1331",
+        "lb1:9999 api/mw1331:80",
+        "/run/mw1331.sock api/mw1331:80",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!((depool.tries, depool.timeout, depool.pause), (10, Duration::from_secs(5), Duration::from_secs(1)));
+    let one = |sockets: &str, server: &str| bad(&depooled(&keys(sockets, server), ""));
+    let servers = |server: &str| one("[\"lb1:9999\"]", server);
+    assert!(servers("\"{host}\"").contains("a server is written BACKEND/SERVER"));
+    for (name, wrong) in [
+        ("app/", ""),
+        ("/mw1", ""),
+        ("app/#3", "#3"),
+        ("a b/mw1", "a b"),
+        ("app/mw1;quit", "mw1;quit"),
+        ("app/a/b", "a/b"),
+    ] {
+        assert!(servers(&format!("{name:?}")).contains(&format!("{wrong:?} is no name in HAProxy")), "{name}");
+    }
+    assert!(servers("[]").contains("between 1 and 64 servers, over all sockets"));
+    assert!(servers("[\"app/{host}\", \"app/mw1331\"]").contains("this server is listed twice"));
+    assert!(servers("\"app/{hots}\"").contains("did you mean `{host}`?"));
+    let sockets = |sockets: &str| one(sockets, "\"app/{host}\"");
+    assert!(sockets("[]").contains("between 1 and 16 sockets"));
+    assert!(sockets("\"lb1:9999\"").contains("sockets wants a list of sockets"));
+    assert!(sockets("[\"lb1\"]").contains("an address is written HOST:PORT"));
+    assert!(sockets("[\"lb1:9999\", \"lb1:9999\"]").contains("this socket is listed twice"));
+    assert!(bad(&depooled("kind = \"haproxy\", server = \"app/{host}\"", "")).contains("missing key `sockets`"));
+}
+
+#[test]
+fn sessions_are_counted_by_balancers_that_can() {
+    let haproxy = "kind = \"haproxy\", sockets = [\"lb1:9999\"], server = \"app/{host}\"";
+    let config = good(&depooled(haproxy, "drain = { sessions = 2 }"));
+    assert_eq!(service(&config).drain, Drain { sessions: Some(2), ..Drain::default() });
+    assert_eq!(service(&good(&depooled(haproxy, ""))).drain, Drain::default());
+    let probe = "drain = { sessions = 0, exec = [\"x\"], until = \"exit == 0\" }";
+    assert!(bad(&depooled(haproxy, probe)).contains("either `sessions`, or a probe with `until`"));
+    assert!(bad(&depooled(haproxy, "drain = { sessions = -1 }")).contains("not between 0 and 1000000"));
+    let file = "kind = \"file\", path = \"/out\"";
+    assert!(
+        bad(&depooled(file, "drain = { sessions = 0 }"))
+            .contains("only balancers of `kind = \"haproxy\"` count sessions")
+    );
+}
+
+#[test]
+fn a_lame_duck_is_told_apart_by_its_address_and_path() {
+    let duck = |keys: &str| depooled(&format!("kind = \"lame-duck\", {keys}"), "");
+    let config = good(&duck("listen = \"0.0.0.0:7534\", path = \"/health/{host}\", tries = 3"));
+    let duck_of_it = service(&config).depool.way.lame_duck().expect("a lame duck");
+    assert_eq!(duck_of_it.url.as_str(), "http://127.0.0.1:7534/health/mw1331");
+    assert_eq!(duck_of_it.flag.path, Path::new("/var/lib/stagger/lame-duck.php-fpm"));
+    let config = good(&duck("listen = \"[::]:7534\""));
+    assert_eq!(service(&config).depool.way.lame_duck().map(|duck| duck.url.as_str()), Some("http://[::1]:7534/"));
+    assert!(bad(&duck("listen = \"0.0.0.0:0\"")).contains("the balancers must know the port"));
+    assert!(bad(&duck("listen = \"7534\"")).contains("cannot use `service.php-fpm.depool.listen`"));
+    assert!(bad(&duck("listen = \"[::]:7534\", path = \"health\"")).contains("a path of a URL is needed"));
+    assert!(bad(&duck("listen = \"[::]:7534\", path = \"/a?b\"")).contains("a path of a URL is needed"));
+    let two = |path: &str| {
+        let second = BASE.split_once("[service.php-fpm]").expect("a service").1;
+        let second = second
+            .replace("kind = \"none\"", &format!("kind = \"lame-duck\", listen = \"[::]:7534\", path = {path:?}"));
+        format!("{}[service.web]{second}", duck("listen = \"[::]:7534\", path = \"/a\""))
+    };
+    good(&two("/b"));
+    let said = bad(&two("/a"));
+    assert!(said.contains("error: two services answer at [::]:7534/a") && said.contains("of php-fpm, too"), "{said}");
 }
 
 #[test]

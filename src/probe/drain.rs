@@ -29,31 +29,48 @@ pub struct Drained {
 
 /// Waits for the traffic to be gone, and tells what is in flight whenever that was asked. It never fails: a probe that cannot
 /// be read is asked again until the most is reached. Called after the balancers confirmed that the host is out.
-pub async fn drain(drain: &Drain, client: &Client, mut tell: impl FnMut(&str)) -> Drained {
+pub async fn drain(drain: &Drain, client: &Client, tell: impl FnMut(&str)) -> Drained {
+    match &drain.until {
+        Some((probe, until)) => {
+            let ask = async || seen(&probe.ask(client).await, until);
+            wait(drain, &probe.question.to_string(), ask, tell).await
+        }
+        None => {
+            let started = Instant::now();
+            sleep(drain.min).await;
+            Drained { waited: started.elapsed(), in_flight: String::new(), timed_out: false }
+        }
+    }
+}
+
+/// The same by a count of somebody else's: `ask` returns what is in flight in a few words, and whether it is little enough, which
+/// unknown is not. `who` is asked.
+pub async fn wait(
+    drain: &Drain,
+    who: &str,
+    mut ask: impl AsyncFnMut() -> (String, bool),
+    mut tell: impl FnMut(&str),
+) -> Drained {
     let started = Instant::now();
     let (least, most) = (started + drain.min, started + drain.max);
     let first = started + drain.min.saturating_sub(LEAD);
-    let Some((probe, until)) = &drain.until else {
-        sleep_until(least).await;
-        return Drained { waited: started.elapsed(), in_flight: String::new(), timed_out: false };
-    };
     // For people alone: before the least time nothing is decided.
     while first.saturating_duration_since(Instant::now()) > ASK_EVERY {
-        let Ok(asked) = timeout_at(first, probe.ask(client)).await else { break };
-        tell(&seen(&asked, until).0);
+        let Ok((in_flight, _)) = timeout_at(first, ask()).await else { break };
+        tell(&in_flight);
         sleep(TELL_EVERY.min(first.saturating_duration_since(Instant::now()))).await;
     }
     sleep_until(first).await;
     let mut in_flight = String::new();
     loop {
-        let Ok(asked) = timeout_at(most, probe.ask(client)).await else {
+        let Ok(asked) = timeout_at(most, ask()).await else {
             if in_flight.is_empty() {
-                in_flight = format!("{} did not answer", probe.question);
+                in_flight = format!("{who} did not answer");
             }
             return Drained { waited: started.elapsed(), in_flight, timed_out: true };
         };
         let is_gone;
-        (in_flight, is_gone) = seen(&asked, until);
+        (in_flight, is_gone) = asked;
         tell(&in_flight);
         let now = Instant::now();
         if is_gone || now >= most {

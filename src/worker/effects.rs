@@ -295,7 +295,19 @@ impl<C: Coordinator + 'static> Shop<C> {
             Step::Drain => {
                 // Nobody is left to tell when the driver is gone.
                 let tell = |in_flight: &str| drop(notes.send(in_flight.to_owned()));
-                Ok(drained(&drain::drain(&service.drain, &client, tell).await))
+                let drained = match service.drain.sessions {
+                    None => drain::drain(&service.drain, &client, tell).await,
+                    Some(most) => {
+                        let balancers = Balancers::new(service, &client);
+                        let mut sessions = balancers.sessions();
+                        let ask = async || {
+                            let in_flight = sessions.ask().await;
+                            (in_flight.detail.clone(), in_flight.is_at_most(most))
+                        };
+                        drain::wait(&service.drain, "some balancer", ask, tell).await
+                    }
+                };
+                Ok(self::drained(&drained))
             }
             Step::Restart => {
                 Unit::new(service, &client).restart().await?;

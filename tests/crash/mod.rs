@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 /// The variable that makes a worker of a debug build kill itself at a point of its journal.
-const CRASH_AT: &str = "STAGGER_CRASH_AT";
+pub(crate) const CRASH_AT: &str = "STAGGER_CRASH_AT";
 
 /// The records in a host's journals, one a line.
 fn journal_lines(host: &Host) -> Vec<String> {
@@ -110,7 +110,7 @@ fn records_of_a_sequence() -> &'static [String] {
 }
 
 /// Just before each record is written, and just after it is on disk.
-fn every_point() -> Vec<String> {
+pub(crate) fn every_point() -> Vec<String> {
     let records = records_of_a_sequence().len();
     (1..=records).flat_map(|number| [format!("before:{number}"), format!("after:{number}")]).collect()
 }

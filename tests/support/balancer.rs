@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 /// What it knows.
@@ -13,6 +13,8 @@ struct Watch {
     out: BTreeMap<String, bool>,
     peak: usize,
     failing: bool,
+    /// Those that an operator put into a state of their own.
+    odd: BTreeSet<String>,
 }
 
 /// A balancer with an address of its own; it stops when it is dropped.
@@ -31,8 +33,14 @@ async fn look(State(watch): Shared, Path(host): Path<String>) -> (axum::http::St
     if watch.failing {
         return (axum::http::StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "error": "out of order" })));
     }
-    let state = if watch.out.get(&host).copied().unwrap_or(false) { "out" } else { "in" };
-    (axum::http::StatusCode::OK, Json(json!({ "state": state })))
+    let state = if watch.odd.contains(&host) {
+        "inactive"
+    } else if watch.out.get(&host).copied().unwrap_or(false) {
+        "out"
+    } else {
+        "in"
+    };
+    (axum::http::StatusCode::OK, Json(json!({ "host": host, "state": state })))
 }
 
 async fn change(State(watch): Shared, Path(host): Path<String>, body: String) -> axum::http::StatusCode {
@@ -41,6 +49,7 @@ async fn change(State(watch): Shared, Path(host): Path<String>, body: String) ->
         return axum::http::StatusCode::INTERNAL_SERVER_ERROR;
     }
     let is_out = body == "out";
+    watch.odd.remove(&host);
     watch.out.insert(host, is_out);
     watch.peak = watch.peak.max(watch.out.values().filter(|out| **out).count());
     axum::http::StatusCode::OK
@@ -85,7 +94,19 @@ impl Balancer {
 
     /// Takes a host out as an operator would, or puts it in.
     pub(crate) fn set(&self, host: &str, out: bool) {
-        self.watch.lock().expect("the watch").out.insert(host.to_owned(), out);
+        let mut watch = self.watch.lock().expect("the watch");
+        watch.odd.remove(host);
+        watch.out.insert(host.to_owned(), out);
+    }
+
+    /// Puts a host into a state that is neither in nor out, as an operator would. Whatever it is told ends that.
+    pub(crate) fn make_inactive(&self, host: &str) {
+        self.watch.lock().expect("the watch").odd.insert(host.to_owned());
+    }
+
+    /// Whether a host is in such a state.
+    pub(crate) fn is_inactive(&self, host: &str) -> bool {
+        self.watch.lock().expect("the watch").odd.contains(host)
     }
 
     /// Answers every request with 500, or no longer.

@@ -8,6 +8,9 @@ use std::process::{Command, Stdio};
 #[derive(Debug, Clone)]
 pub(crate) struct Tuning {
     pub(crate) drain: &'static str,
+    pub(crate) drain_max: &'static str,
+    /// Further lines of the drain's configuration.
+    pub(crate) drain_more: &'static str,
     /// What the restart does beside writing the start log: shell words.
     pub(crate) restart: &'static str,
     /// How long it may take; and how long a new worker looks whether it happened.
@@ -20,7 +23,15 @@ pub(crate) struct Tuning {
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self { drain: "100ms", restart: "true", timeout: "3s", has_identity: true, more: "" }
+        Self {
+            drain: "100ms",
+            drain_max: "5s",
+            drain_more: "",
+            restart: "true",
+            timeout: "3s",
+            has_identity: true,
+            more: "",
+        }
     }
 }
 
@@ -34,6 +45,20 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(folder: &Path, name: &str, coordinator: &str, balancer: &Balancer, tuning: &Tuning) -> Host {
+        let depool = format!(
+            r#"kind = "http"
+out = {{ method = "PUT", url = "{balancer}/servers/{{host}}", body = "out" }}
+in = {{ method = "PUT", url = "{balancer}/servers/{{host}}", body = "in" }}
+status = {{ url = "{balancer}/servers/{{host}}", out_when = "answer.state == 'out'", in_when = "answer.state == 'in'" }}
+tries = 3
+pause = "100ms""#,
+            balancer = balancer.url,
+        );
+        Host::with_depool(folder, name, coordinator, &depool, tuning)
+    }
+
+    /// A host that leaves its balancers as these lines of `[service.web.depool]` say.
+    pub(crate) fn with_depool(folder: &Path, name: &str, coordinator: &str, depool: &str, tuning: &Tuning) -> Host {
         let folder = folder.join(name);
         std::fs::create_dir_all(&folder).expect("a folder");
         let starts = folder.join("starts");
@@ -52,16 +77,12 @@ pools = ["p"]
 restart = {{ kind = "exec", command = ["sh", "-c", "echo start >> {starts}; {restart}"], timeout = "{timeout}"{identity} }}
 {more}
 [service.web.depool]
-kind = "http"
-out = {{ method = "PUT", url = "{balancer}/servers/{{host}}", body = "out" }}
-in = {{ method = "PUT", url = "{balancer}/servers/{{host}}", body = "in" }}
-status = {{ url = "{balancer}/servers/{{host}}", out_when = "answer.state == 'out'", in_when = "answer.state == 'in'" }}
-tries = 3
-pause = "100ms"
+{depool}
 
 [service.web.drain]
 min = "{drain}"
-max = "5s"
+max = "{drain_max}"
+{drain_more}
 "#,
             url = coordinator,
             state = folder.join("state").display(),
@@ -69,8 +90,9 @@ max = "5s"
             restart = tuning.restart,
             timeout = tuning.timeout,
             more = tuning.more,
-            balancer = balancer.url,
             drain = tuning.drain,
+            drain_max = tuning.drain_max,
+            drain_more = tuning.drain_more,
         );
         let config = folder.join("stagger.toml");
         std::fs::write(&config, text).expect("a configuration");

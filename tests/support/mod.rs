@@ -4,6 +4,7 @@
 
 mod balancer;
 mod fleet;
+pub(crate) mod haproxy;
 mod server;
 
 pub(crate) use balancer::Balancer;

@@ -46,8 +46,7 @@ impl Work {
         self.tries = 0;
         let Some(record) = last else { return };
         match record {
-            // The disk took its time, and meanwhile the authority ran out.
-            Record::Acting { step: step @ (Step::Depool | Step::Restart), .. } if !self.may_go_on(now) => {
+            Record::Acting { step, .. } if !self.may_act(step, now) => {
                 self.happened(Record::Withheld { step }, now, out);
             }
             Record::Acting { step, .. } => {

@@ -287,13 +287,18 @@ impl Sequence {
 
     fn after_inspected(&self, step: Step, seen: &Seen) -> Option<Stage> {
         match (step, &self.stage, seen) {
-            (Step::Depool, Stage::Drained, Seen::Done) => Some(Stage::Confirmed),
-            (Step::Depool, Stage::Drained, Seen::NotDone) if self.depools < DEPOOLS_MAX => Some(Stage::Opened),
-            (Step::Depool, Stage::Drained, Seen::NotDone) => {
+            (Step::Depool, Stage::Drained | Stage::Confirmed, Seen::Done) => Some(Stage::Confirmed),
+            (Step::Depool, Stage::Begun, Seen::Done) => Some(Stage::Begun),
+            (Step::Depool, Stage::Drained | Stage::Confirmed | Stage::Begun, Seen::NotDone)
+                if self.depools < DEPOOLS_MAX =>
+            {
+                Some(Stage::Opened)
+            }
+            (Step::Depool, Stage::Drained | Stage::Confirmed | Stage::Begun, Seen::NotDone) => {
                 let cause = format!("in rotation again, although it was taken out {} times", self.depools);
                 Some(Stage::Failed(Step::Depool, Fault::plain(cause)))
             }
-            (Step::Depool, Stage::Drained, Seen::Unknown(why)) => {
+            (Step::Depool, Stage::Drained | Stage::Confirmed | Stage::Begun, Seen::Unknown(why)) => {
                 Some(Stage::Failed(Step::Depool, Fault::plain(why.clone())))
             }
             (Step::Restart, Stage::Interrupted | Stage::Doubtful, Seen::Done) => Some(Stage::Restarted),

@@ -624,8 +624,8 @@ depooling: resumed depool✓ depool✗ depool-
 depooled: undoing resumed drain…
 draining: resumed drain✓ drain✗
 drained: undoing resumed depool?
-confirmed: begun undoing resumed
-begun: undoing resumed restart…
+confirmed: begun undoing resumed depool?
+begun: undoing resumed depool? restart…
 restarting: resumed restart✓ restart✗ restart-
 interrupted: resumed restart?
 doubtful: undoing resumed restart?

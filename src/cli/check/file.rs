@@ -9,6 +9,7 @@ use crate::cli::context::Context;
 use crate::cli::failure::Failure;
 use crate::cli::render::text::{clean, count};
 use crate::cli::{exit, out, program};
+use crate::config::depool::lame_duck::LameDuck;
 use crate::config::depool::{Status, Way};
 use crate::config::steps::Then;
 use crate::config::{Command, Config, Predicate, Probe, Question, ServiceConfig};
@@ -76,7 +77,9 @@ fn commands(service: &ServiceConfig) -> Vec<(&'static str, &Command)> {
         found.extend([&commands.depool, &commands.repool, &commands.status].map(|command| ("depool", command)));
     }
     let confirm = match &service.depool.way {
-        Way::File(flag) => flag.confirm.as_ref().map(|Status { probe, .. }| ("depool", probe)),
+        Way::File(flag) | Way::LameDuck(LameDuck { flag, .. }) => {
+            flag.confirm.as_ref().map(|Status { probe, .. }| ("depool", probe))
+        }
         _ => None,
     };
     let asked = probes_of(service).into_iter().map(|(part, probe, _)| (part, probe)).chain(confirm);
@@ -114,6 +117,10 @@ async fn ask_all(config: &Config, client: &Client) -> Vec<Row> {
             let detail = if look.detail.is_empty() { String::new() } else { format!(" ({})", look.detail) };
             let says = format!("{}: {}{detail}", look.balancer, look.presence);
             row("depool", look.presence != Presence::Unknown, says);
+        }
+        if service.drain.sessions.is_some() {
+            let in_flight = Balancers::new(service, client).sessions().ask().await;
+            row("drain", in_flight.sessions.is_some(), in_flight.detail);
         }
         let client = client.of(&service.name);
         for (part, probe, expressions) in probes_of(service) {

@@ -71,11 +71,13 @@ async fn a_rules_command_that_fails_is_told_of() {
 
 #[tokio::test]
 async fn a_drain_takes_its_least_even_when_nothing_is_in_flight() {
-    let plain = drain(&Drain { min: ms(120), max: ms(5000), until: None }, &client(), |_| ()).await;
+    let plain = drain(&Drain { min: ms(120), max: ms(5000), until: None, sessions: None }, &client(), |_| ()).await;
     assert!(plain.waited >= ms(120) && plain.waited < ms(2000) && !plain.timed_out, "{plain:?}");
     let probe = exec("echo 0");
     let until = predicate(&probe, "answer == 0");
-    let quiet = drain(&Drain { min: ms(120), max: ms(5000), until: Some((probe, until)) }, &client(), |_| ()).await;
+    let quiet =
+        drain(&Drain { min: ms(120), max: ms(5000), until: Some((probe, until)), sessions: None }, &client(), |_| ())
+            .await;
     assert!(quiet.waited >= ms(120) && quiet.waited < ms(4000) && !quiet.timed_out, "{quiet:?}");
     assert_eq!(quiet.in_flight, "0 in flight");
 }
@@ -88,12 +90,17 @@ async fn a_drain_waits_for_what_is_in_flight_but_not_for_ever() {
     let script = format!("n=$(cat {0} 2>/dev/null || echo 3); echo $((n-1)) > {0}; echo $n", count.display());
     let probe = exec(&script);
     let until = predicate(&probe, "answer <= 1");
-    let gone =
-        drain(&Drain { min: ms(0), max: ms(9000), until: Some((probe.clone(), until.clone())) }, &client(), |_| ())
-            .await;
+    let gone = drain(
+        &Drain { min: ms(0), max: ms(9000), until: Some((probe.clone(), until.clone())), sessions: None },
+        &client(),
+        |_| (),
+    )
+    .await;
     assert!(!gone.timed_out && gone.in_flight == "1 in flight" && gone.waited >= ms(500), "{gone:?}");
     std::fs::write(&count, "1000").expect("written");
-    let late = drain(&Drain { min: ms(0), max: ms(1500), until: Some((probe, until)) }, &client(), |_| ()).await;
+    let late =
+        drain(&Drain { min: ms(0), max: ms(1500), until: Some((probe, until)), sessions: None }, &client(), |_| ())
+            .await;
     assert!(
         late.timed_out
             && late.waited >= ms(1450)
@@ -102,11 +109,15 @@ async fn a_drain_waits_for_what_is_in_flight_but_not_for_ever() {
     );
     let broken = exec("exit 1");
     let until = predicate(&broken, "stdout == ''");
-    let unread = drain(&Drain { min: ms(0), max: ms(1500), until: Some((broken, until)) }, &client(), |_| ()).await;
+    let unread =
+        drain(&Drain { min: ms(0), max: ms(1500), until: Some((broken, until)), sessions: None }, &client(), |_| ())
+            .await;
     assert!(unread.timed_out && unread.in_flight == "no usable answer: exit 1", "{unread:?}");
     let silent = exec("sleep 600");
     let until = predicate(&silent, "exit == 0");
-    let unheard = drain(&Drain { min: ms(0), max: ms(1500), until: Some((silent, until)) }, &client(), |_| ()).await;
+    let unheard =
+        drain(&Drain { min: ms(0), max: ms(1500), until: Some((silent, until)), sessions: None }, &client(), |_| ())
+            .await;
     assert!(unheard.timed_out && unheard.waited < ms(9000), "{unheard:?}");
 }
 
@@ -118,7 +129,7 @@ async fn a_drain_tells_what_is_in_flight_at_each_look() {
     let probe = exec(&script);
     let until = predicate(&probe, "answer <= 1");
     let mut told = Vec::new();
-    let wanted = Drain { min: ms(0), max: ms(9000), until: Some((probe.clone(), until.clone())) };
+    let wanted = Drain { min: ms(0), max: ms(9000), until: Some((probe.clone(), until.clone())), sessions: None };
     let gone = drain(&wanted, &client(), |note| told.push(note.to_owned())).await;
     assert_eq!(told, ["3 in flight", "2 in flight", "1 in flight"]);
     assert_eq!(Some(&gone.in_flight), told.last());

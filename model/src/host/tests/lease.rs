@@ -135,8 +135,9 @@ fn a_lease_that_ran_out_unnoticed_restarts_nothing() {
 fn a_last_word_is_a_renewal_too() {
     let mut rig = Rig::beginning();
     rig.now += 20_000;
+    assert_eq!(rig.begun(Ok(go(7))), ["look php"], "it took its time");
     rig.holds_records = true;
-    rig.begun(Ok(go(7)));
+    rig.looked(&[("lb1", false)]);
     rig.now += 22_499;
     rig.holds_records = false;
     assert_eq!(rig.recorded(), ["renew restart", "act restart"]);

@@ -78,6 +78,8 @@ struct World {
     stopping: bool,
     exited: bool,
     forgetful: bool,
+    /// When the balancers last answered.
+    looked: u64,
 }
 
 impl World {
@@ -105,6 +107,7 @@ impl World {
             stopping: false,
             exited: false,
             forgetful: false,
+            looked: 0,
         };
         world.boot();
         world
@@ -175,6 +178,7 @@ impl World {
             let claim =
                 self.host.as_ref().and_then(Host::sequence).map(|sequence| sequence.plan().sequence.to_string());
             assert!(self.said_go, "a restart without a last word");
+            assert!(self.now - self.looked <= 5_000, "a restart long after the last look");
             assert_eq!(self.acts_since_begun, 0, "two restarts on one last word");
             assert!(self.first.is_none_or(|first| first == self.incarnation), "a rollout restarts once");
             assert!(self.holds(&claim.unwrap_or_default()), "a restart without a lease");
@@ -326,6 +330,7 @@ impl World {
             Effect::Look(_) => {
                 let forgets = std::mem::take(&mut self.forgetful);
                 self.is_in |= forgets && self.was_in;
+                self.looked = now;
                 Event::Looked(self.looks(op))
             }
             Effect::Inspect { .. } => Event::Inspected(self.inspect(op)),
