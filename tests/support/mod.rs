@@ -4,10 +4,12 @@
 
 mod balancer;
 mod fleet;
+mod php_fpm;
 mod server;
 
 pub(crate) use balancer::Balancer;
 pub(crate) use fleet::{Host, Tuning, Worker};
+pub(crate) use php_fpm::{PhpFpm, PhpFpmOptions};
 pub(crate) use server::LockServer;
 
 use std::path::Path;
