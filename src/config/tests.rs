@@ -293,10 +293,10 @@ fn a_fastcgi_server_is_asked_at_its_socket_or_port_for_a_script() {
     assert_eq!(
         verify("fastcgi = \"/run/x\""),
         r#"error: missing key `script`
- --> stagger.toml:6:18
+ --> stagger.toml:6:1
   |
 6 | [service.php-fpm.verify]
-  |                  ^^^^^^ [service.php-fpm.verify] needs it
+  | ^^^^^^^^^^^^^^^^^^^^^^^^ [service.php-fpm.verify] needs it
   |
 help: script = … ("/fpm-status?json", or the path of a script)"#
     );

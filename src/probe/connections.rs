@@ -89,7 +89,7 @@ fn requests(end: &LocalEnd) -> Vec<SockDiagMessage> {
             return vec![SockDiagMessage::UnixRequest(UnixRequest {
                 state_flags: unix::StateFlags::ESTABLISHED | unix::StateFlags::LISTEN,
                 inode: 0,
-                show_flags: unix::ShowFlags::NAME,
+                show_flags: unix::ShowFlags::NAME | unix::ShowFlags::RQLEN,
                 cookie: [0; 8],
             })];
         }
@@ -168,11 +168,15 @@ fn read(
 
 /// Counts a socket where it is one of this end.
 fn tally(count: &mut Connections, end: &LocalEnd, message: &SockDiagMessage) {
-    let state = match message {
-        SockDiagMessage::InetResponse(socket) if is_at(end, socket) => socket.header.state,
-        SockDiagMessage::UnixResponse(socket) if is_named(end, socket) => socket.header.state,
+    let (state, waiting) = match message {
+        SockDiagMessage::InetResponse(socket) if is_at(end, socket) => (socket.header.state, 0),
+        // Of those that nobody has accepted yet, the kernel tells only at the socket that listens.
+        SockDiagMessage::UnixResponse(socket) if is_named(end, socket) => {
+            (socket.header.state, socket.number_of_pending_connection().unwrap_or_default())
+        }
         _ => return,
     };
+    count.established += u64::from(waiting);
     match state {
         TCP_ESTABLISHED => count.established += 1,
         TCP_CLOSE_WAIT => count.close_wait += 1,

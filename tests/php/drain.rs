@@ -93,8 +93,9 @@ within = "20s"
     fn in_flight(&self) -> u32 {
         let list = std::fs::read_to_string("/proc/net/unix").expect("the kernel's list");
         let socket = format!(" {}", self.fpm.socket().display());
-        // Behind the flags of who listens (0x10000) or not: the type, and 03 for connected.
-        let is_one = |line: &&str| line.ends_with(&socket) && line.contains(" 00000000 0001 03 ");
+        // Behind the flags of who listens (0x10000) or not: the type, and 03 for connected, 02 when nobody has accepted it yet.
+        let states = [" 00000000 0001 03 ", " 00000000 0001 02 "];
+        let is_one = |line: &&str| line.ends_with(&socket) && states.iter().any(|state| line.contains(state));
         u32::try_from(list.lines().filter(is_one).count()).expect("few")
     }
 }
