@@ -5,12 +5,13 @@
 //! anything of the outside. Called by the command line, which hands the result to the worker.
 //!
 //! Reading order: [`Config`]; [`service`], then its parts [`depool`] and [`steps`]; the small types [`probe`],
-//! [`predicate`] (with its `vocabulary`) and [`duration`]; how it is read, `reader` and `nearest`, and what is said when it cannot be, [`error`].
+//! [`place`], [`predicate`] (with its `vocabulary`) and [`duration`]; how it is read, `reader` and `nearest`, and what is said when it cannot be, [`error`].
 
 pub mod depool;
 pub mod duration;
 pub mod error;
 pub(crate) mod nearest;
+pub mod place;
 pub mod predicate;
 pub mod probe;
 mod reader;
@@ -20,6 +21,7 @@ mod vocabulary;
 
 pub use depool::Depool;
 pub use error::ConfigError;
+pub use place::{FastCgi, LocalEnd};
 pub use predicate::Predicate;
 pub use probe::{Command, HttpUrl, Probe, Question};
 pub use service::ServiceConfig;

@@ -115,6 +115,22 @@ impl Unit {
         Ok(Some(identity.to_owned()))
     }
 
+    /// Whether another incarnation than `before` runs, or nobody could ever tell: what answers then is no old process. It
+    /// is none of this, and why, while the same one runs or nobody can tell yet.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn is_renewed(&self, before: Option<&str>) -> Result<(), String> {
+        let Some(before) = before else { return Ok(()) };
+        match self.identity().await {
+            Ok(Some(present)) if present == before => {
+                Err("the old process still runs: its identity is the same".to_owned())
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!("which incarnation runs cannot be told: {error}")),
+        }
+    }
+
     /// How long [`Unit::inspect`] looks at most before it can tell that the restart did not happen. It tells at once, when it
     /// cannot be told here.
     pub fn inspection(&self, before: Option<&str>, is_again: bool) -> Option<Duration> {

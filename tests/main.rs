@@ -8,6 +8,7 @@ mod crash;
 mod demo;
 mod docs;
 mod outages;
+mod php;
 mod questions;
 mod stores;
 mod support;

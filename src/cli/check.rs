@@ -17,7 +17,7 @@ use serde::Serialize;
 ///
 /// Without a service it says whether the file can be read, and whether the folders and programs that it names are there; with
 /// --ask it also asks every probe of the file once. For one service it shows what its check answers, each rule and whether it holds, and the verdict. Nothing is restarted, and no command of a
-/// rule is run. A service that is not configured here needs no restart.
+/// rule is run, nor its request sent. A service that is not configured here needs no restart.
 ///
 /// Exit codes: 0 either verdict, or the file is right; 1 a check cannot be read, or with --ask a probe has no usable answer or a
 /// service is not well; 78 the file is wrong, or names what this host does not have.
@@ -132,6 +132,7 @@ fn row(rule: &Rule, holds: bool) -> RuleRow {
     let then = match &rule.then {
         Then::Restart => "restart".to_owned(),
         Then::Exec(command) => format!("run {command}"),
+        Then::FastCgi(request) => format!("ask {request}"),
     };
     RuleRow { when: rule.when.to_string(), then, holds }
 }

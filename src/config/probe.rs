@@ -1,9 +1,10 @@
-//! What a probe asks: a URL, an address or a command; and the small checked types in it.
+//! What a probe asks: a URL, an address, a command, a FastCGI server or the kernel; and the small checked types in it.
 //!
 //! Owns the kinds of probes, the variables that each gives to an expression, and how they are read. Asking is done by the
 //! module `probe` beside this one's parent.
 
 use super::error::Problem;
+use super::place::{self, FastCgi, LocalEnd};
 use super::reader::Section;
 use model::names::Host;
 use std::fmt;
@@ -17,7 +18,9 @@ pub(super) const TIMEOUT_MIN: Duration = Duration::from_millis(10);
 /// Most words of a command.
 pub const ARGUMENTS_MAX: usize = 256;
 /// The keys of a probe, in whichever table it stands.
-pub(super) const KEYS: [&str; 4] = ["http", "tcp", "exec", "timeout"];
+pub(super) const KEYS: [&str; 7] = ["http", "tcp", "exec", "fastcgi", "script", "connections", "timeout"];
+/// Those of them that are a question; a table has one.
+const QUESTIONS: [&str; 5] = ["http", "tcp", "exec", "fastcgi", "connections"];
 
 /// One question to the outside, and how long it may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,24 +40,30 @@ pub enum Question {
     Tcp(String),
     /// Run this command.
     Exec(Command),
+    /// Send this request to a FastCGI server.
+    FastCgi(FastCgi),
+    /// Count the connections of this end.
+    Connections(LocalEnd),
 }
 
 impl Question {
     /// The variables that an expression over its answer may speak of.
     pub fn variables(&self) -> &'static [&'static str] {
         match self {
-            Question::Http(_) => &["status", "body", "answer", "headers"],
+            Question::Http(_) | Question::FastCgi(_) => &["status", "body", "answer", "headers"],
             Question::Tcp(_) => &["connected"],
             Question::Exec(_) => &["exit", "stdout", "stderr", "answer"],
+            Question::Connections(_) => &["connections", "close_wait", "listeners"],
         }
     }
 
     /// What a good answer is, unless said otherwise.
     pub fn expected(&self) -> &'static str {
         match self {
-            Question::Http(_) => "status == 200",
+            Question::Http(_) | Question::FastCgi(_) => "status == 200",
             Question::Tcp(_) => "connected",
             Question::Exec(_) => "exit == 0",
+            Question::Connections(_) => "connections > 0",
         }
     }
 }
@@ -65,6 +74,8 @@ impl fmt::Display for Question {
             Question::Http(url) => write!(f, "{url}"),
             Question::Tcp(address) => write!(f, "tcp {address}"),
             Question::Exec(command) => write!(f, "{command}"),
+            Question::FastCgi(request) => write!(f, "{request}"),
+            Question::Connections(end) => write!(f, "connections of {end}"),
         }
     }
 }
@@ -160,27 +171,43 @@ pub(super) fn read(section: &Section<'_>, host: &Host) -> Result<Probe, Problem>
     match read_optional(section, host)? {
         Some(probe) => Ok(probe),
         None => Err(Problem::new(section.at.clone(), format!("[{}] asks nothing", section.name))
-            .label("exactly one of http, tcp, exec")
-            .help("http = \"http://127.0.0.1/…\", tcp = \"127.0.0.1:80\" or exec = [\"COMMAND\", …]")),
+            .label(format!("exactly one of {}", QUESTIONS.join(", ")))
+            .help("http = \"http://127.0.0.1/…\", tcp = \"127.0.0.1:80\", exec = [\"COMMAND\", …] or fastcgi = \"/run/php/….sock\"")),
     }
 }
 
 /// Reads the probe of a table: one question, or none.
 pub(super) fn read_optional(section: &Section<'_>, host: &Host) -> Result<Option<Probe>, Problem> {
-    let mut asked: Vec<_> = ["http", "tcp", "exec"].into_iter().filter_map(|key| section.get(key)).collect();
+    let mut asked: Vec<_> = QUESTIONS.into_iter().filter_map(|key| section.get(key)).collect();
     asked.sort_by_key(|field| field.at.start);
     if let Some(second) = asked.get(1) {
-        return Err(second.wrong("a second question; exactly one of http, tcp, exec"));
+        return Err(second.wrong(format!("a second question; exactly one of {}", QUESTIONS.join(", "))));
     }
     let timeout = section.duration("timeout", TIMEOUT_DEFAULT, TIMEOUT_MIN)?;
     let question = if let Some(field) = section.get("http") {
         Question::Http(field.url(host)?)
     } else if let Some(field) = section.get("tcp") {
-        Question::Tcp(field.address(host)?)
+        Question::Tcp(place::address(&field, host, "an address is written HOST:PORT")?)
     } else if let Some(field) = section.get("exec") {
         Question::Exec(field.command(host)?)
+    } else if let Some(request) = read_fastcgi(section, host)? {
+        Question::FastCgi(request)
+    } else if let Some(field) = section.get("connections") {
+        Question::Connections(place::read_local_end(&field, host)?)
     } else {
         return Ok(None);
     };
     Ok(Some(Probe { question, timeout }))
+}
+
+/// Reads the request to a FastCGI server in a table, where there is one.
+pub(super) fn read_fastcgi(section: &Section<'_>, host: &Host) -> Result<Option<FastCgi>, Problem> {
+    match (section.get("fastcgi"), section.get("script")) {
+        (Some(at), _) => {
+            let script = section.must("script", "\"/fpm-status?json\", or the path of a script")?;
+            place::read_fastcgi(&at, &script, host).map(Some)
+        }
+        (None, Some(script)) => Err(script.wrong("nobody is asked for it: say fastcgi, the server's socket, too")),
+        (None, None) => Ok(None),
+    }
 }

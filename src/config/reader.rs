@@ -248,16 +248,6 @@ impl<'t> Field<'t> {
         if path.is_absolute() { Ok(path) } else { Err(self.wrong("a path from the root is needed")) }
     }
 
-    /// An address, `HOST:PORT`, with `{host}` filled in.
-    pub(super) fn address(&self, host: &Host) -> Result<String, Problem> {
-        let address = self.filled(host)?;
-        let port = address.rsplit_once(':').filter(|(name, _)| !name.is_empty());
-        match port.and_then(|(_, port)| port.parse::<u16>().ok()) {
-            Some(1..) => Ok(address),
-            Some(0) | None => Err(self.wrong("an address is written HOST:PORT")),
-        }
-    }
-
     /// A list of texts.
     pub(super) fn texts(&self) -> Result<Vec<String>, Problem> {
         self.items("a list of strings")?.into_iter().map(|item| Ok(item.string()?.to_owned())).collect()

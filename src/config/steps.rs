@@ -4,6 +4,7 @@
 
 use super::depool::Way;
 use super::error::Problem;
+use super::place::FastCgi;
 use super::predicate::Predicate;
 use super::probe::{self, Command, Probe};
 use super::reader::Field;
@@ -54,6 +55,8 @@ pub enum Then {
     Restart,
     /// This command is run, and the next rule is looked at.
     Exec(Command),
+    /// This is asked of a FastCGI server, and the next rule is looked at.
+    FastCgi(FastCgi),
 }
 
 /// How long to wait for what is in flight.
@@ -92,7 +95,7 @@ pub struct Verify {
 
 /// Reads `[service.NAME.check]`.
 pub(super) fn read_check(field: &Field<'_>, host: &Host) -> Result<Check, Problem> {
-    let section = field.section(&["http", "tcp", "exec", "timeout", "rules"])?;
+    let section = field.section(&[&probe::KEYS[..], &["rules"]].concat())?;
     let probe = probe::read(&section, host)?;
     let list = section.must("rules", "[{ when = \"EXPRESSION\", then = \"restart\" }, …]")?;
     let items = list.items("a list of rules: { when = \"EXPRESSION\", then = \"restart\" }")?;
@@ -105,7 +108,7 @@ pub(super) fn read_check(field: &Field<'_>, host: &Host) -> Result<Check, Proble
             let rule = item.section(&["when", "then"])?;
             let when = rule.must("when", "an expression over the answer")?;
             let when = when.predicate(host, probe.question.variables())?;
-            let then = rule.must("then", "\"restart\" or { exec = [\"COMMAND\", …] }")?;
+            let then = rule.must("then", "\"restart\", { exec = [\"COMMAND\", …] } or { fastcgi = …, script = … }")?;
             Ok(Rule { when, then: read_then(&then, host)? })
         })
         .collect::<Result<Vec<_>, Problem>>()?;
@@ -119,13 +122,17 @@ fn read_then(field: &Field<'_>, host: &Host) -> Result<Then, Problem> {
     if field.is_string() {
         return field.choice(&[("restart", ())]).map(|()| Then::Restart);
     }
-    let section = field.section(&["exec"])?;
-    Ok(Then::Exec(section.must("exec", "[\"COMMAND\", …]")?.command(host)?))
+    let section = field.section(&["exec", "fastcgi", "script"])?;
+    match (probe::read_fastcgi(&section, host)?, section.get("exec")) {
+        (Some(_), Some(_)) => Err(field.wrong("one rule does one thing: exec, or fastcgi with its script")),
+        (Some(request), None) => Ok(Then::FastCgi(request)),
+        (None, _) => Ok(Then::Exec(section.must("exec", "[\"COMMAND\", …]")?.command(host)?)),
+    }
 }
 
 /// Reads `[service.NAME.drain]` of a service that leaves its balancers this way.
 pub(super) fn read_drain(field: &Field<'_>, host: &Host, way: &Way) -> Result<Drain, Problem> {
-    let section = field.section(&["http", "tcp", "exec", "timeout", "until", "sessions", "min", "max"])?;
+    let section = field.section(&[&probe::KEYS[..], &["until", "sessions", "min", "max"]].concat())?;
     let min = section.duration("min", DRAIN_MIN_DEFAULT, Duration::ZERO)?;
     // A longer least alone moves the most along, so that the least can be said by itself.
     let max = section.duration("max", DRAIN_MAX_DEFAULT.max(min), Duration::ZERO)?;
@@ -141,7 +148,9 @@ pub(super) fn read_drain(field: &Field<'_>, host: &Host, way: &Way) -> Result<Dr
             let until = until.predicate(host, probe.question.variables())?;
             Some((probe, until))
         }
-        (None, Some(until)) => return Err(until.wrong("there is no answer to look at: say http, tcp or exec too")),
+        (None, Some(until)) => {
+            return Err(until.wrong("there is no answer to look at: say what is asked too, such as http or fastcgi"));
+        }
         (Some(_), None) => {
             section.must("until", "an expression that holds when the traffic is gone")?;
             None
@@ -161,7 +170,7 @@ pub(super) fn read_drain(field: &Field<'_>, host: &Host, way: &Way) -> Result<Dr
 
 /// Reads `[service.NAME.verify]`.
 pub(super) fn read_verify(field: &Field<'_>, host: &Host, steady: Duration) -> Result<Verify, Problem> {
-    let section = field.section(&["http", "tcp", "exec", "timeout", "expect", "times", "every", "within"])?;
+    let section = field.section(&[&probe::KEYS[..], &["expect", "times", "every", "within"]].concat())?;
     let probe = probe::read(&section, host)?;
     let expect = match section.get("expect") {
         Some(field) => field.predicate(host, probe.question.variables())?,

@@ -1,6 +1,7 @@
 //! What a host's file may say, and the very text that is shown when it says something else.
 
 use super::depool::{Method, Way};
+use super::place::Place;
 use super::service::{OnFailure, Unreachable};
 use super::steps::Then;
 use super::*;
@@ -199,7 +200,8 @@ help: did you mean `steady`?"#
   |
 help: the keys here are coordinator, listen, host, state, service"#
     );
-    assert!(bad(&with("[service.php-fpm.verify]\nfastcgi = \"/run/x\"")).contains("the keys here are http, tcp, exec"));
+    let keys = "the keys here are http, tcp, exec, fastcgi, script, connections, timeout";
+    assert!(bad(&with("[service.php-fpm.verify]\npromql = \"up\"")).contains(keys));
 }
 
 #[test]
@@ -277,6 +279,115 @@ fn a_probe_is_exactly_one_question() {
 }
 
 #[test]
+fn a_fastcgi_server_is_asked_at_its_socket_or_port_for_a_script() {
+    let asked = |at: &str, script: &str| {
+        let config = good(&with(&format!("verify = {{ fastcgi = \"{at}\", script = \"{script}\" }}")));
+        let verify = service(&config).verify.clone().expect("a verify");
+        assert_eq!(verify.expect.text(), "status == 200");
+        match verify.probe.question {
+            Question::FastCgi(asked) => asked,
+            other => panic!("{other}"),
+        }
+    };
+    let status = asked("/run/{host}.sock", "/fpm-status?json&full");
+    assert_eq!(status.at, Place::Unix("/run/mw1331.sock".into()));
+    assert_eq!((status.script.path(), status.script.query()), ("/fpm-status", "json&full"));
+    assert_eq!(status.to_string(), "fastcgi /run/mw1331.sock /fpm-status?json&full");
+    let ping = asked("[::1]:9000", "/ping");
+    assert_eq!((ping.at, ping.script.query()), (Place::Tcp("[::1]:9000".to_owned()), ""));
+
+    let verify = |keys: &str| bad(&with(&format!("[service.php-fpm.verify]\n{keys}")));
+    assert_eq!(
+        verify("fastcgi = \"/run/x\""),
+        r#"error: missing key `script`
+ --> stagger.toml:6:1
+  |
+6 | [service.php-fpm.verify]
+  | ^^^^^^^^^^^^^^^^^^^^^^^^ [service.php-fpm.verify] needs it
+  |
+help: script = … ("/fpm-status?json", or the path of a script)"#
+    );
+    assert!(verify("script = \"/x\"").contains("nobody is asked for it: say fastcgi"));
+    assert!(verify("script = \"/x\"\nhttp = \"http://a/\"").contains("nobody is asked for it"));
+    for (at, why) in [
+        ("run/x", "a FastCGI server is named by its socket's path or by HOST:PORT"),
+        ("localhost", "a FastCGI server is named by"),
+        ("a:0", "a FastCGI server is named by"),
+        (&format!("/{}", "x".repeat(107)), "the path of a socket has at most 107 bytes"),
+    ] {
+        assert!(verify(&format!("fastcgi = \"{at}\"\nscript = \"/x\"")).contains(why), "{at}");
+    }
+    for (script, why) in [
+        ("fpm-status", "a path from the root is needed"),
+        ("/a b", "spaces, # and control characters cannot stand in it"),
+        ("/a#b", "spaces, # and control"),
+        ("/a\\nb", "spaces, # and control"),
+        (&format!("/{}", "x".repeat(2048)), "at most 2048 bytes"),
+    ] {
+        assert!(verify(&format!("fastcgi = \"/run/x\"\nscript = \"{script}\"")).contains(why), "{script}");
+    }
+    let expect = verify("fastcgi = \"/run/x\"\nscript = \"/x\"\nexpect = \"exit == 0\"");
+    assert!(expect.contains("no variable `exit` here; there are status, body, answer, headers"), "{expect}");
+}
+
+#[test]
+fn connections_are_those_of_a_port_an_address_or_a_path() {
+    let counted = |written: &str| {
+        let config = good(&with(&format!("drain = {{ connections = {written}, until = \"connections == 0\" }}")));
+        let (probe, _) = service(&config).drain.until.clone().expect("a probe");
+        match probe.question {
+            Question::Connections(end) => end,
+            other => panic!("{other}"),
+        }
+    };
+    assert_eq!([counted("443"), counted("\"443\"")], [LocalEnd::Port(443), LocalEnd::Port(443)]);
+    assert_eq!(counted("\"10.0.0.1:443\""), LocalEnd::Address("10.0.0.1:443".parse().expect("an address")));
+    assert_eq!(counted("\"[::1]:443\"").to_string(), "[::1]:443");
+    assert_eq!(counted("\"/run/{host}.sock\""), LocalEnd::Path("/run/mw1331.sock".into()));
+    let drain =
+        |written: &str, until: &str| bad(&with(&format!("drain = {{ connections = {written}, until = \"{until}\" }}")));
+    for written in
+        ["0", "65536", "-1", "true", "\"0\"", "\"10.0.0.1\"", "\"10.0.0.1:0\"", "\"localhost:443\"", "\"a b\""]
+    {
+        let said = drain(written, "connections == 0");
+        assert!(
+            said.contains("a port (443), an address of this host (10.0.0.1:443, [::1]:443) or a socket's path"),
+            "{said}"
+        );
+    }
+    assert!(drain("\"[::]:443\"", "connections == 0").contains("its port alone means every address"));
+    assert!(drain("443", "connection == 0").contains("did you mean `connections`?"));
+    assert!(drain("443", "answer.x == 0").contains("there are connections, close_wait, listeners"));
+}
+
+/// An expression of every kind of table that asks is compiled when the file is read, and found wrong there.
+#[test]
+fn an_expression_over_a_fastcgi_answer_is_refused_where_it_stands() {
+    let fastcgi = "fastcgi = \"/run/x\", script = \"/x\"";
+    let rules = "rules = [{ when = \"answer.free_mib <= \", then = \"restart\" }]";
+    for line in [
+        format!("check = {{ {fastcgi}, {rules} }}"),
+        format!("check = {{ {fastcgi}, {} }}", rules.replace("answer.free_mib <= ", "answer.free_mib = 3")),
+        format!("check = {{ {fastcgi}, {} }}", rules.replace("answer.free_mib <= ", "anwser.free_mib <= 3")),
+        format!("drain = {{ {fastcgi}, until = \"answer['active processes' <= 1\" }}"),
+        format!("verify = {{ {fastcgi}, expect = \"status = 200\" }}"),
+    ] {
+        let said = bad(&with(&line));
+        assert!(
+            said.starts_with("error: cannot use the expression `service.php-fpm.") && said.contains(":6:"),
+            "{said}"
+        );
+    }
+    for when in [
+        "answer.keys >= answer.max_keys - 5000",
+        "100 > 0 && answer.free_mib <= 100",
+        "answer.apcu_fragmentation >= 95",
+    ] {
+        good(&with(&format!("check = {{ {fastcgi}, {} }}", rules.replace("answer.free_mib <= ", when))));
+    }
+}
+
+#[test]
 fn a_check_must_be_able_to_end_in_a_restart() {
     let check = |rules: &str| bad(&with(&format!("[service.php-fpm.check]\nexec = [\"x\"]\n{rules}")));
     assert!(check("").contains("missing key `rules`"));
@@ -284,6 +395,12 @@ fn a_check_must_be_able_to_end_in_a_restart() {
     assert!(check("rules = [{ when = \"exit == 0\", then = { exec = [\"y\"] } }]").contains("would never restart"));
     assert!(check("rules = [{ when = \"exit == 0\", then = \"restrat\" }]").contains("did you mean \"restart\"?"));
     assert!(check("rules = [{ when = \"status == 0\", then = \"restart\" }]").contains("no variable `status` here"));
+    let act = |then: &str| check(&format!("rules = [{{ when = \"exit == 0\", then = {then} }}]"));
+    assert!(act("{}").contains("missing key `exec`"));
+    assert!(act("{ fastcgi = \"/run/x\" }").contains("missing key `script`"));
+    assert!(act("{ script = \"/x\" }").contains("nobody is asked for it"));
+    assert!(act("{ exec = [\"x\"], fastcgi = \"/run/x\", script = \"/x\" }").contains("one rule does one thing"));
+    assert!(act("{ fastcgi = \"/run/x\", script = \"/x\" }").contains("would never restart"));
 }
 
 #[test]

@@ -4,7 +4,9 @@
 //! connection, so that a service that was just restarted is never asked over an old one.
 
 use crate::config::{Command, HttpUrl, Probe, Question};
+use crate::probe::connections::{self, ConnectionsError};
 use crate::probe::exec::{self, ExecError, ExecOptions};
+use crate::probe::fastcgi::{self, FastCgiError};
 use crate::probe::observation::{BODY_BYTES_MAX, Observation};
 use model::names::{Host, Service};
 use std::collections::BTreeMap;
@@ -55,6 +57,22 @@ pub enum ProbeError {
     /// The command did not end by itself.
     #[error(transparent)]
     Exec(#[from] ExecError),
+    /// The FastCGI server gave no answer.
+    #[error("{what}: {source}")]
+    FastCgi {
+        /// What was asked.
+        what: String,
+        /// Why there is no answer.
+        source: FastCgiError,
+    },
+    /// The kernel does not tell.
+    #[error("{what}: {source}")]
+    Connections {
+        /// What was asked.
+        what: String,
+        /// Why not.
+        source: ConnectionsError,
+    },
 }
 
 impl Client {
@@ -149,6 +167,8 @@ impl Probe {
             Question::Http(url) => client.request(http::Method::GET, url, None, self.timeout).await,
             Question::Tcp(address) => connect(address, self.timeout).await,
             Question::Exec(command) => Ok(Observation::of_exit(client.run(command, self.timeout).await?)),
+            Question::FastCgi(request) => fastcgi::ask(request, self.timeout).await,
+            Question::Connections(end) => connections::ask(end, self.timeout).await,
         }
     }
 }
@@ -168,7 +188,8 @@ async fn answer(request: reqwest::RequestBuilder) -> Result<Observation, reqwest
         bytes.extend_from_slice(&chunk[..chunk.len().min(BODY_BYTES_MAX - bytes.len())]);
     }
     let answer = serde_json::from_slice(&bytes).unwrap_or_default();
-    Ok(Observation::Http { status, headers, body: String::from_utf8_lossy(&bytes).into_owned(), answer })
+    let body = String::from_utf8_lossy(&bytes).into_owned();
+    Ok(Observation::Http { status, headers, body, answer, complaint: String::new() })
 }
 
 async fn connect(address: &str, within: Duration) -> Result<Observation, ProbeError> {

@@ -6,6 +6,7 @@
 use crate::config::Check;
 use crate::config::steps::Then;
 use crate::probe::ask::{Client, ProbeError};
+use crate::probe::fastcgi;
 use crate::probe::holds::PredicateError;
 
 /// What the check says.
@@ -17,16 +18,16 @@ pub struct Verdict {
     pub why: String,
     /// What was answered, for people.
     pub figures: String,
-    /// The commands that rules ran, in order.
+    /// What rules did, in order.
     pub ran: Vec<Ran>,
 }
 
-/// A command that a rule ran.
+/// What a rule did: a command that it ran, or a request that it sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ran {
-    /// The command.
+    /// The command, or the request.
     pub command: String,
-    /// Whether it ended with 0.
+    /// Whether it ended with 0, or was answered with a status of 2xx.
     pub ok: bool,
     /// How it ended, in one line.
     pub outcome: String,
@@ -43,12 +44,12 @@ pub enum CheckError {
     Rule(#[from] PredicateError),
 }
 
-/// Asks the check once, and walks through its rules in order: commands are run, and the first restart ends it. A command
-/// that fails is told of and changes nothing else: the service needs a restart no more and no less for it. Dropped in the
-/// middle, a command that runs is killed.
+/// Asks the check once, and walks through its rules in order: commands are run, requests are sent, and the first restart ends it.
+/// One that fails is told of and changes nothing else: the service needs a restart no more and no less for it. Dropped in the
+/// middle, a command that runs is killed; a request that was sent may still be carried out.
 ///
 /// # Errors
-/// The check cannot be read. Commands of earlier rules may have run.
+/// The check cannot be read. What earlier rules do may be done.
 pub async fn verdict(check: &Check, client: &Client) -> Result<Verdict, CheckError> {
     let observation = check.probe.ask(client).await?;
     let figures = observation.figures();
@@ -68,6 +69,13 @@ pub async fn verdict(check: &Check, client: &Client) -> Result<Verdict, CheckErr
                     Err(error) => (false, error.to_string()),
                 };
                 ran.push(Ran { command: command.to_string(), ok, outcome });
+            }
+            Then::FastCgi(request) => {
+                let (ok, outcome) = match fastcgi::ask(request, check.probe.timeout).await {
+                    Ok(answer) => (answer.failure().is_none(), answer.figures()),
+                    Err(error) => (false, error.to_string()),
+                };
+                ran.push(Ran { command: request.to_string(), ok, outcome });
             }
         }
     }

@@ -16,7 +16,7 @@ pub const EXCERPT_BYTES_MAX: usize = 256;
 /// An answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Observation {
-    /// To an HTTP request.
+    /// To an HTTP request, or to one of a FastCGI server.
     Http {
         /// Its status.
         status: u16,
@@ -26,6 +26,8 @@ pub enum Observation {
         body: String,
         /// The body as JSON; null when it is none, or was cut.
         answer: Json,
+        /// Why the status is not 2xx, in one line and where that is known: what a FastCGI server complained beside its answer.
+        complaint: String,
     },
     /// To an attempt to connect.
     Tcp {
@@ -39,6 +41,19 @@ pub enum Observation {
         /// Its standard output as JSON; null when it is none.
         answer: Json,
     },
+    /// To the question how many connections there are.
+    Connections(Connections),
+}
+
+/// How many connections one end has on this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Connections {
+    /// Those that are established, accepted by their server or not.
+    pub established: u64,
+    /// Those that the other end has closed for its part, and the server has not.
+    pub close_wait: u64,
+    /// The sockets that listen there.
+    pub listeners: u64,
 }
 
 impl Observation {
@@ -47,20 +62,32 @@ impl Observation {
         Self::Exec { exit, answer }
     }
 
-    /// The answer as JSON, where there is one.
-    pub(super) fn answer(&self) -> Option<&Json> {
-        match self {
-            Self::Http { answer, .. } | Self::Exec { answer, .. } => Some(answer),
-            Self::Tcp { .. } => None,
+    /// The number that a way leads to: a variable, and the keys in it.
+    pub(super) fn number(&self, way: &[&str]) -> Option<u64> {
+        let (variable, keys) = way.split_first()?;
+        match (self, *variable) {
+            (Self::Http { answer, .. } | Self::Exec { answer, .. }, "answer") => {
+                keys.iter().try_fold(answer, |json, key| json.get(key)).and_then(Json::as_u64)
+            }
+            (Self::Connections(count), "connections") => Some(count.established),
+            (Self::Connections(count), "close_wait") => Some(count.close_wait),
+            _ => None,
         }
     }
 
     /// The variable that says whether this is an answer at all, and what it says when it is not.
     pub(super) fn failure(&self) -> Option<(&'static str, String)> {
         match self {
-            Self::Http { status, .. } if !(200..300).contains(status) => Some(("status", format!("status {status}"))),
+            Self::Http { status, complaint, .. } if !(200..300).contains(status) => {
+                let why = if complaint.is_empty() { String::new() } else { format!(": {complaint}") };
+                Some(("status", format!("status {status}{why}")))
+            }
             Self::Exec { exit, .. } if !exit.is_success() => Some(("exit", exit.cause())),
-            Self::Http { .. } | Self::Tcp { .. } | Self::Exec { .. } => None,
+            // A mistyped port has no connections either.
+            Self::Connections(Connections { established: 0, listeners: 0, .. }) => {
+                Some(("listeners", "nobody listens there, and nobody is connected".to_owned()))
+            }
+            Self::Http { .. } | Self::Tcp { .. } | Self::Exec { .. } | Self::Connections(_) => None,
         }
     }
 
@@ -68,6 +95,7 @@ impl Observation {
     pub fn figures(&self) -> String {
         let line = |text: &str| excerpt(text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default().trim());
         match self {
+            Self::Http { status, complaint, .. } if !complaint.is_empty() => format!("status {status}: {complaint}"),
             Self::Http { status, answer: Json::Null, body, .. } => {
                 let said = line(body);
                 if said.is_empty() { format!("status {status}") } else { format!("status {status}: {said}") }
@@ -78,6 +106,10 @@ impl Observation {
             Self::Tcp { connected: false } => "connection refused".to_owned(),
             Self::Exec { exit, answer } if exit.is_success() && !answer.is_null() => excerpt(&answer.to_string()),
             Self::Exec { exit, .. } => excerpt(&exit.cause()),
+            Self::Connections(Connections { established, close_wait: 0, .. }) => format!("connections {established}"),
+            Self::Connections(Connections { established, close_wait, .. }) => {
+                format!("connections {established}, close_wait {close_wait}")
+            }
         }
     }
 
@@ -85,7 +117,7 @@ impl Observation {
     pub(super) fn context(&self) -> Context<'static, 'static> {
         let mut context = Context::default();
         match self {
-            Self::Http { status, headers, body, answer } => {
+            Self::Http { status, headers, body, answer, complaint: _ } => {
                 let headers: HashMap<String, Value> =
                     headers.iter().map(|(name, value)| (name.clone(), Value::from(value.clone()))).collect();
                 context.add_variable_from_value("status", i64::from(*status));
@@ -99,6 +131,12 @@ impl Observation {
                 context.add_variable_from_value("stdout", exit.stdout.clone());
                 context.add_variable_from_value("stderr", exit.stderr.clone());
                 context.add_variable_from_value("answer", value(answer));
+            }
+            Self::Connections(Connections { established, close_wait, listeners }) => {
+                let counts = [("connections", established), ("close_wait", close_wait), ("listeners", listeners)];
+                for (name, count) in counts {
+                    context.add_variable_from_value(name, i64::try_from(*count).unwrap_or(i64::MAX));
+                }
             }
         }
         context

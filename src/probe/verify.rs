@@ -25,11 +25,17 @@ pub struct VerifyError {
 }
 
 /// Asks until the answers are good so many times in a row, and have been for `steady`. A bad answer, or none, starts the row
-/// anew: a dying process may still answer once. Without a probe it only waits for `steady`.
+/// anew: a dying process may still answer once. None counts before `is_renewed` has said that the old process runs no more; it is
+/// asked until it has. Without a probe it only waits for `steady`.
 ///
 /// # Errors
 /// It was not well within the bound.
-pub async fn verify(verify: Option<&Verify>, steady: Duration, client: &Client) -> Result<Verified, VerifyError> {
+pub async fn verify(
+    verify: Option<&Verify>,
+    steady: Duration,
+    client: &Client,
+    is_renewed: impl AsyncFn() -> Result<(), String>,
+) -> Result<Verified, VerifyError> {
     let started = Instant::now();
     let Some(verify) = verify else {
         sleep(steady).await;
@@ -37,18 +43,18 @@ pub async fn verify(verify: Option<&Verify>, steady: Duration, client: &Client) 
     };
     let deadline = started + verify.within;
     let mut row = Row::default();
+    let mut is_new = false;
     let mut last = format!("{} did not answer", verify.probe.question);
     loop {
-        let Ok(asked) = timeout_at(deadline, verify.probe.ask(client)).await else {
-            return Err(VerifyError { within: verify.within, last });
+        let asked = async {
+            if !is_new {
+                is_renewed().await?;
+                is_new = true;
+            }
+            judge(verify, client).await
         };
-        let judged = match asked {
-            Ok(answer) => match verify.expect.holds(&answer) {
-                Ok(true) => Ok(answer.figures()),
-                Ok(false) => Err(format!("`{}` does not hold: {}", verify.expect, answer.figures())),
-                Err(error) => Err(error.to_string()),
-            },
-            Err(error) => Err(error.to_string()),
+        let Ok(judged) = timeout_at(deadline, asked).await else {
+            return Err(VerifyError { within: verify.within, last });
         };
         let now = Instant::now();
         match judged {
@@ -68,6 +74,16 @@ pub async fn verify(verify: Option<&Verify>, steady: Duration, client: &Client) 
             return Err(VerifyError { within: verify.within, last });
         }
         sleep(verify.every).await;
+    }
+}
+
+/// Asks once: what a good answer held, or what is wrong.
+async fn judge(verify: &Verify, client: &Client) -> Result<String, String> {
+    let answer = verify.probe.ask(client).await.map_err(|error| error.to_string())?;
+    match verify.expect.holds(&answer) {
+        Ok(true) => Ok(answer.figures()),
+        Ok(false) => Err(format!("`{}` does not hold: {}", verify.expect, answer.figures())),
+        Err(error) => Err(error.to_string()),
     }
 }
 

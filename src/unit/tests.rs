@@ -59,6 +59,21 @@ async fn an_identity_is_a_word_of_its_command() {
 }
 
 #[tokio::test]
+async fn a_unit_is_renewed_when_another_incarnation_runs() {
+    let asked = async |identity: Option<&str>, before| unit("true", identity).is_renewed(before).await;
+    assert_eq!(asked(Some("echo 8"), Some("7")).await, Ok(()));
+    assert_eq!(
+        asked(Some("echo 7"), Some("7")).await,
+        Err("the old process still runs: its identity is the same".to_owned())
+    );
+    let unclear = asked(Some("exit 1"), Some("7")).await.expect_err("nobody can tell");
+    assert_eq!(unclear, "which incarnation runs cannot be told: exit 1");
+    for never_known in [asked(None, Some("7")).await, asked(Some("echo 7"), None).await] {
+        assert_eq!(never_known, Ok(()));
+    }
+}
+
+#[tokio::test]
 async fn another_incarnation_is_a_restart_that_happened() {
     let unit = unit("true", Some("echo 8"));
     assert_eq!(unit.inspect(Some("7"), false).await, Seen::Done);

@@ -314,7 +314,9 @@ impl<C: Coordinator + 'static> Shop<C> {
                 Ok(String::new())
             }
             Step::Verify => {
-                let verified = verify::verify(service.verify.as_ref(), service.steady, &client).await;
+                let (unit, before) = (Unit::new(service, &client), deed.identity.as_deref());
+                let is_renewed = async || unit.is_renewed(before).await;
+                let verified = verify::verify(service.verify.as_ref(), service.steady, &client, is_renewed).await;
                 verified.map(|verified| verified.figures).map_err(|error| Fault::plain(error.to_string()))
             }
             Step::Repool => {

@@ -151,7 +151,8 @@ impl Site {
     }
 }
 
-/// A service whose restart waits while `hold` is there and fails while `bad` is, and that is out while `out` is there.
+/// A service whose restart waits while `hold` is there, fails while `bad` is, and returns half a second before it happens while
+/// `late` is; and that is out while `out` is there.
 fn configured(folder: &Path, url: &str) -> Config {
     let at = folder.display();
     let text = format!(
@@ -166,7 +167,9 @@ fn configured(folder: &Path, url: &str) -> Config {
         kind = "exec"
         timeout = "5s"
         command = ["sh", "-c", '''cd {at}; while [ -e hold ]; do touch held; sleep 0.02; done
-            if [ -e bad ]; then echo "[pool www] unknown entry" >&2; exit 78; fi; echo "$STAGGER_TOKEN" >> starts''']
+            if [ -e bad ]; then echo "[pool www] unknown entry" >&2; exit 78; fi
+            if [ -e late ]; then (sleep 0.5; echo "$STAGGER_TOKEN" >> starts) >/dev/null 2>&1 & exit 0; fi
+            echo "$STAGGER_TOKEN" >> starts''']
         identity = ["sh", "-c", "cat {at}/starts 2>/dev/null | wc -l"]
         [service.php.depool]
         kind = "file"
@@ -330,6 +333,21 @@ async fn a_bad_build_stays_out_keeps_its_slot_and_a_good_one_puts_it_back() {
             assert_eq!((site.restarts(), site.is_out()), (1, false));
             site.wait("the slot is free", async |site| site.leases().await.is_empty()).await;
             worker.stop().await.expect("a clean end");
+        })
+        .await;
+}
+
+/// Seen to go wrong: a restart command that returned while the old process still answered. The one good answer that is wanted
+/// here comes from the new one.
+#[tokio::test]
+async fn a_restart_that_comes_after_its_command_is_waited_for() {
+    LocalSet::new()
+        .run_until(async {
+            let site = Site::new().await;
+            site.touch("late");
+            let (finish, told) = site.once(php()).await;
+            assert!(matches!(finish, Finish::Restarted(_)), "{finish:?}");
+            assert_eq!((site.restarts(), site.is_out()), (1, false), "{told:?}");
         })
         .await;
 }

@@ -106,10 +106,11 @@ fn configurations_are_read_and_wrong_ones_are_refused_in_the_words_shown() {
 }
 
 /// Parts of a file with a key that nobody knows, one for each table: the refusal lists the keys that there are.
-const WITH_UNKNOWN_KEY: [&str; 12] = [
+const WITH_UNKNOWN_KEY: [&str; 13] = [
     "zzzzzzzz = 1",
     "check = { zzzzzzzz = 1 }",
     "check = { tcp = \"a:1\", rules = [{ zzzzzzzz = 1 }] }",
+    "check = { tcp = \"a:1\", rules = [{ when = \"connected\", then = { zzzzzzzz = 1 } }] }",
     "drain = { zzzzzzzz = 1 }",
     "verify = { zzzzzzzz = 1 }",
     "depool = { kind = \"file\", zzzzzzzz = 1 }",

@@ -5,10 +5,12 @@
 mod balancer;
 mod fleet;
 pub(crate) mod haproxy;
+mod php_fpm;
 mod server;
 
 pub(crate) use balancer::Balancer;
 pub(crate) use fleet::{Host, Tuning, Worker};
+pub(crate) use php_fpm::{PhpFpm, PhpFpmOptions};
 pub(crate) use server::LockServer;
 
 use std::path::Path;

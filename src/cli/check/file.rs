@@ -85,11 +85,11 @@ fn commands(service: &ServiceConfig) -> Vec<(&'static str, &Command)> {
     let asked = probes_of(service).into_iter().map(|(part, probe, _)| (part, probe)).chain(confirm);
     found.extend(asked.filter_map(|(part, probe)| match &probe.question {
         Question::Exec(command) => Some((part, command)),
-        Question::Http(_) | Question::Tcp(_) => None,
+        Question::Http(_) | Question::Tcp(_) | Question::FastCgi(_) | Question::Connections(_) => None,
     }));
     found.extend(service.check.iter().flat_map(|check| &check.rules).filter_map(|rule| match &rule.then {
         Then::Exec(command) => Some(("check", command)),
-        Then::Restart => None,
+        Then::Restart | Then::FastCgi(_) => None,
     }));
     found
 }

@@ -4,6 +4,7 @@
 
 use super::BALANCERS_MAX;
 use crate::config::error::Problem;
+use crate::config::place;
 use crate::config::reader::{Field, Section};
 use model::names::Host;
 use std::fmt;
@@ -87,7 +88,7 @@ fn read_sockets(field: &Field<'_>, host: &Host) -> Result<Vec<Socket>, Problem> 
         let socket = if item.string()?.starts_with('/') {
             Socket::Unix(item.absolute_path(host)?)
         } else {
-            Socket::Tcp(item.address(host)?)
+            Socket::Tcp(place::address(&item, host, "an address is written HOST:PORT")?)
         };
         if sockets.contains(&socket) {
             return Err(item.wrong("this socket is listed twice"));

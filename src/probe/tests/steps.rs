@@ -9,6 +9,11 @@ use crate::probe::verify::verify;
 use std::path::Path;
 use std::time::Duration;
 
+/// The old process is gone.
+async fn renewed() -> Result<(), String> {
+    Ok(())
+}
+
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
@@ -67,6 +72,31 @@ async fn a_rules_command_that_fails_is_told_of() {
     let verdict = check::verdict(&check, &client()).await.expect("a verdict");
     assert!(!verdict.restart);
     assert_eq!((verdict.ran[0].ok, verdict.ran[0].outcome.as_str()), (false, "exit 4: denied"));
+}
+
+#[tokio::test]
+async fn a_drain_counts_the_connections_of_a_port() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("its address");
+    let connect = || (std::net::TcpStream::connect(address).expect("connected"), listener.accept().expect("accepted"));
+    let keys = format!(
+        "[service.app.drain]\nconnections = {}\nuntil = \"connections <= 1\"\nmin = \"0s\"\nmax = \"9s\"\n",
+        address.port()
+    );
+    let wanted = service(&keys).drain;
+    let (first, second, third) = (connect(), connect(), connect());
+    let mut left = vec![first, second];
+    let mut told = Vec::new();
+    let gone = drain(&wanted, &client(), |note| {
+        told.push(note.to_owned());
+        left.pop();
+    })
+    .await;
+    assert_eq!(told, ["3 in flight", "2 in flight", "1 in flight"]);
+    assert!(!gone.timed_out && gone.in_flight == "1 in flight", "{gone:?}");
+    let late = drain(&Drain { max: ms(300), ..service(&keys.replace("<= 1", "== 0")).drain }, &client(), |_| ()).await;
+    assert!(late.timed_out && late.in_flight == "1 in flight", "{late:?}");
+    drop(third);
 }
 
 #[tokio::test]
@@ -160,18 +190,40 @@ fn asked(folder: &Path) -> usize {
 async fn a_service_is_well_after_good_answers_in_a_row() {
     let folder = tempfile::tempdir().expect("a folder");
     let dying = scripted(folder.path(), "0\n1\n0\n0\n", 3, 10, 9000);
-    let verified = verify(Some(&dying), Duration::ZERO, &client()).await.expect("well");
+    let verified = verify(Some(&dying), Duration::ZERO, &client(), renewed).await.expect("well");
     assert_eq!(asked(folder.path()), 5, "a bad answer starts the row anew");
     assert!(verified.waited >= ms(40) && verified.figures == "exit 0", "{verified:?}");
+}
+
+/// Seen to go wrong: a restart command that returned while the old process still answered.
+#[tokio::test]
+async fn answers_of_the_old_process_do_not_count() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let well = scripted(folder.path(), "", 2, 10, 9000);
+    let looks = std::cell::Cell::new(0);
+    let is_renewed = async || {
+        looks.set(looks.get() + 1);
+        if looks.get() <= 3 { Err("the old process still runs".to_owned()) } else { Ok(()) }
+    };
+    verify(Some(&well), Duration::ZERO, &client(), is_renewed).await.expect("well");
+    assert_eq!(
+        (looks.get(), asked(folder.path())),
+        (4, 2),
+        "nothing is asked of the old one, and the new one is looked for once"
+    );
+    let never = scripted(folder.path(), "", 2, 10, 300);
+    let is_renewed = async || Err("the old process still runs".to_owned());
+    let error = verify(Some(&never), Duration::ZERO, &client(), is_renewed).await.expect_err("the old one");
+    assert_eq!(error.to_string(), "not well within 300ms: the old process still runs");
 }
 
 #[tokio::test]
 async fn a_service_must_be_steady() {
     let folder = tempfile::tempdir().expect("a folder");
     let steady = scripted(folder.path(), "1\n", 1, 50, 9000);
-    let verified = verify(Some(&steady), ms(300), &client()).await.expect("well");
+    let verified = verify(Some(&steady), ms(300), &client(), renewed).await.expect("well");
     assert!(verified.waited >= ms(350) && asked(folder.path()) > 2, "{verified:?}");
-    let unasked = verify(None, ms(100), &client()).await.expect("nobody asks");
+    let unasked = verify(None, ms(100), &client(), renewed).await.expect("nobody asks");
     assert!(unasked.waited >= ms(100) && unasked.figures.is_empty());
 }
 
@@ -179,12 +231,12 @@ async fn a_service_must_be_steady() {
 async fn a_service_that_does_not_become_well_is_told_with_the_last_answer() {
     let folder = tempfile::tempdir().expect("a folder");
     let bad = scripted(folder.path(), &"7\n".repeat(1000), 3, 20, 1500);
-    let error = verify(Some(&bad), Duration::ZERO, &client()).await.expect_err("never well");
+    let error = verify(Some(&bad), Duration::ZERO, &client(), renewed).await.expect_err("never well");
     assert_eq!(error.to_string(), "not well within 1s500ms: `exit == 0` does not hold: exit 7");
     let mut silent = scripted(folder.path(), "", 3, 20, 1500);
     silent.probe = exec("sleep 600");
-    let error = verify(Some(&silent), Duration::ZERO, &client()).await.expect_err("never well");
+    let error = verify(Some(&silent), Duration::ZERO, &client(), renewed).await.expect_err("never well");
     assert!(error.to_string().contains("did not answer"), "{error}");
     let flapping = scripted(folder.path(), &"0\n1\n".repeat(1000), 2, 20, 1500);
-    assert!(verify(Some(&flapping), Duration::ZERO, &client()).await.is_err());
+    assert!(verify(Some(&flapping), Duration::ZERO, &client(), renewed).await.is_err());
 }
