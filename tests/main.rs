@@ -2,10 +2,12 @@
 
 mod architecture;
 mod conformance;
+mod conftool;
 mod contention;
 mod crash;
 mod demo;
 mod docs;
+mod oneshot;
 mod outages;
 mod questions;
 mod stores;

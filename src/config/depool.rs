@@ -2,6 +2,7 @@
 //!
 //! Owns the ways, their keys and defaults. How each is done is decided in the module `balancer`.
 
+use super::conftool::{self, Conftool};
 use super::error::Problem;
 use super::predicate::Predicate;
 use super::probe::{self, Command, HttpUrl, Probe, Question};
@@ -44,6 +45,8 @@ pub enum Way {
     File(FlagFile),
     /// Requests to one or several balancers; each must agree.
     Http(Vec<HttpBalancer>),
+    /// An entry in conftool's etcd, and the PyBals that follow it.
+    Conftool(Conftool),
     /// Commands.
     Exec(Commands),
 }
@@ -131,22 +134,30 @@ enum Kind {
     None,
     File,
     Http,
+    Conftool,
     Exec,
 }
 
 /// Reads `[service.NAME.depool]`.
 pub(super) fn read(field: &Field<'_>, host: &Host) -> Result<Depool, Problem> {
-    const KINDS: [(&str, Kind); 4] =
-        [("none", Kind::None), ("file", Kind::File), ("http", Kind::Http), ("exec", Kind::Exec)];
+    const KINDS: [(&str, Kind); 5] = [
+        ("none", Kind::None),
+        ("file", Kind::File),
+        ("http", Kind::Http),
+        ("conftool", Kind::Conftool),
+        ("exec", Kind::Exec),
+    ];
+    const WORDS: &str = "\"none\", \"file\", \"http\", \"conftool\" or \"exec\"";
     const COMMON: [&str; 4] = ["kind", "timeout", "tries", "pause"];
     // The kind decides which keys there may be, so it is read before any other key is refused.
-    let table = field.table("a table with its kind: { kind = \"none\" }, \"file\", \"http\" or \"exec\"")?;
+    let table = field.table(&format!("a table with its kind: {{ kind = … }}, {WORDS}"))?;
     let named = Section::unchecked(field, table);
-    let kind = named.must("kind", "\"none\", \"file\", \"http\" or \"exec\"")?.choice(&KINDS)?;
+    let kind = named.must("kind", WORDS)?.choice(&KINDS)?;
     let own: &[&str] = match kind {
         Kind::None => &[],
         Kind::File => &["path", "present", "confirm"],
         Kind::Http => &["balancers", "out", "in", "status"],
+        Kind::Conftool => &["etcd", "api", "pybals", "keys"],
         Kind::Exec => &["depool", "repool", "status"],
     };
     let common: &[&str] = if matches!(kind, Kind::None) { &COMMON[..1] } else { &COMMON };
@@ -156,6 +167,7 @@ pub(super) fn read(field: &Field<'_>, host: &Host) -> Result<Depool, Problem> {
         Kind::None => Way::None,
         Kind::File => Way::File(read_file(&section, host)?),
         Kind::Http => Way::Http(read_http(&section, host, timeout)?),
+        Kind::Conftool => Way::Conftool(conftool::read(&section, host)?),
         Kind::Exec => {
             let command = |key: &str| section.must(key, "[\"COMMAND\", …]")?.command(host);
             Way::Exec(Commands { depool: command("depool")?, repool: command("repool")?, status: command("status")? })

@@ -29,7 +29,7 @@ pub struct ServiceConfig {
     pub pools: BTreeSet<Pool>,
     /// Whether a failed host keeps its slot.
     pub on_failure: OnFailure,
-    /// What the one-shot command does when no coordinator answers.
+    /// What the one-shot command does when no coordinator answers, or a balancer cannot tell where the host is.
     pub unreachable: Unreachable,
     /// How long it must have been well before the slot moves on.
     pub steady: Duration,
@@ -63,7 +63,7 @@ pub enum OnFailure {
     Release,
 }
 
-/// What the one-shot command does when no coordinator answers.
+/// What the one-shot command does when no coordinator answers, or a balancer cannot tell where the host is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unreachable {
     /// Nothing.
@@ -93,7 +93,7 @@ pub(super) fn read<'t>(
         Problem::new(at.clone(), format!("service `{name}` does not say how it leaves its balancers"))
             .label("missing key `depool`")
             .help(
-                "depool = { kind = \"file\", … }, \"http\" or \"exec\"; { kind = \"none\" } when there is no balancer",
+                "depool = { kind = \"file\", … }, \"http\", \"conftool\" or \"exec\"; { kind = \"none\" } when there is no balancer",
             )
     })?;
     let depool = depool::read(&depool, host)?;

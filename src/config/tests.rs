@@ -152,7 +152,7 @@ fn a_service_without_depool_is_refused_and_none_must_be_said() {
 2 | [service.php-fpm]
   |          ^^^^^^^ missing key `depool`
   |
-help: depool = { kind = "file", … }, "http" or "exec"; { kind = "none" } when there is no balancer"#
+help: depool = { kind = "file", … }, "http", "conftool" or "exec"; { kind = "none" } when there is no balancer"#
     );
 }
 
@@ -206,7 +206,7 @@ fn an_unknown_kind_is_refused_with_the_known_ones() {
  --> stagger.toml:5:19
   |
 5 | depool = { kind = "haproxy" }
-  |                   ^^^^^^^^^ this build knows none, file, http, exec"#
+  |                   ^^^^^^^^^ this build knows none, file, http, conftool, exec"#
     );
     assert!(bad(&BASE.replace("\"none\"", "\"nonne\"")).ends_with("help: did you mean \"none\"?"));
     assert!(bad(&BASE.replace("kind = \"exec\"", "kind = \"systemd\"")).contains("this build knows exec"));
