@@ -3,6 +3,7 @@
 //! Owns asking, moving and confirming. An error, a time-out or nonsense is unknown, never a yes; all balancers must agree.
 //! Never decides where the host should be, and never touches a balancer that it is not told to. Called by the worker.
 
+mod conftool;
 mod exec;
 mod file;
 mod haproxy;
@@ -67,11 +68,13 @@ struct Said {
     is_foreign: bool,
     /// It is in, as far as anyone's will goes, and the balancer's own check has not found it well yet: that is worth waiting for.
     is_joining: bool,
+    /// It answered well: it would use the host, and does not find it well.
+    is_unwell: bool,
 }
 
 impl Said {
     fn known(presence: Presence, detail: impl Into<String>) -> Self {
-        Self { presence, detail: detail.into(), is_foreign: false, is_joining: false }
+        Self { presence, detail: detail.into(), is_foreign: false, is_joining: false, is_unwell: false }
     }
 
     fn unknown(detail: impl Into<String>) -> Self {
@@ -111,6 +114,7 @@ enum One<'b> {
     LameDuck(&'b crate::config::depool::lame_duck::LameDuck),
     File(&'b crate::config::depool::FlagFile),
     Http(&'b crate::config::depool::HttpBalancer),
+    Conftool(&'b crate::config::conftool::Conftool, &'b crate::config::conftool::Entry),
     Exec(&'b crate::config::depool::Commands),
 }
 
@@ -123,12 +127,25 @@ impl Balancers {
     /// Asks every balancer, all at once, whether the host is in. Never fails: what cannot be told is unknown, with the
     /// reason. Empty when there is no balancer.
     pub async fn look(&self) -> Vec<Look> {
-        join_all(self.all().into_iter().map(|one| async move {
-            let Said { presence, detail, .. } = self.ask(one).await;
-            // Nothing of the ways that exist must be put back beside the presence itself.
-            Look { balancer: one.name(), presence, detail, restore: String::new() }
-        }))
-        .await
+        self.look_as(|said| said.presence).await
+    }
+
+    /// As [`Balancers::look`], before a depool: a host that a balancer would use, and does not find well, counts as in. It can be
+    /// taken out, restarted and put back, and mostly needs just that.
+    pub async fn look_before(&self) -> Vec<Look> {
+        self.look_as(|said| if said.is_unwell { Presence::In } else { said.presence }).await
+    }
+
+    async fn look_as(&self, read: impl Fn(&Said) -> Presence) -> Vec<Look> {
+        let said = join_all(self.all().into_iter().map(|one| async move { (one, self.ask(one).await) })).await;
+        // Nothing of the ways that exist must be put back beside the presence itself.
+        let look = |(one, said): (One<'_>, Said)| Look {
+            balancer: one.name(),
+            presence: read(&said),
+            detail: said.detail,
+            restore: String::new(),
+        };
+        said.into_iter().map(look).collect()
     }
 
     /// Takes the host out of these balancers, and returns when each of them confirms it. A second call finds it done. Dropped,
@@ -165,6 +182,7 @@ impl Balancers {
             Way::LameDuck(duck) => vec![One::LameDuck(duck)],
             Way::File(flag) => vec![One::File(flag)],
             Way::Http(balancers) => balancers.iter().map(One::Http).collect(),
+            Way::Conftool(conftool) => conftool.entries.iter().map(|entry| One::Conftool(conftool, entry)).collect(),
             Way::Exec(commands) => vec![One::Exec(commands)],
         }
     }
@@ -191,7 +209,13 @@ impl Balancers {
             }
             let before = self.ask(one).await;
             if before.confirms(way) {
-                return Ok(());
+                match self.seal(one, way).await {
+                    Ok(()) => return Ok(()),
+                    Err(why) => {
+                        last = why;
+                        continue;
+                    }
+                }
             }
             if before.is_foreign {
                 last = before.detail;
@@ -202,6 +226,7 @@ impl Balancers {
                 One::LameDuck(duck) => lame_duck::put(duck, way, &self.client, self.depool.timeout).await,
                 One::File(flag) => file::put(flag, way, self.depool.timeout).await,
                 One::Http(balancer) => http::put(balancer, way, &self.client, self.depool.timeout).await,
+                One::Conftool(conftool, entry) => conftool::put(conftool, entry, way, self.depool.timeout).await,
                 One::Exec(commands) => exec::put(commands, way, &self.client, self.depool.timeout).await,
             };
             let said = self.ask(one).await;
@@ -216,12 +241,21 @@ impl Balancers {
         Err(last)
     }
 
+    /// Makes sure that nothing of before comes late: a host that was to leave and never left must not leave after all.
+    async fn seal(&self, one: One<'_>, way: Move) -> Result<(), String> {
+        match (one, way) {
+            (One::Conftool(conftool, entry), Move::In) => conftool::seal(conftool, entry, self.depool.timeout).await,
+            _ => Ok(()),
+        }
+    }
+
     async fn ask(&self, one: One<'_>) -> Said {
         match one {
             One::Haproxy(server) => haproxy::ask(server, self.depool.timeout).await,
             One::LameDuck(duck) => lame_duck::ask(duck, &self.client, self.depool.timeout).await,
             One::File(flag) => file::ask(flag, &self.client, self.depool.timeout).await,
             One::Http(balancer) => status::ask(&balancer.status, &self.client).await,
+            One::Conftool(conftool, entry) => conftool::ask(conftool, entry, &self.client, self.depool.timeout).await,
             One::Exec(commands) => exec::ask(commands, &self.client, self.depool.timeout).await,
         }
     }
@@ -235,6 +269,7 @@ impl One<'_> {
             One::LameDuck(duck) => format!("lame-duck {}{}", duck.listen, duck.path),
             One::File(flag) => flag.path.display().to_string(),
             One::Http(balancer) => balancer.name.clone(),
+            One::Conftool(_, entry) => entry.name.clone(),
             One::Exec(commands) => {
                 let program = commands.status.program();
                 program.rsplit('/').next().unwrap_or(program).to_owned()

@@ -4,12 +4,14 @@
 //! is valid: expressions are compiled, names checked, `{host}` filled in. Never reads the environment, never asks
 //! anything of the outside. Called by the command line, which hands the result to the worker.
 //!
-//! Reading order: [`Config`]; [`service`], then its parts [`depool`] and [`steps`]; the small types [`probe`],
-//! [`place`], [`predicate`] (with its `vocabulary`) and [`duration`]; how it is read, `reader` and `nearest`, and what is said when it cannot be, [`error`].
+//! Reading order: [`Config`]; [`service`], then its parts [`depool`] (with [`conftool`]) and [`steps`]; the small types [`probe`], [`place`],
+//! [`predicate`] (with its `vocabulary`), [`etcd`] and [`duration`]; how it is read, `reader` and `nearest`, and what is said when it cannot be, [`error`].
 
+pub mod conftool;
 pub mod depool;
 pub mod duration;
 pub mod error;
+pub mod etcd;
 pub(crate) mod nearest;
 pub mod place;
 pub mod predicate;

@@ -72,7 +72,7 @@ pub struct Wanted {
     pub always: bool,
     /// Whether it stays in its balancers.
     pub force: bool,
-    /// Whether it restarts without a lease.
+    /// Whether it restarts without a lease, and in its balancers when they do not confirm that it has left.
     pub emergency: bool,
     /// How long it waits for a lease at most; the pools' own bound when not said.
     pub wait: Option<Duration>,

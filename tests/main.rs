@@ -3,10 +3,12 @@
 mod architecture;
 mod balancers;
 mod conformance;
+mod conftool;
 mod contention;
 mod crash;
 mod demo;
 mod docs;
+mod oneshot;
 mod outages;
 mod php;
 mod questions;

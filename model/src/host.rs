@@ -92,6 +92,8 @@ pub struct Host {
     rested_from: BTreeMap<Service, RolloutName>,
     /// When a lease for the errand was first asked for.
     errand_since: Option<Time>,
+    /// Why the errand stays in its balancers, though it was to leave them: they did not confirm that.
+    unconfirmed: Option<String>,
     /// How an earlier sequence ended badly that was finished before the errand.
     earlier: Option<Box<Report>>,
     /// Why a person is needed before anything is done.
@@ -147,6 +149,7 @@ impl Host {
             rests: BTreeMap::new(),
             rested_from: BTreeMap::new(),
             errand_since: None,
+            unconfirmed: None,
             earlier: None,
             damage: None,
             hindrance: None,

@@ -23,7 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Ctrl-C before the restart itself undoes what was done; after it the sequence is brought to its end.
 ///
 /// Exit codes: 0 restarted, or nothing to do, as for a service that is not configured here; 1 a step failed; 2 no lease; 3
-/// restarted without a lease; 4 stuck.
+/// restarted without a lease, or without the balancers' word; 4 stuck.
 ///
 /// Example: stagger restart php-fpm --always --wait 10m
 #[derive(Debug, Clone, clap::Args)]
@@ -36,7 +36,8 @@ pub(crate) struct RestartArgs {
     /// Stay in the balancers; the lease is taken all the same
     #[arg(long)]
     force: bool,
-    /// Restart without a lease: for when nobody can give one. Exits 3 even when all went well
+    /// Restart without a lease, and in the balancers when they do not confirm: for when nobody answers. Exits 3 even when all
+    /// went well
     #[arg(long, conflicts_with = "wait")]
     emergency: bool,
     /// Wait for a lease, or for a coordinator that does not answer, at most so long, such as 10m [default: the pools' setting, 10s]

@@ -5,6 +5,7 @@
 pub mod haproxy;
 pub mod lame_duck;
 
+use super::conftool::{self, Conftool};
 use super::error::Problem;
 use super::predicate::Predicate;
 use super::probe::{self, Command, HttpUrl, Probe, Question};
@@ -53,6 +54,8 @@ pub enum Way {
     LameDuck(LameDuck),
     /// Requests to one or several balancers; each must agree.
     Http(Vec<HttpBalancer>),
+    /// An entry in conftool's etcd, and the PyBals that follow it.
+    Conftool(Conftool),
     /// Commands.
     Exec(Commands),
 }
@@ -157,17 +160,19 @@ enum Kind {
     File,
     LameDuck,
     Http,
+    Conftool,
     Exec,
 }
 
 /// Reads `[service.NAME.depool]`; `state` is the worker's folder.
 pub(super) fn read(field: &Field<'_>, host: &Host, service: &Service, state: &Path) -> Result<Depool, Problem> {
-    const KINDS: [(&str, Kind); 6] = [
+    const KINDS: [(&str, Kind); 7] = [
         ("none", Kind::None),
         ("haproxy", Kind::Haproxy),
         ("file", Kind::File),
         ("lame-duck", Kind::LameDuck),
         ("http", Kind::Http),
+        ("conftool", Kind::Conftool),
         ("exec", Kind::Exec),
     ];
     const COMMON: [&str; 4] = ["kind", "timeout", "tries", "pause"];
@@ -182,6 +187,7 @@ pub(super) fn read(field: &Field<'_>, host: &Host, service: &Service, state: &Pa
         Kind::File => &["path", "present", "confirm"],
         Kind::LameDuck => &["listen", "path", "confirm"],
         Kind::Http => &["balancers", "out", "in", "status"],
+        Kind::Conftool => &["etcd", "api", "pybals", "keys"],
         Kind::Exec => &["depool", "repool", "status"],
     };
     let common: &[&str] = if matches!(kind, Kind::None) { &COMMON[..1] } else { &COMMON };
@@ -197,6 +203,7 @@ pub(super) fn read(field: &Field<'_>, host: &Host, service: &Service, state: &Pa
             Way::LameDuck(duck)
         }
         Kind::Http => Way::Http(read_http(&section, host, timeout)?),
+        Kind::Conftool => Way::Conftool(conftool::read(&section, host)?),
         Kind::Exec => {
             let command = |key: &str| section.must(key, "[\"COMMAND\", …]")?.command(host);
             Way::Exec(Commands { depool: command("depool")?, repool: command("repool")?, status: command("status")? })

@@ -30,7 +30,7 @@ pub struct ServiceConfig {
     pub pools: BTreeSet<Pool>,
     /// Whether a failed host keeps its slot.
     pub on_failure: OnFailure,
-    /// What the one-shot command does when no coordinator answers.
+    /// What the one-shot command does when no coordinator answers, or a balancer cannot tell where the host is.
     pub unreachable: Unreachable,
     /// How long it must have been well before the slot moves on.
     pub steady: Duration,
@@ -64,7 +64,7 @@ pub enum OnFailure {
     Release,
 }
 
-/// What the one-shot command does when no coordinator answers.
+/// What the one-shot command does when no coordinator answers, or a balancer cannot tell where the host is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unreachable {
     /// Nothing.

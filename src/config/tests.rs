@@ -212,7 +212,7 @@ fn an_unknown_kind_is_refused_with_the_known_ones() {
  --> stagger.toml:5:19
   |
 5 | depool = { kind = "ipvsadm" }
-  |                   ^^^^^^^^^ this build knows none, haproxy, file, lame-duck, http, exec"#
+  |                   ^^^^^^^^^ this build knows none, haproxy, file, lame-duck, http, conftool, exec"#
     );
     assert!(bad(&BASE.replace("\"none\"", "\"nonne\"")).ends_with("help: did you mean \"none\"?"));
     assert!(bad(&BASE.replace("kind = \"exec\"", "kind = \"systemd\"")).contains("this build knows exec"));

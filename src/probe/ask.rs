@@ -149,11 +149,23 @@ impl Client {
             let kind = if is_json { "application/json" } else { "text/plain; charset=utf-8" };
             request = request.header(http::header::CONTENT_TYPE, kind).body(body.to_owned());
         }
-        match timeout(within, answer(request)).await {
-            Ok(Ok(observation)) => Ok(observation),
-            Ok(Err(error)) => Err(ProbeError::Http { what: url.to_string(), cause: root_cause(&error) }),
-            Err(_elapsed) => Err(ProbeError::Silent { what: url.to_string(), after: within }),
-        }
+        sent(request, url, within).await
+    }
+
+    /// Asks for JSON with GET, and reads the beginning of what is answered, whatever its status and form.
+    ///
+    /// # Errors
+    /// As [`Client::request`].
+    pub async fn get_json(&self, url: &HttpUrl, within: Duration) -> Result<Observation, ProbeError> {
+        sent(self.http.get(url.as_str()).header(http::header::ACCEPT, "application/json"), url, within).await
+    }
+}
+
+async fn sent(request: reqwest::RequestBuilder, url: &HttpUrl, within: Duration) -> Result<Observation, ProbeError> {
+    match timeout(within, answer(request)).await {
+        Ok(Ok(observation)) => Ok(observation),
+        Ok(Err(error)) => Err(ProbeError::Http { what: url.to_string(), cause: root_cause(&error) }),
+        Err(_elapsed) => Err(ProbeError::Silent { what: url.to_string(), after: within }),
     }
 }
 

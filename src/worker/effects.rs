@@ -223,7 +223,12 @@ impl<C: Coordinator + 'static> Shop<C> {
     /// What must be known before the depool.
     pub(super) fn prepare(&self, deed: &Deed) -> Main {
         let (balancers, name) = (self.balancers(&deed.service, &self.told(deed)), deed.service.clone());
-        main(async move { Event::Prepared(Prepared::Looks(look(balancers, &name).await)) })
+        main(async move {
+            Event::Prepared(Prepared::Looks(match &balancers {
+                Some(balancers) => balancers.look_before().await,
+                None => look(None, &name).await,
+            }))
+        })
     }
 
     /// What must be known before the restart. Not a main effect: it goes on beside one.

@@ -106,7 +106,7 @@ fn configurations_are_read_and_wrong_ones_are_refused_in_the_words_shown() {
 }
 
 /// Parts of a file with a key that nobody knows, one for each table: the refusal lists the keys that there are.
-const WITH_UNKNOWN_KEY: [&str; 13] = [
+const WITH_UNKNOWN_KEY: [&str; 15] = [
     "zzzzzzzz = 1",
     "check = { zzzzzzzz = 1 }",
     "check = { tcp = \"a:1\", rules = [{ zzzzzzzz = 1 }] }",
@@ -119,6 +119,8 @@ const WITH_UNKNOWN_KEY: [&str; 13] = [
     "depool = { kind = \"lame-duck\", zzzzzzzz = 1 }",
     "depool = { kind = \"http\", zzzzzzzz = 1 }",
     "depool = { kind = \"http\", out = { zzzzzzzz = 1 } }",
+    "depool = { kind = \"conftool\", zzzzzzzz = 1 }",
+    "depool = { kind = \"conftool\", etcd = \"etcd://a:1\", keys = [{ zzzzzzzz = 1 }] }",
     "depool = { kind = \"exec\", zzzzzzzz = 1 }",
 ];
 

@@ -143,6 +143,7 @@ impl Watched {
 #[derive(Debug)]
 pub(crate) struct Etcd {
     folder: tempfile::TempDir,
+    more: &'static str,
     /// Of each: for clients, for other members.
     ports: Vec<[u16; 2]>,
     members: Vec<Option<Running>>,
@@ -150,9 +151,14 @@ pub(crate) struct Etcd {
 
 impl Etcd {
     pub(crate) fn start(count: usize) -> Etcd {
+        Etcd::with(count, "")
+    }
+
+    /// With further arguments for each member.
+    pub(crate) fn with(count: usize, more: &'static str) -> Etcd {
         let folder = tempfile::tempdir().expect("a folder");
         let ports: Vec<[u16; 2]> = (0..count).map(|_| free_ports()).collect();
-        let mut etcd = Etcd { folder, ports, members: (0..count).map(|_| None).collect() };
+        let mut etcd = Etcd { folder, more, ports, members: (0..count).map(|_| None).collect() };
         for place in 0..count {
             etcd.members[place] = Some(etcd.launch(place));
         }
@@ -170,8 +176,9 @@ impl Etcd {
             .collect();
         let args = format!(
             "--name m{place} --data-dir data --listen-client-urls {clients} --advertise-client-urls {clients} \
-             --listen-peer-urls {peers} --initial-advertise-peer-urls {peers} --initial-cluster {}",
-            all.join(",")
+             --listen-peer-urls {peers} --initial-advertise-peer-urls {peers} --initial-cluster {} {}",
+            all.join(","),
+            self.more
         );
         start("etcd", "etcd-server", &self.folder.path().join(format!("m{place}")), &args)
     }
@@ -192,6 +199,11 @@ impl Etcd {
         };
         let leader = self.ports.iter().position(leads).expect("a leader");
         drop(self.members[leader].take());
+    }
+
+    /// Kills every member, with kill -9.
+    pub(crate) fn kill(&mut self) {
+        self.members.iter_mut().for_each(|member| drop(member.take()));
     }
 
     /// The port of the first.

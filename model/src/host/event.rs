@@ -157,9 +157,10 @@ pub struct Errand {
     pub always: bool,
     /// Whether it stays in its balancers.
     pub force: bool,
-    /// Whether it restarts without a lease.
+    /// Whether it restarts without a lease, and in its balancers when they do not confirm that it has left.
     pub emergency: bool,
-    /// Whether it restarts without a lease when the coordinator cannot be reached.
+    /// Whether it restarts without a lease when the coordinator cannot be reached, and in its balancers when they cannot tell
+    /// where it is.
     pub unreachable_restart: bool,
     /// How long it waits for a lease at most, in milliseconds; the pools' own bound when not said.
     pub wait_ms: Option<u64>,
@@ -180,6 +181,15 @@ pub enum Finish {
     NoLease(String),
     /// Ran without a lease.
     Leaseless(Box<Report>),
+    /// Ran in its balancers, since they did not confirm that it had left.
+    Unconfirmed {
+        /// How it went.
+        report: Box<Report>,
+        /// What they said.
+        why: String,
+        /// Whether it ran without a lease too.
+        leaseless: bool,
+    },
     /// A person is needed.
     Stuck(Box<Report>),
     /// An earlier sequence, which had to be finished first, failed or is stuck; and then there was no restart.
@@ -200,7 +210,7 @@ impl Finish {
             Finish::Stopped | Finish::Restarted(_) | Finish::NothingToDo(_) => 0,
             Finish::Failed(_) => 1,
             Finish::NoLease(_) => 2,
-            Finish::Leaseless(_) => 3,
+            Finish::Leaseless(_) | Finish::Unconfirmed { .. } => 3,
             Finish::Stuck(_) => 4,
             Finish::Unrun { earlier, .. } => {
                 if earlier.stuck {

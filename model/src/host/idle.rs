@@ -5,7 +5,7 @@
 
 use crate::host::stray::{is_at_work, stuck_report};
 use crate::host::work::Work;
-use crate::host::{Checked, Effect, Finish, Host, Locked, Phase};
+use crate::host::{Checked, Effect, Errand, Finish, Host, Locked, Phase};
 use crate::lease::Purpose;
 use crate::names::{Id, RolloutName, Service};
 use crate::request::{Ending, Renew, Settle, Welcome};
@@ -162,7 +162,9 @@ impl Host {
         self.phase = Phase::Idle;
         let Some(service) = self.waiting().find(|service| self.is_rested(service, now)).cloned() else { return };
         let (purpose, is_errand, skips_check) = match &self.setup.errand {
-            Some(errand) => (Purpose::Restart(service.clone()), true, errand.always),
+            Some(errand) => {
+                (Purpose::Restart(service.clone()), true, errand.always || self.unconfirmed.is_some())
+            }
             None => {
                 let owed = self.owed.iter().find(|owed| owed.rollout.service == service);
                 let Some(owed) = owed else { return };
@@ -254,7 +256,7 @@ impl Host {
             service: wait.job.service,
             purpose: wait.job.purpose,
             pools: duty.pools.clone(),
-            depool: errand.is_none_or(|errand| !errand.force),
+            depool: errand.is_none_or(|errand| !errand.force && self.unconfirmed.is_none()),
             keep: duty.keep,
             leaseless: wait.grant.is_none(),
             before: wait.before,
@@ -316,9 +318,25 @@ impl Host {
                     rest.0 = rest.0.min(ends);
                 }
             }
-            Some((_, report)) => self.exit(finish(report, plan.leaseless, self.is_stopping), out),
+            Some((_, report)) if self.goes_on_in_place(&work, &report) => {
+                self.unconfirmed = Some(report.cause);
+                self.lock(out);
+            }
+            Some((_, report)) => {
+                let finish = finish(report, plan.leaseless, self.unconfirmed.take(), self.is_stopping);
+                self.exit(finish, out);
+            }
             None => self.exit(Finish::Interrupted, out),
         }
+    }
+
+    /// Whether a depool came to nothing, all is as it was, and the errand is to be done all the same: a person's emergency, or
+    /// balancers that could not tell anything and a service that does not depend on them.
+    fn goes_on_in_place(&self, work: &Work, report: &Report) -> bool {
+        let has_not_left = report.outcome == Outcome::Failed && report.step == Some(Step::Depool) && !report.stuck;
+        let could_not_tell = work.sequence.found().is_none();
+        let is_wanted = |errand: &Errand| errand.emergency || (errand.unreachable_restart && could_not_tell);
+        has_not_left && !self.is_stopping && self.setup.errand.as_ref().is_some_and(is_wanted)
     }
 
     /// Its first record could not be written, so nothing was done; what it was granted is given back.
@@ -337,13 +355,14 @@ impl Host {
     }
 }
 
-fn finish(report: Report, leaseless: bool, is_stopping: bool) -> Finish {
-    match report.outcome {
+fn finish(report: Report, leaseless: bool, unconfirmed: Option<String>, is_stopping: bool) -> Finish {
+    match (report.outcome, unconfirmed) {
         _ if report.stuck => Finish::Stuck(Box::new(report)),
-        Outcome::Cancelled | Outcome::Skipped if is_stopping => Finish::Interrupted,
-        Outcome::Cancelled | Outcome::Skipped => Finish::NoLease(report.cause),
+        (Outcome::Cancelled | Outcome::Skipped, _) if is_stopping => Finish::Interrupted,
+        (Outcome::Cancelled | Outcome::Skipped, _) => Finish::NoLease(report.cause),
+        (_, Some(why)) => Finish::Unconfirmed { report: Box::new(report), why, leaseless },
         _ if leaseless => Finish::Leaseless(Box::new(report)),
-        Outcome::Restarted => Finish::Restarted(Box::new(report)),
-        Outcome::Failed => Finish::Failed(Box::new(report)),
+        (Outcome::Restarted, None) => Finish::Restarted(Box::new(report)),
+        (Outcome::Failed, None) => Finish::Failed(Box::new(report)),
     }
 }

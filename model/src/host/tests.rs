@@ -634,6 +634,7 @@ fn outcomes_have_their_exit_codes() {
         (Finish::Failed(report()), 1),
         (Finish::NoLease(String::new()), 2),
         (Finish::Leaseless(report()), 3),
+        (Finish::Unconfirmed { report: report(), why: String::new(), leaseless: false }, 3),
         (Finish::Stuck(report()), 4),
         (Finish::Interrupted, 143),
         (unrun(false), 1),

@@ -5,7 +5,7 @@ use crate::worker::{Progress, Trouble};
 use model::host::Finish;
 use model::names::{Host, Pool, Service};
 use model::request::Holding;
-use model::rollout::Report;
+use model::rollout::{Outcome, Report};
 use model::sequence::{Fault, Step};
 
 /// Lines shown of what a failing program printed.
@@ -66,6 +66,7 @@ pub(crate) fn word(finish: &Finish) -> &'static str {
         Finish::Failed(_) => "failed",
         Finish::NoLease(_) => "no_lease",
         Finish::Leaseless(_) => "leaseless",
+        Finish::Unconfirmed { .. } => "unconfirmed",
         Finish::Stuck(_) => "stuck",
         Finish::Unrun { .. } => "not_run",
         Finish::Interrupted => "interrupted",
@@ -78,6 +79,7 @@ pub(crate) fn report(finish: &Finish) -> Option<&Report> {
         Finish::Restarted(report) | Finish::Failed(report) | Finish::Leaseless(report) | Finish::Stuck(report) => {
             Some(report)
         }
+        Finish::Unconfirmed { report, .. } => Some(report),
         Finish::Unrun { earlier, .. } => Some(earlier),
         Finish::Stopped | Finish::NothingToDo(_) | Finish::NoLease(_) | Finish::Interrupted => None,
     }
@@ -104,11 +106,16 @@ pub(crate) fn finish(service: &Service, finish: &Finish, host: &Host, seen: &See
         Finish::Failed(report) => failed(service, report),
         Finish::NoLease(why) => no_lease(service, why, host, seen),
         Finish::Leaseless(report) => {
-            let how = match (&report.step, report.cause.as_str()) {
-                (None, "") => String::new(),
-                _ => format!(": {}", cause(report)),
-            };
-            format!("warning: {service} was {} without a lease{how}{}", report.outcome, out_of(report))
+            format!("warning: {service} {} without a lease{}{}", did(report), how(report), out_of(report))
+        }
+        Finish::Unconfirmed { report, why, leaseless } => {
+            let lease = if *leaseless { " and without a lease" } else { "" };
+            format!(
+                "warning: {service} {} in its balancers{lease}{}; they did not confirm that it had left: {}",
+                did(report),
+                how(report),
+                clean(why)
+            )
         }
         // A sequence that is stuck is so at a step.
         Finish::Stuck(report) if report.step.is_none() => format!(
@@ -129,6 +136,19 @@ pub(crate) fn finish(service: &Service, finish: &Finish, host: &Host, seen: &See
         Finish::Stopped | Finish::Interrupted => {
             format!("interrupted: {service} was not restarted, and all is as it was")
         }
+    }
+}
+
+/// What became of a service that was restarted regardless.
+fn did(report: &Report) -> &'static str {
+    if report.outcome == Outcome::Restarted { "was restarted" } else { "failed" }
+}
+
+/// Where and why it did not go well, if it did not.
+fn how(report: &Report) -> String {
+    match (&report.step, report.cause.as_str()) {
+        (None, "") => String::new(),
+        _ => format!(": {}", cause(report)),
     }
 }
 
@@ -198,7 +218,6 @@ fn took_ms(report: &Report) -> u64 {
 mod tests {
     use super::super::samples::{failed_target, restarted_target};
     use super::*;
-    use model::rollout::Outcome;
 
     fn names() -> (Service, Host) {
         ("php-fpm".parse().expect("a service"), "mw1".parse().expect("a host"))
@@ -310,7 +329,16 @@ mod tests {
         assert_eq!(end(Finish::Failed(bad.clone())), expected);
         assert!(end(Finish::Stuck(bad)).starts_with("error: php-fpm is STUCK, a person is needed: restart: exit 78"));
         let leaseless = Box::new(Report::plain(Outcome::Restarted));
-        assert_eq!(end(Finish::Leaseless(leaseless)), "warning: php-fpm was restarted without a lease");
+        assert_eq!(end(Finish::Leaseless(leaseless.clone())), "warning: php-fpm was restarted without a lease");
+        let unconfirmed = |leaseless| Finish::Unconfirmed {
+            report: Box::new(Report::plain(Outcome::Restarted)),
+            why: "lb1 is silent".to_owned(),
+            leaseless,
+        };
+        let expected = "warning: php-fpm was restarted in its balancers; they did not confirm that it had left: lb1 is silent";
+        assert_eq!(end(unconfirmed(false)), expected);
+        assert!(end(unconfirmed(true)).contains(" in its balancers and without a lease; they did not"));
+        assert_eq!(word(&unconfirmed(false)), "unconfirmed");
         assert_eq!(
             end(Finish::NoLease("full".to_owned())),
             "error: no lease, and nothing was done: full\nhint: stagger why mw1"

@@ -194,6 +194,92 @@ fn an_emergency_asks_nobody() {
     assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "exit 3"]);
 }
 
+/// What a balancer says that cannot tell.
+fn unknown() -> Event<u32> {
+    let look = super::rig::look("lb1", true);
+    let look = crate::sequence::Look { presence: crate::member::Presence::Unknown, detail: "silent".into(), ..look };
+    Event::Prepared(Prepared::Looks(vec![look]))
+}
+
+/// Why the host stayed in its balancers, and whether it had no lease either.
+fn unconfirmed(rig: &Rig) -> (&str, bool) {
+    match &rig.finish {
+        Some(Finish::Unconfirmed { why, leaseless, .. }) => (why, *leaseless),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Scenario 13: balancers that cannot be reached, in an emergency.
+#[test]
+fn an_emergency_goes_on_in_place_when_the_balancers_cannot_tell_or_do_not_confirm() {
+    let emergency = || {
+        let mut rig = Rig::new(Some(Errand { emergency: true, ..errand() }));
+        assert_eq!(lockable(&mut rig), ["unlock", "lock"]);
+        assert_eq!(rig.locked(), ["+opened", "prepare depool"]);
+        rig
+    };
+    let in_place = |rig: &mut Rig| {
+        assert_eq!(rig.settled(Err(())), ["+settled", "unlock", "lock"]);
+        assert_eq!(rig.locked(), ["unlock", "lock"], "no check is asked again");
+        assert_eq!(rig.locked(), ["+opened", "prepare restart"]);
+        assert_eq!(rig.on(Event::Prepared(Prepared::Identity(None))), ["+acting", "act restart"]);
+        assert_eq!(rig.acted(), ["+acted", "+acting", "act verify"]);
+        assert_eq!(rig.acted(), ["+acted", "+ended", "settle released restarted"], "nothing is to be put back");
+        assert_eq!(rig.settled(Err(())), ["+settled", "unlock", "exit 3"]);
+    };
+    let mut rig = emergency();
+    assert_eq!(rig.on(unknown()), ["+acted", "+ended", "settle failed_released failed"]);
+    in_place(&mut rig);
+    assert_eq!(unconfirmed(&rig), ("lb1 cannot tell whether the host is in rotation: silent", true));
+    // They said that it was in, and then did not let it go: that is undone first.
+    let mut rig = emergency();
+    rig.looks(&[("lb1", true)]);
+    assert_eq!(rig.on(Event::Acted(failed("stays in"))), ["+acted", "+undoing", "undo"]);
+    assert_eq!(rig.on(Event::Undone(act())), ["+undone", "+ended", "settle failed_released failed"]);
+    in_place(&mut rig);
+    assert_eq!(unconfirmed(&rig), ("stays in", true));
+    // Nobody can tell where it is now: a person is needed.
+    let mut rig = emergency();
+    rig.looks(&[("lb1", true)]);
+    rig.on(Event::Acted(failed("stays in")));
+    assert_eq!(rig.on(Event::Undone(failed("silent"))), ["+undone", "+ended", "settle kept failed"]);
+    assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "exit 4"]);
+}
+
+/// Scenario 13, when it is the service that says so: balancers that cannot be asked, but not some that say no.
+#[test]
+fn a_service_may_say_that_it_restarts_though_its_balancers_cannot_be_asked() {
+    let leased = |unreachable_restart| {
+        let mut rig = Rig::new(Some(Errand { unreachable_restart, ..errand() }));
+        lockable(&mut rig);
+        rig.grant();
+        rig.held(30_000);
+        rig
+    };
+    let mut rig = leased(true);
+    assert_eq!(rig.on(unknown()), ["+acted", "+ended", "settle failed_released failed"]);
+    assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "lock"]);
+    assert_eq!(rig.locked(), ["unlock", "ask 10000"], "under a lease all the same");
+    assert_eq!(rig.grant(), ["+opened", "+granted", "renew -"]);
+    assert_eq!(rig.held(30_000), ["prepare restart"]);
+    assert_eq!(rig.on(Event::Prepared(Prepared::Identity(None))), ["begin"]);
+    rig.begun(Ok(Begin::Go { generation: None }));
+    rig.acted();
+    rig.acted();
+    assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "exit 3"]);
+    assert_eq!(unconfirmed(&rig), ("lb1 cannot tell whether the host is in rotation: silent", false));
+    // Once is enough, and without that word nothing restarts.
+    let mut rig = leased(false);
+    rig.on(unknown());
+    assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "exit 1"]);
+    // Balancers that were asked, and did not let it go, are not unreachable.
+    let mut rig = leased(true);
+    rig.looks(&[("lb1", true)]);
+    rig.on(Event::Acted(failed("stays in")));
+    rig.on(Event::Undone(act()));
+    assert_eq!(rig.settled(Ok(())), ["+settled", "unlock", "exit 1"]);
+}
+
 /// Asks until the command gives up; returns what it does then.
 fn ask_in_vain(rig: &mut Rig) -> Vec<String> {
     let from = rig.now;
