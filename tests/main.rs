@@ -7,6 +7,7 @@ mod crash;
 mod demo;
 mod docs;
 mod outages;
+mod packaging;
 mod questions;
 mod stores;
 mod support;
