@@ -28,9 +28,8 @@ const OF_LIFE: [&str; 10] = [
 
 /// A packaged unit as far as it says how it lives; it runs this, and `more` is put behind, as a drop-in would.
 fn unit(name: &str, command: &str, more: &str) -> String {
-    let is_kept = |line: &&str| {
-        line.starts_with('[') || line.split_once('=').is_some_and(|(key, _)| OF_LIFE.contains(&key))
-    };
+    let is_kept =
+        |line: &&str| line.starts_with('[') || line.split_once('=').is_some_and(|(key, _)| OF_LIFE.contains(&key));
     let text = read(&format!("packaging/{name}"));
     let (text, _) = text.split_once("[Install]").expect("a unit that can be enabled");
     let kept: Vec<&str> = text.lines().filter(is_kept).collect();
@@ -123,7 +122,9 @@ impl Scene {
         Scene { manager, server, balancer, host, folder }
     }
 
+    /// Announces, once the worker is known: one that is ready need not have joined.
     fn announce(&self) {
+        wait_for("the worker has joined", SOON, || (!lines(&self.file("state/session")).is_empty()).then_some(()));
         self.server.must(&["announce", "web", "-m", "build"]);
     }
 
@@ -250,7 +251,8 @@ fn a_file_that_is_wrong_is_not_tried_again_and_one_that_is_right_starts() {
     assert_eq!((manager.says("ActiveState").as_str(), manager.says("ExecMainStatus").as_str()), ("failed", "78"));
     assert_eq!(manager.says("NRestarts"), "0");
     let state = folder.path().join("state");
-    let right = format!("coordinator = \"http://127.0.0.1:1\"\nlisten = \"127.0.0.1:0\"\nstate = \"{}\"\n", state.display());
+    let right =
+        format!("coordinator = \"http://127.0.0.1:1\"\nlisten = \"127.0.0.1:0\"\nstate = \"{}\"\n", state.display());
     std::fs::write(&file, right).expect("a file");
     manager.start();
     assert_eq!(manager.says("ActiveState"), "active");
