@@ -11,6 +11,7 @@ mod docs;
 mod oneshot;
 mod outages;
 mod php;
+mod packaging;
 mod questions;
 mod stores;
 mod support;

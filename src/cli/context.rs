@@ -139,8 +139,8 @@ pub(crate) fn actor() -> String {
     model::bound::beginning(&name, model::lease::TEXT_BYTES_MAX)
 }
 
-/// The name of a user, where the environment says none: a timer, a container.
-fn user_of(id: u32) -> String {
+/// The name of a user; `uid` and the number where the system knows none.
+pub(crate) fn user_of(id: u32) -> String {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let named = users.lines().find_map(|line| {
         let mut fields = line.split(':');

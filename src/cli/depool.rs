@@ -5,7 +5,7 @@
 use super::check::{probes, service_of};
 use super::context::Context;
 use super::failure::Failure;
-use super::{exit, known, out};
+use super::{exit, known, out, owner};
 use crate::balancer::Balancers;
 use crate::config::Config;
 use crate::sequence::lock::HostLock;
@@ -63,9 +63,10 @@ pub(super) async fn bring(service: &Service, wanted: Presence, context: &Context
 
 /// Nobody moves a host by hand in the middle of a sequence.
 fn lock(config: &Config, service: &Service, wanted: Presence) -> Result<HostLock, Failure> {
+    let verb = if wanted == Presence::In { "repool" } else { "depool" };
+    owner::check(&config.state, &[verb, service.as_str()])?;
     let failed = |error| Failure::system(format!("make {}", config.state.display()), error);
     std::fs::create_dir_all(&config.state).map_err(failed)?;
-    let verb = if wanted == Presence::In { "repool" } else { "depool" };
     HostLock::take(&config.state, &format!("{verb} of {service}")).map_err(|error| Failure::Work {
         what: format!("this host is at work: {error}"),
         hint: format!("wait for it: stagger why {}", config.host),

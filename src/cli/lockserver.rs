@@ -4,7 +4,7 @@
 
 use super::context::{Context, no_coordinator, state_directory};
 use super::failure::Failure;
-use super::{exit, logging, out};
+use super::{exit, logging, notify, out};
 use crate::config::CoordinatorUrl;
 use ::lockserver::{Error, Options, Place, relay};
 use coordinator::mailbox::Mailbox;
@@ -13,19 +13,23 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The variable by which tests of power cuts have the server lose what it did not sync: whenever it is killed, or by itself at
 /// a sync of its disk. Only builds with debug assertions obey.
 const POWER_CUT_VARIABLE: &str = "STAGGER_POWER_CUT_AT";
+/// How long it may take to stop, on a slow disk.
+const STOP_MAX: Duration = Duration::from_secs(10);
 /// Where the state lies, unless said otherwise; a worker's on the same machine lies elsewhere.
 const DATA_DEFAULT: &str = "/var/lib/stagger-locks";
 
 /// Keep the leases, the queue and the rollouts of a fleet
 ///
 /// It is what workers and commands ask. The state is in memory and on disk before anyone is answered; a lock server that starts again knows everything. It
-/// prints its address, logs to standard error, and stops in order on TERM or Ctrl-C.
+/// prints its address, logs to standard error, and stops in order on TERM or Ctrl-C. A service manager that understands
+/// sd_notify(3) is told when it is ready and that it lives.
 ///
 /// With --coordinator and the URL of a Redis or an etcd it is a door to the domain there, for those who ask over HTTP: it keeps nothing, and several may stand
 /// side by side.
@@ -78,10 +82,12 @@ pub(crate) async fn run(args: LockserverArgs, context: &Context) -> Result<u8, F
             }
         });
         let shutdown = async move {
+            notify::ready();
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
+            notify::stopping(STOP_MAX);
             tracing::info!("stopping");
         };
         relay::run(listener, mailbox, &domain, shutdown).await;
@@ -96,10 +102,12 @@ pub(crate) async fn run(args: LockserverArgs, context: &Context) -> Result<u8, F
     // The server first asks whether to stop when it serves; before that its address is not worth telling.
     let shutdown = async move {
         let _nobody_reads_it = tell();
+        notify::ready();
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
+        notify::stopping(STOP_MAX);
         tracing::info!("stopping");
     };
     ::lockserver::run(listener, options(data), shutdown).await.map_err(failure)?;

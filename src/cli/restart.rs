@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::render::restart::{self as text, Seen};
 use super::render::text::clean;
 use super::worker::{failure, options};
-use super::{exit, out};
+use super::{exit, out, owner};
 use crate::config::{Config, duration};
 use crate::worker::{self, Progress, Wanted};
 use model::host::Finish;
@@ -52,6 +52,7 @@ pub(crate) async fn run(args: RestartArgs, context: &Context) -> Result<u8, Fail
         let (why, hint) = not_here(&config, &args.service);
         return nothing_to_do(args.service, &why, &hint, context, &config);
     }
+    owner::check(&config.state, &["restart", args.service.as_str()])?;
     let failed = |error| Failure::system("listen for signals", error);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;

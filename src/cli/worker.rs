@@ -4,9 +4,11 @@
 
 use super::context::Context;
 use super::failure::Failure;
-use super::{exit, logging};
+use super::{exit, logging, notify};
+use crate::config::ServiceConfig;
 use crate::worker::{self, Options, WorkerError};
 use std::io::ErrorKind;
+use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The variables by which tests of crashes kill the worker at a moment of its journal, the second as a power cut would: what was
@@ -14,11 +16,15 @@ use tokio::signal::unix::{SignalKind, signal};
 const CRASH_VARIABLE: &str = "STAGGER_CRASH_AT";
 const POWER_CUT_VARIABLE: &str = "STAGGER_POWER_CUT_AT";
 
+/// What stopping may take beside the sequence itself: a last report, and the goodbye.
+const GOODBYE_MAX: Duration = Duration::from_secs(30);
+
 /// Restart this host's services when a deploy is announced
 ///
 /// One per host, run by the service manager. It joins, restarts what it owes as its leases allow, reports, and serves its
 /// metrics. While the coordinator cannot be reached it goes on trying and restarts nothing. TERM stops it at the next safe
-/// point. What it had begun when it was killed is finished, or undone, by the next start.
+/// point. What it had begun when it was killed is finished, or undone, by the next start. A service manager that understands
+/// sd_notify(3) is told when it is ready, that it lives, and how long it may take to stop.
 ///
 /// Example: stagger worker -c /etc/stagger/stagger.toml
 #[derive(Debug, Clone, clap::Args)]
@@ -31,11 +37,15 @@ pub(crate) async fn run(_: WorkerArgs, context: &Context) -> Result<u8, Failure>
     let failed = |error| Failure::system("listen for signals", error);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let longest_end = config.services.values().map(ServiceConfig::longest_end).max().unwrap_or_default();
+    // The worker first asks whether to stop when it is at work: its metrics are served, and the folder is its own.
     let shutdown = async move {
+        notify::ready();
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
+        notify::stopping(longest_end.saturating_add(GOODBYE_MAX));
         tracing::info!("stopping at the next safe point");
     };
     let coordinator =

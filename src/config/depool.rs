@@ -41,6 +41,17 @@ pub struct Depool {
     pub pause: Duration,
 }
 
+impl Depool {
+    /// How long all balancers, which are moved at once, may take to confirm: in each try a look, a move, a look and a pause.
+    pub fn longest_move(&self) -> Duration {
+        if self.way == Way::None {
+            return Duration::ZERO;
+        }
+        let longest_pause = self.pause.saturating_mul(3) / 2;
+        self.timeout.saturating_mul(3).saturating_add(longest_pause).saturating_mul(self.tries)
+    }
+}
+
 /// The ways to leave a balancer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Way {

@@ -73,6 +73,15 @@ pub enum Unreachable {
     Restart,
 }
 
+impl ServiceConfig {
+    /// How long a sequence may take from the beginning of its restart to its end, when each step uses up its time: so long
+    /// nothing can be stopped.
+    pub fn longest_end(&self) -> Duration {
+        let well = self.verify.as_ref().map_or(self.steady, |verify| verify.within);
+        self.restart.timeout.saturating_add(well).saturating_add(self.depool.longest_move())
+    }
+}
+
 /// Reads `[service.NAME]`; `at` is where its name stands, `state` the worker's folder.
 pub(super) fn read<'t>(
     text: &'t str,

@@ -132,6 +132,18 @@ fn the_full_file_says_everything_and_the_host_is_filled_in() {
 }
 
 #[test]
+fn the_longest_end_of_a_sequence_counts_each_step_and_every_try() {
+    let longest = |text: &str| service(&good(text)).longest_end();
+    assert_eq!(longest(BASE), Duration::from_secs(90), "nothing but the restart");
+    assert_eq!(longest(&with("steady = \"7s\"")), Duration::from_secs(97));
+    let behind_a_balancer = BASE.replace("{ kind = \"none\" }", "{ kind = \"file\", path = \"/out\", tries = 2 }");
+    // Twice: two looks and a move of 5 s each, and a pause of 1 s with its jitter.
+    assert_eq!(longest(&behind_a_balancer), Duration::from_secs(90 + 33));
+    let verified = with("verify = { tcp = \"a:1\", within = \"20s\" }\nsteady = \"7s\"");
+    assert_eq!(longest(&verified), Duration::from_secs(110), "it is steady within that time");
+}
+
+#[test]
 fn slots_in_a_hosts_file_are_answered_with_the_command_that_sets_them() {
     assert_eq!(
         bad(&with("slots = \"10%\"")),

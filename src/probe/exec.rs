@@ -22,6 +22,8 @@ pub const OUTPUT_BYTES_MAX: usize = model::rollout::OUTPUT_BYTES_MAX;
 const OUTPUT_GRACE: Duration = Duration::from_millis(100);
 /// How long a killed command may take to be gone.
 const REAP_MAX: Duration = Duration::from_secs(1);
+/// The variables by which a service manager speaks with this program: sd_notify(3). A command that saw them might answer in its place.
+pub const NOT_FOR_COMMANDS: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 /// The hidden command that ends with its parent; the command line calls [`die_with_parent`] for it.
 pub const DIE_WITH_PARENT: &str = "__die-with-parent";
 
@@ -30,7 +32,7 @@ pub const DIE_WITH_PARENT: &str = "__die-with-parent";
 pub struct ExecOptions {
     /// After this it is killed, with its whole process group.
     pub timeout: Duration,
-    /// Added to this program's own environment.
+    /// Added to this program's own environment, which it sees without [`NOT_FOR_COMMANDS`].
     pub env: Vec<(String, String)>,
     /// This program's executable, when the command must not outlive it: it is then started through [`DIE_WITH_PARENT`].
     /// What the command itself started may outlive both.
@@ -144,6 +146,9 @@ fn prepare(command: &Command, options: &ExecOptions) -> tokio::process::Command 
         }
         None => tokio::process::Command::new(command.program()),
     };
+    for variable in NOT_FOR_COMMANDS {
+        prepared.env_remove(variable);
+    }
     prepared
         .args(command.words().iter().skip(1))
         .envs(options.env.iter().map(|(name, value)| (name, value)))

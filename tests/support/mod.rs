@@ -7,11 +7,13 @@ mod fleet;
 pub(crate) mod haproxy;
 mod php_fpm;
 mod server;
+mod systemd;
 
 pub(crate) use balancer::Balancer;
 pub(crate) use fleet::{Host, Tuning, Worker};
 pub(crate) use php_fpm::{PhpFpm, PhpFpmOptions};
 pub(crate) use server::LockServer;
+pub(crate) use systemd::UserSystemd;
 
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
