@@ -10,3 +10,4 @@ mod outages;
 mod questions;
 mod stores;
 mod support;
+mod systemd;

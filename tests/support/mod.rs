@@ -5,10 +5,12 @@
 mod balancer;
 mod fleet;
 mod server;
+mod systemd;
 
 pub(crate) use balancer::Balancer;
 pub(crate) use fleet::{Host, Tuning, Worker};
 pub(crate) use server::LockServer;
+pub(crate) use systemd::UserSystemd;
 
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
