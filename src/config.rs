@@ -4,7 +4,7 @@
 //! is valid: expressions are compiled, names checked, `{host}` filled in. Never reads the environment, never asks
 //! anything of the outside. Called by the command line, which hands the result to the worker.
 //!
-//! Reading order: [`Config`]; [`service`], then its parts [`depool`] and [`steps`]; the small types [`probe`],
+//! Reading order: [`Config`]; [`service`], then its parts [`restart`], [`depool`] and [`steps`]; the small types [`probe`],
 //! [`predicate`] (with its `vocabulary`) and [`duration`]; how it is read, `reader` and `nearest`, and what is said when it cannot be, [`error`].
 
 pub mod depool;
@@ -14,6 +14,7 @@ pub(crate) mod nearest;
 pub mod predicate;
 pub mod probe;
 mod reader;
+pub mod restart;
 pub mod service;
 pub mod steps;
 mod vocabulary;
@@ -22,6 +23,7 @@ pub use depool::Depool;
 pub use error::ConfigError;
 pub use predicate::Predicate;
 pub use probe::{Command, HttpUrl, Probe, Question};
+pub use restart::Restart;
 pub use service::ServiceConfig;
 pub use steps::{Check, Drain, Verify};
 

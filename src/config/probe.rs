@@ -159,10 +159,15 @@ impl fmt::Display for HttpUrl {
 pub(super) fn read(section: &Section<'_>, host: &Host) -> Result<Probe, Problem> {
     match read_optional(section, host)? {
         Some(probe) => Ok(probe),
-        None => Err(Problem::new(section.at.clone(), format!("[{}] asks nothing", section.name))
-            .label("exactly one of http, tcp, exec")
-            .help("http = \"http://127.0.0.1/…\", tcp = \"127.0.0.1:80\" or exec = [\"COMMAND\", …]")),
+        None => Err(asks_nothing(section)),
     }
+}
+
+/// The problem of a table that needs a question and has none.
+pub(super) fn asks_nothing(section: &Section<'_>) -> Problem {
+    Problem::new(section.at.clone(), format!("[{}] asks nothing", section.name))
+        .label("exactly one of http, tcp, exec")
+        .help("http = \"http://127.0.0.1/…\", tcp = \"127.0.0.1:80\" or exec = [\"COMMAND\", …]")
 }
 
 /// Reads the probe of a table: one question, or none.

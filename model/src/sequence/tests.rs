@@ -16,6 +16,7 @@ fn plan() -> Plan {
         depool: true,
         keep: true,
         leaseless: false,
+        away_ms: 0,
         left_out: Balancers::new(),
         doubt: None,
         before: vec![Timing { step: Step::Check, ms: 5, ok: true, note: "free 3".into() }],

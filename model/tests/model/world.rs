@@ -185,7 +185,7 @@ impl World {
     }
 
     pub(crate) fn begin(&mut self, holder: &str, claim: &str) -> Begin {
-        let ask = BeginAsk { holder: name(holder), claim: name(claim) };
+        let ask = BeginAsk { holder: name(holder), claim: name(claim), away_ms: 0 };
         match self.decide(&Request::Begin(ask)).reply {
             Reply::Begun(begin) => begin,
             other => panic!("{other:?}"),
