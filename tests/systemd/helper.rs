@@ -28,7 +28,11 @@ fn a_user_s_systemd_starts_units_keeps_their_words_and_leaves_nothing_behind() {
     systemd.must(&["restart", "app.service"]);
     assert_ne!(systemd.property("app.service", "InvocationID"), first);
     assert_ne!(systemd.ask(&["start", "none.service"]).0, 0);
-    let runs = |pid: &str| std::path::Path::new("/proc").join(pid).exists();
+    // One that was killed and that nobody has taken note of yet does not run.
+    let runs = |pid: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
+    };
     let second = wait_for("it started twice", SOON, || lines(&starts).get(1).cloned());
     assert!(!runs(&pid) && runs(&second), "{pid} {second}");
     drop(systemd);

@@ -10,19 +10,19 @@ use futures_util::StreamExt as _;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::HashMap;
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
-use zbus::zvariant::{DynamicType, OwnedObjectPath, OwnedValue, Type};
-use zbus::{Connection, MatchRule, MessageStream};
+use zbus::as_variant::Deserialize as OfVariant;
+use zbus::{Connection, DeserializeDict, DynamicType, MatchRule, Message, MessageStream, OwnedObjectPath, Type};
 
 /// How long one call may take, and the way to systemd.
 pub(super) const CALL_MAX: Duration = Duration::from_secs(5);
 /// How many ends of jobs may wait to be read: more are asked for by nobody in the time of a call.
-const ENDS_QUEUED_MAX: usize = 1024;
+const ENDS_QUEUED_MAX: Option<NonZeroUsize> = NonZeroUsize::new(1024);
 /// The socket of the machine's bus.
 const SYSTEM_BUS: &str = "/run/dbus/system_bus_socket";
 /// Systemd's own socket, where root needs no bus.
@@ -170,21 +170,29 @@ impl Bus {
         Ok(bus)
     }
 
-    async fn call<B, R>(
+    async fn call<B, R>(&self, place: (&str, &str, &str), method: &str, body: &B) -> Result<R, Refusal>
+    where
+        B: Serialize + DynamicType + Sync,
+        R: DeserializeOwned + Type,
+    {
+        let answer = self.ask(place, method, body).await?;
+        answer.body().deserialize().map_err(|error| Refusal::Broken(error.to_string()))
+    }
+
+    async fn ask<B>(
         &self,
         (destination, path, interface): (&str, &str, &str),
         method: &str,
         body: &B,
-    ) -> Result<R, Refusal>
+    ) -> Result<Message, Refusal>
     where
         B: Serialize + DynamicType + Sync,
-        R: DeserializeOwned + Type,
     {
         let destination = self.has_bus.then_some(destination);
         let asked = self.connection.call_method(destination, path, Some(interface), method, body);
         match timeout(CALL_MAX, asked).await {
             Err(_elapsed) => Err(Refusal::Silent),
-            Ok(Ok(answer)) => answer.body().deserialize().map_err(|error| Refusal::Broken(error.to_string())),
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(zbus::Error::MethodError(name, message, _))) => {
                 Err(Refusal::Error { name: name.to_string(), message: message.unwrap_or_default() })
             }
@@ -204,8 +212,8 @@ impl Bus {
     pub(super) async fn ends(&self) -> Result<Ends, Refusal> {
         let broken = |error: zbus::Error| Refusal::Broken(error.to_string());
         let rule = MatchRule::builder().msg_type(zbus::message::Type::Signal);
-        let rule = rule.interface(MANAGER).and_then(|rule| rule.member("JobRemoved")).map_err(broken)?.build();
-        let stream = MessageStream::for_match_rule(rule, &self.connection, Some(ENDS_QUEUED_MAX));
+        let rule = rule.interface(MANAGER).member("JobRemoved").build().map_err(broken)?;
+        let stream = MessageStream::for_match_rule(rule, &self.connection, ENDS_QUEUED_MAX);
         match timeout(CALL_MAX, stream).await {
             Ok(stream) => Ok(Ends(stream.map_err(broken)?)),
             Err(_elapsed) => Err(Refusal::Silent),
@@ -224,9 +232,8 @@ impl Bus {
     /// What systemd says of a unit; one that there is not is not found.
     pub(super) async fn says(&self, unit: &UnitName) -> Result<Says, Refusal> {
         let path: OwnedObjectPath = self.manager("LoadUnit", &(unit.as_str(),)).await?;
-        let all: HashMap<String, OwnedValue> =
-            self.call((SYSTEMD, path.as_str(), PROPERTIES), "GetAll", &(UNIT,)).await?;
-        read(&all).ok_or_else(|| Refusal::Broken(format!("what it says of {unit} cannot be read")))
+        let all: Properties = self.call((SYSTEMD, path.as_str(), PROPERTIES), "GetAll", &(UNIT,)).await?;
+        Ok(all.into())
     }
 
     /// The same, when nothing but the answer is of interest.
@@ -235,7 +242,7 @@ impl Bus {
     }
 
     /// A property of a service; nothing when it has none of this kind.
-    pub(super) async fn of_service<T: TryFrom<OwnedValue>>(&self, unit: &UnitName, name: &str) -> Option<T> {
+    pub(super) async fn of_service<T: DeserializeOwned + Type>(&self, unit: &UnitName, name: &str) -> Option<T> {
         let kind = match unit.as_str().rsplit_once('.')?.1 {
             "service" => "org.freedesktop.systemd1.Service",
             "socket" => "org.freedesktop.systemd1.Socket",
@@ -244,8 +251,10 @@ impl Bus {
             _ => return None,
         };
         let path: OwnedObjectPath = self.manager("LoadUnit", &(unit.as_str(),)).await.ok()?;
-        let value: OwnedValue = self.call((SYSTEMD, path.as_str(), PROPERTIES), "Get", &(kind, name)).await.ok()?;
-        T::try_from(value).ok()
+        let answer = self.ask((SYSTEMD, path.as_str(), PROPERTIES), "Get", &(kind, name)).await.ok()?;
+        let body = answer.body();
+        let value: OfVariant<'_, T> = body.deserialize().ok()?;
+        Some(value.0)
     }
 
     /// The names of all units that have a file.
@@ -300,16 +309,18 @@ impl Ends {
 
 async fn open(place: &Place) -> Result<Connection, String> {
     use zbus::connection::Builder;
-    let plain = |path: &Path| {
-        let stream = UnixStream::connect(path.to_owned());
-        async move { stream.await.map_err(|error| error.to_string()) }
-    };
     let builder = match place {
         Place::Peer(path) => Builder::unix_stream(plain(path).await?).p2p(),
         Place::Bus(path) => Builder::unix_stream(plain(path).await?),
-        Place::Address(address) => Builder::address(address.as_str()).map_err(|error| error.to_string())?,
+        Place::Address(address) => Builder::address(address.as_str()),
     };
     builder.build().await.map_err(|error| error.to_string())
+}
+
+/// Reached by ourselves, so that it is said why when it cannot be.
+async fn plain(path: &Path) -> Result<std::os::unix::net::UnixStream, String> {
+    let stream = UnixStream::connect(path).await.and_then(UnixStream::into_std);
+    stream.map_err(|error| error.to_string())
 }
 
 /// The places to try, in order.
@@ -330,24 +341,35 @@ fn places(manager: Manager, client: &Client) -> Vec<Place> {
     }
 }
 
-/// Reads the properties of a unit; nothing when one is not there, or not what it should be.
-fn read(all: &HashMap<String, OwnedValue>) -> Option<Says> {
-    let text = |name: &str| String::try_from(all.get(name)?.try_clone().ok()?).ok();
-    let number = |name: &str| u64::try_from(all.get(name)?).ok();
-    let invocation: Vec<u8> = all.get("InvocationID")?.try_clone().ok()?.try_into().ok()?;
-    let invocation = invocation.iter().any(|byte| *byte != 0).then(|| hex(&invocation));
-    let (job, _): (u32, OwnedObjectPath) = all.get("Job")?.try_clone().ok()?.try_into().ok()?;
-    let (_, load_error): (String, String) = all.get("LoadError")?.try_clone().ok()?.try_into().ok()?;
-    Some(Says {
-        load: text("LoadState")?,
-        load_error,
-        active: text("ActiveState")?,
-        sub: text("SubState")?,
-        invocation,
-        job: (job != 0).then_some(job),
-        active_since_us: number("ActiveEnterTimestampMonotonic")?,
-        changed_us: number("StateChangeTimestampMonotonic")?,
-    })
+/// What is read of a unit's properties.
+#[derive(DeserializeDict, Type)]
+#[zbus(signature = "a{sv}", rename_all = "PascalCase")]
+struct Properties {
+    load_state: String,
+    load_error: (String, String),
+    active_state: String,
+    sub_state: String,
+    #[zbus(rename = "InvocationID")]
+    invocation: Vec<u8>,
+    job: (u32, OwnedObjectPath),
+    active_enter_timestamp_monotonic: u64,
+    state_change_timestamp_monotonic: u64,
+}
+
+impl From<Properties> for Says {
+    fn from(all: Properties) -> Says {
+        let is_set = all.invocation.iter().any(|byte| *byte != 0);
+        Says {
+            load: all.load_state,
+            load_error: all.load_error.1,
+            active: all.active_state,
+            sub: all.sub_state,
+            invocation: is_set.then(|| hex(&all.invocation)),
+            job: Some(all.job.0).filter(|job| *job != 0),
+            active_since_us: all.active_enter_timestamp_monotonic,
+            changed_us: all.state_change_timestamp_monotonic,
+        }
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -2,7 +2,7 @@
 //!
 //! Owns the sentences. Decides nothing.
 
-use super::bus::{Bus, Refusal};
+use super::bus::Refusal;
 use super::words::Words;
 use crate::config::restart::{Action, Manager, UnitName};
 use model::bound::end;
@@ -200,16 +200,16 @@ impl UnitFault {
     }
 
     /// A call that came to nothing.
-    pub(super) fn refused(bus: &Bus, unit: &UnitName, action: Action, refusal: Refusal) -> Box<UnitFault> {
+    pub(super) fn refused(manager: Manager, unit: &UnitName, action: Action, refusal: Refusal) -> Box<UnitFault> {
         let said = refusal.to_string();
         let cause = match &refusal {
             Refusal::Error { name, .. } if is_denied(name) => Cause::Denied { action, said },
             Refusal::Error { name, .. } if name.ends_with(".NoSuchUnit") => {
-                Cause::NoSuchUnit { near: None, manager: bus.manager }
+                Cause::NoSuchUnit { near: None, manager }
             }
             Refusal::Error { name, .. } if name.ends_with(".UnitMasked") => Cause::Masked,
             Refusal::Error { .. } => Cause::Refused(said),
-            Refusal::Silent | Refusal::Broken(_) => Cause::Away(format!("{} does not answer: {said}", bus.manager)),
+            Refusal::Silent | Refusal::Broken(_) => Cause::Away(format!("{manager} does not answer: {said}")),
         };
         UnitFault::plain(unit, cause)
     }

@@ -5,11 +5,10 @@
 use super::bus::{Bus, Says, monotonic_us};
 use super::fault::{Cause, UnitFault};
 use super::{incarnation, words};
-use crate::config::restart::{Action, UnitName, Units};
+use crate::config::restart::{UnitName, Units};
 use crate::probe::ask::Client;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
-use zbus::zvariant::OwnedValue;
 
 /// How far apart the looks are after systemd itself was started anew in the middle.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -31,7 +30,7 @@ pub(super) async fn run(
 ) -> Result<u64, Box<UnitFault>> {
     let deadline = Instant::now() + timeout;
     let bus = Bus::connect(units.manager, client).await.map_err(|away| UnitFault::away(unit, &away))?;
-    let refused = |refusal| UnitFault::refused(&bus, unit, units.action, refusal);
+    let refused = |refusal| UnitFault::refused(bus.manager, unit, units.action, refusal);
     let before = bus.says(unit).await.map_err(refused)?;
     if let Some(cause) = unusable(&bus, unit, &before).await {
         return Err(UnitFault::plain(unit, cause));
@@ -84,7 +83,7 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     /// The job is over, so.
     async fn over(&self, bus: &Bus, result: &str, over_us: u64) -> Result<u64, Box<UnitFault>> {
-        let refused = |refusal| UnitFault::refused(bus, self.unit, self.units.action, refusal);
+        let refused = |refusal| UnitFault::refused(bus.manager, self.unit, self.units.action, refusal);
         let says = bus.says(self.unit).await.map_err(refused)?;
         if result == "done" && (says.is_active() || self.has_ended_well(bus, &says).await) {
             return Ok(self.took_ms(&says, over_us));
@@ -162,9 +161,8 @@ impl Attempt<'_> {
     /// How the command of this job ended that did not end well: one before or after the main one, or that one itself.
     async fn exit(&self, bus: &Bus) -> Option<i32> {
         for name in ["ExecStartPre", "ExecStartPost", "ExecReload"] {
-            let Some(commands) = bus.of_service::<Vec<OwnedValue>>(self.unit, name).await else { continue };
-            let commands = commands.into_iter().filter_map(|command| Command::try_from(command).ok());
-            let ours = commands.filter(|command| command.4 >= self.began_us);
+            let Some(commands) = bus.of_service::<Vec<Command>>(self.unit, name).await else { continue };
+            let ours = commands.into_iter().filter(|command| command.4 >= self.began_us);
             if let Some(code) = ours.filter_map(|command| code(command.8, command.9)).next_back() {
                 return Some(code);
             }
