@@ -98,7 +98,8 @@ pub(super) fn read<'t>(
         None if depool.way == Way::None => Drain { min: Duration::ZERO, max: Duration::ZERO, until: None },
         None => Drain::default(),
     };
-    let verify = section.get("verify").map(|field| steps::read_verify(&field, host, steady, restart.manager())).transpose()?;
+    let verify =
+        section.get("verify").map(|field| steps::read_verify(&field, host, steady, restart.manager())).transpose()?;
     Ok(ServiceConfig {
         name: service,
         restart,

@@ -215,7 +215,9 @@ fn an_unknown_kind_is_refused_with_the_known_ones() {
   |                   ^^^^^^^^^ this build knows none, file, http, exec"#
     );
     assert!(bad(&BASE.replace("\"none\"", "\"nonne\"")).ends_with("help: did you mean \"none\"?"));
-    assert!(bad(&BASE.replace("kind = \"exec\"", "kind = \"runit\"")).contains("this build knows systemd, exec, reboot"));
+    assert!(
+        bad(&BASE.replace("kind = \"exec\"", "kind = \"runit\"")).contains("this build knows systemd, exec, reboot")
+    );
 }
 
 #[test]
@@ -335,7 +337,10 @@ fn every_service_is_told_its_first_mistake_in_the_order_of_the_file() {
     let text = "coordinator = \"http://a:1\"\n[service.z]\npools = 1\n[service.b]\nslots = 2\n[service.'c d']\n";
     let said = bad(text);
     let starts: Vec<&str> = said.lines().filter(|line| line.starts_with("error: ")).collect();
-    assert_eq!(starts, ["error: missing key `restart`, or `units`", "error: unknown key `slots`", "error: unusable service name"]);
+    assert_eq!(
+        starts,
+        ["error: missing key `restart`, or `units`", "error: unknown key `slots`", "error: unusable service name"]
+    );
 }
 
 #[test]

@@ -79,7 +79,8 @@ async fn one(
 ) -> Result<Option<u64>, Box<UnitFault>> {
     if let Some(since) = since {
         let bus = Bus::connect(units.manager, client).await.map_err(|away| UnitFault::away(unit, &away))?;
-        let says = bus.says(unit).await.map_err(|refusal| UnitFault::refused(bus.manager, unit, units.action, refusal))?;
+        let says =
+            bus.says(unit).await.map_err(|refusal| UnitFault::refused(bus.manager, unit, units.action, refusal))?;
         if since.glimpse(unit, &says, units.action) == Glimpse::Other {
             return Ok(None);
         }

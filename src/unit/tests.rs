@@ -35,7 +35,8 @@ async fn a_restart_tells_what_it_printed() {
 
 #[tokio::test]
 async fn a_failed_restart_tells_its_exit_and_its_last_words() {
-    let error = unit("echo '[pool www] unknown entry' >&2; exit 78", None).restart(None, |_| {}).await.expect_err("failed");
+    let error =
+        unit("echo '[pool www] unknown entry' >&2; exit 78", None).restart(None, |_| {}).await.expect_err("failed");
     assert_eq!(error.to_string(), "exit 78: [pool www] unknown entry");
     assert_eq!(error.exit(), Some(78));
     let fault = Fault::from(error);

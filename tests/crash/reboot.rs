@@ -20,7 +20,10 @@ impl Machine {
         let scene = Scene::new(1);
         scene.server.set("pool/p", &format!("ttl={}s", TTL.as_secs()));
         scene.server.set("service/web", "max_failures=1");
-        let host = scene.host("h", &Tuning { more: "verify = { tcp = \"127.0.0.1:1\", expect = \"!connected\" }", ..Tuning::default() });
+        let host = scene.host(
+            "h",
+            &Tuning { more: "verify = { tcp = \"127.0.0.1:1\", expect = \"!connected\" }", ..Tuning::default() },
+        );
         host.restart_by(&format!(
             "{{ kind = \"reboot\", command = [\"sh\", \"-c\", \"echo asked >> {}\"], timeout = \"{timeout}\" }}",
             host.folder.join("starts").display()

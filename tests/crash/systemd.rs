@@ -69,9 +69,9 @@ fn killed_while_systemd_is_at_it_the_next_worker_waits_for_the_job() {
     wait_for("the job is under way", SOON, || is_there("under-way"));
     worker.process.kill();
     let mut worker = host.work();
-    wait_for("the next worker looks", SOON, || host.log().contains("what an earlier").then_some(()).or_else(|| {
-        worker.has_joined().then_some(())
-    }));
+    wait_for("the next worker looks", SOON, || {
+        host.log().contains("what an earlier").then_some(()).or_else(|| worker.has_joined().then_some(()))
+    });
     assert_eq!(host.starts(), 0);
     std::fs::write(host.folder.join("land"), "").expect("written");
     let started = Instant::now();
@@ -89,7 +89,9 @@ fn killed_between_two_units_each_is_restarted_once() {
     let before = "test ! -e slow || { touch under-way; while [ ! -e land ]; do sleep 0.05; done; }";
     let first = host_of(&scene, &systemd, "first", "60s", before);
     let host = host_of(&scene, &systemd, "h", "60s", "true");
-    host.restart_by("{ kind = \"systemd\", units = [\"first.service\", \"h.service\"], manager = \"user\", timeout = \"60s\" }");
+    host.restart_by(
+        "{ kind = \"systemd\", units = [\"first.service\", \"h.service\"], manager = \"user\", timeout = \"60s\" }",
+    );
     std::fs::write(first.folder.join("slow"), "").expect("written");
     let mut worker = host.work();
     wait_until_joined([&worker]);
@@ -128,7 +130,8 @@ fn a_unit_that_fails_keeps_the_slot_and_its_words_reach_the_deployer() {
     let shown = scene.server.json(&["leases"]);
     assert_eq!(shown["leases"][0]["state"], "failed", "{shown}");
     std::fs::remove_file(broken.folder.join("bad")).expect("the fix");
-    let (code, out, err) = crate::support::run(&mut scene.server.command(&["announce", "web", "-m", "good", "--follow"]));
+    let (code, out, err) =
+        crate::support::run(&mut scene.server.command(&["announce", "web", "-m", "good", "--follow"]));
     assert_eq!(code, 0, "{out}\n{err}");
     scene.check(&host, 2, "after the fix");
     assert_eq!(broken.starts(), 1);

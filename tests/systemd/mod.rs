@@ -1,5 +1,6 @@
 //! Services that a real systemd restarts: what its units themselves wrote down decides.
 
+mod bus;
 mod helper;
 mod units;
 mod words;

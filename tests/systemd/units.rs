@@ -88,7 +88,8 @@ async fn a_unit_that_ends_at_once_has_failed_although_its_job_is_done() {
     let site = Site::start();
     site.unit("app.service", "exit 5", "Type=simple");
     // Whether systemd sees the end before or after the question is its own affair; what waits makes it certain.
-    let keys = format!("{}\nverify = {{ unit = \"app.service\", within = \"2s\" }}", restart_by("units = [\"app.service\"]"));
+    let keys =
+        format!("{}\nverify = {{ unit = \"app.service\", within = \"2s\" }}", restart_by("units = [\"app.service\"]"));
     let config = host(&keys);
     let service = config.services.values().next().expect("a service");
     let running = service.verify.as_ref().and_then(|verify| verify.unit.as_ref()).expect("a unit");
@@ -170,7 +171,11 @@ async fn a_job_whose_place_another_takes_is_told_so() {
 #[tokio::test]
 async fn a_job_under_way_is_waited_for_when_somebody_looks() {
     let site = Site::start();
-    site.running("app.service", RUNS, "ExecStartPre=/bin/sh -c 'test ! -e slow || while [ ! -e land ]; do sleep 0.05; done'");
+    site.running(
+        "app.service",
+        RUNS,
+        "ExecStartPre=/bin/sh -c 'test ! -e slow || while [ ! -e land ]; do sleep 0.05; done'",
+    );
     std::fs::write(site.path("slow"), "").expect("written");
     let unit = site.service(&restart_by("units = [\"app.service\"], timeout = \"300s\""));
     let before = unit.identity().await.expect("asked").expect("an identity");
@@ -219,7 +224,11 @@ async fn of_two_units_only_the_one_that_is_left_is_restarted_when_it_is_done_aga
 #[tokio::test]
 async fn systemd_itself_may_be_started_anew_in_the_middle() {
     let site = Site::start();
-    site.running("app.service", RUNS, "ExecStartPre=/bin/sh -c 'test ! -e slow || while [ ! -e land ]; do sleep 0.05; done'");
+    site.running(
+        "app.service",
+        RUNS,
+        "ExecStartPre=/bin/sh -c 'test ! -e slow || while [ ! -e land ]; do sleep 0.05; done'",
+    );
     std::fs::write(site.path("slow"), "").expect("written");
     let unit = site.service(&restart_by("units = [\"app.service\"], timeout = \"60s\""));
     let anew = async {

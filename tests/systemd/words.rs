@@ -7,7 +7,11 @@ const FAILS: &str = "for i in $(seq 50); do echo \"line $i\" >&2; done; exit 78"
 #[tokio::test]
 async fn the_last_lines_of_the_failed_start_are_told_and_no_others() {
     let site = Site::start();
-    site.unit("app.service", "test -e bad || exec sleep 1000; echo \"this start\" >&2; exit 1", "Type=notify\nNotifyAccess=all");
+    site.unit(
+        "app.service",
+        "test -e bad || exec sleep 1000; echo \"this start\" >&2; exit 1",
+        "Type=notify\nNotifyAccess=all",
+    );
     site.unit("chatty.service", FAILS, "Type=notify");
     let chatty = site.units("\"chatty.service\"").restart(None, |_| {}).await.expect_err("failed");
     let lines: Vec<String> = (31..=50).map(|number| format!("line {number}\n")).collect();

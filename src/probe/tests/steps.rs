@@ -1,11 +1,11 @@
 //! The check, the drain and the verify.
 
+use crate::config::steps::Running;
 use crate::config::steps::Then;
 use crate::config::{Check, Drain, Verify};
 use crate::probe::check::{self, CheckError};
 use crate::probe::drain::drain;
 use crate::probe::fixture::{client, exec, predicate, service, sh};
-use crate::config::steps::Running;
 use crate::probe::verify::{UnitLook, Verified, VerifyError};
 use std::path::Path;
 use std::time::Duration;
@@ -210,7 +210,10 @@ async fn a_unit_must_have_been_active_for_as_long_as_is_asked_for() {
     assert_eq!((verified.expect("well").figures.as_str(), asked), ("app.service active for 5s", 3));
     let soon = Verify { every: ms(8000), ..wanted.clone() };
     let (verified, _) = verify_unit(&soon, &[Ok(("a", 4950)), Ok(("a", 5000))]).await;
-    assert!(verified.expect("well").waited < ms(5000), "it looks again when the time is, not when the next look would be");
+    assert!(
+        verified.expect("well").waited < ms(5000),
+        "it looks again when the time is, not when the next look would be"
+    );
     let short = Verify { within: ms(200), ..wanted };
     let (failed, _) = verify_unit(&short, &[Err("app.service is failed")]).await;
     assert_eq!(failed.expect_err("not well").to_string(), "not well within 200ms: app.service is failed");
@@ -229,7 +232,14 @@ async fn good_answers_count_only_beside_one_and_the_same_incarnation_of_the_unit
     let looks = [Ok(("a", 0)), Ok(("a", 0)), Err("app.service is failed"), Ok(("a", 0))];
     let (verified, asked) = verify_unit(&both, &looks).await;
     assert_eq!((verified.is_ok(), asked), (true, 6), "a unit that is down makes every answer bad");
-    let bad = Verify { within: ms(300), unit: active_for(Duration::ZERO), ..scripted(folder.path(), &"7\n".repeat(99), 3, 10, 300) };
+    let bad = Verify {
+        within: ms(300),
+        unit: active_for(Duration::ZERO),
+        ..scripted(folder.path(), &"7\n".repeat(99), 3, 10, 300)
+    };
     let (failed, _) = verify_unit(&bad, &[Ok(("a", 9000))]).await;
-    assert!(failed.expect_err("not well").to_string().contains("does not hold: exit 7"), "an active unit alone is not enough");
+    assert!(
+        failed.expect_err("not well").to_string().contains("does not hold: exit 7"),
+        "an active unit alone is not enough"
+    );
 }

@@ -238,7 +238,9 @@ impl Bus {
 
     /// The same, when nothing but the answer is of interest.
     pub(super) async fn must_say(&self, unit: &UnitName) -> Result<Says, SystemdError> {
-        self.says(unit).await.map_err(|refusal| SystemdError::Unread { unit: unit.to_string(), cause: refusal.to_string() })
+        self.says(unit)
+            .await
+            .map_err(|refusal| SystemdError::Unread { unit: unit.to_string(), cause: refusal.to_string() })
     }
 
     /// A property of a service; nothing when it has none of this kind.
@@ -268,7 +270,10 @@ impl Bus {
     pub(super) async fn reboot(&self) -> Result<(), SystemdError> {
         let by_logind = match self.has_bus {
             true => self.call::<_, ()>((LOGIND, LOGIND_PATH, LOGIND_MANAGER), "Reboot", &(false,)).await,
-            false => Err(Refusal::Error { name: "org.freedesktop.DBus.Error.ServiceUnknown".to_owned(), message: String::new() }),
+            false => Err(Refusal::Error {
+                name: "org.freedesktop.DBus.Error.ServiceUnknown".to_owned(),
+                message: String::new(),
+            }),
         };
         match by_logind {
             Ok(()) => Ok(()),
@@ -327,11 +332,15 @@ async fn plain(path: &Path) -> Result<std::os::unix::net::UnixStream, String> {
 fn places(manager: Manager, client: &Client) -> Vec<Place> {
     let said = |name: &str| client.variable(name).filter(|value| !value.is_empty());
     match manager {
-        Manager::System => {
-            let bus = said("DBUS_SYSTEM_BUS_ADDRESS").map_or_else(|| Place::Bus(SYSTEM_BUS.into()), Place::Address);
-            let is_root = rustix::process::geteuid().is_root();
-            std::iter::once(bus).chain(is_root.then(|| Place::Peer(SYSTEM_PEER.into()))).collect()
-        }
+        // Whoever names a bus means that one, and no other.
+        Manager::System => match said("DBUS_SYSTEM_BUS_ADDRESS") {
+            Some(address) => vec![Place::Address(address)],
+            None => {
+                let is_root = rustix::process::geteuid().is_root();
+                let bus = std::iter::once(Place::Bus(SYSTEM_BUS.into()));
+                bus.chain(is_root.then(|| Place::Peer(SYSTEM_PEER.into()))).collect()
+            }
+        },
         Manager::User => {
             let own = || format!("/run/user/{}", rustix::process::geteuid().as_raw());
             let folder = PathBuf::from(said("XDG_RUNTIME_DIR").unwrap_or_else(own));

@@ -83,7 +83,9 @@ impl SystemdError {
     /// A boot that was refused.
     pub(super) fn no_reboot(refusal: &Refusal) -> SystemdError {
         let cause = match refusal {
-            Refusal::Error { name, .. } if is_denied(name) => format!("no permission: polkit refuses {REBOOT} ({refusal})"),
+            Refusal::Error { name, .. } if is_denied(name) => {
+                format!("no permission: polkit refuses {REBOOT} ({refusal})")
+            }
             other => other.to_string(),
         };
         SystemdError::NoReboot { cause }
@@ -204,9 +206,7 @@ impl UnitFault {
         let said = refusal.to_string();
         let cause = match &refusal {
             Refusal::Error { name, .. } if is_denied(name) => Cause::Denied { action, said },
-            Refusal::Error { name, .. } if name.ends_with(".NoSuchUnit") => {
-                Cause::NoSuchUnit { near: None, manager }
-            }
+            Refusal::Error { name, .. } if name.ends_with(".NoSuchUnit") => Cause::NoSuchUnit { near: None, manager },
             Refusal::Error { name, .. } if name.ends_with(".UnitMasked") => Cause::Masked,
             Refusal::Error { .. } => Cause::Refused(said),
             Refusal::Silent | Refusal::Broken(_) => Cause::Away(format!("{manager} does not answer: {said}")),
@@ -240,8 +240,7 @@ fn summary(failed: &[UnitFault], fine: &[String]) -> String {
             None => groups.push((vec![&fault.unit], cause)),
         }
     }
-    let mut parts: Vec<String> =
-        groups.iter().map(|(units, cause)| format!("{}: {cause}", units.join(", "))).collect();
+    let mut parts: Vec<String> = groups.iter().map(|(units, cause)| format!("{}: {cause}", units.join(", "))).collect();
     if !fine.is_empty() {
         parts.push(format!("{} restarted", fine.join(", ")));
     }

@@ -115,14 +115,17 @@ fn what_systemd_refuses_is_said_in_people_s_words() {
     assert_eq!(refused("org.freedesktop.systemd1.ShuttingDown", "it ends"), "systemd refuses: it ends");
     let silent = UnitFault::refused(Manager::User, &unit("a.service"), Action::Restart, Refusal::Silent);
     assert_eq!(silent.cause.to_string(), "the user's systemd does not answer: no answer within 5 s");
-    for (result, word) in [("canceled", "another job"), ("dependency", "needs"), ("timeout", "longer"), ("x", "\"x\"")] {
+    for (result, word) in [("canceled", "another job"), ("dependency", "needs"), ("timeout", "longer"), ("x", "\"x\"")]
+    {
         assert!(Cause::Job(result.to_owned()).to_string().contains(word), "{result}");
     }
     let no_reboot = |name: &str| {
         let refusal = Refusal::Error { name: name.to_owned(), message: "no".to_owned() };
         SystemdError::no_reboot(&refusal).to_string()
     };
-    assert!(no_reboot("org.freedesktop.DBus.Error.AccessDenied").contains("polkit refuses org.freedesktop.login1.reboot"));
+    assert!(
+        no_reboot("org.freedesktop.DBus.Error.AccessDenied").contains("polkit refuses org.freedesktop.login1.reboot")
+    );
 }
 
 #[tokio::test]
