@@ -4,8 +4,9 @@
 //! is valid: expressions are compiled, names checked, `{host}` filled in. Never reads the environment, never asks
 //! anything of the outside. Called by the command line, which hands the result to the worker.
 //!
-//! Reading order: [`Config`]; [`service`], then its parts [`depool`] (with [`conftool`]) and [`steps`]; the small types [`probe`], [`place`],
-//! [`predicate`] (with its `vocabulary`), [`etcd`] and [`duration`]; how it is read, `reader` and `nearest`, and what is said when it cannot be, [`error`].
+//! Reading order: [`Config`]; [`service`], then its parts [`restart`], [`depool`] (with [`conftool`]) and [`steps`]; the small types
+//! [`probe`], [`place`], [`predicate`] (with its `vocabulary`), [`etcd`] and [`duration`]; how it is read, `reader` and `nearest`, and what is said when it
+//! cannot be, [`error`].
 
 pub mod conftool;
 pub mod depool;
@@ -17,6 +18,7 @@ pub mod place;
 pub mod predicate;
 pub mod probe;
 mod reader;
+pub mod restart;
 pub mod service;
 pub mod steps;
 mod vocabulary;
@@ -26,6 +28,7 @@ pub use error::ConfigError;
 pub use place::{FastCgi, LocalEnd};
 pub use predicate::Predicate;
 pub use probe::{Command, HttpUrl, Probe, Question};
+pub use restart::Restart;
 pub use service::ServiceConfig;
 pub use steps::{Check, Drain, Verify};
 

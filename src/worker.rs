@@ -283,8 +283,11 @@ pub async fn once<C: Coordinator + 'static>(
 }
 
 fn setup(config: &Config, errand: Option<Errand>) -> Setup {
-    let duty =
-        |service: &ServiceConfig| Duty { pools: service.pools.clone(), keep: service.on_failure == OnFailure::Keep };
+    let duty = |service: &ServiceConfig| Duty {
+        pools: service.pools.clone(),
+        keep: service.on_failure == OnFailure::Keep,
+        away_ms: model::time::millis(service.restart.away()),
+    };
     let duties = config.services.iter().map(|(name, service)| (name.clone(), duty(service))).collect();
     // Without randomness, hosts still differ by when they started.
     let seed = getrandom::u64().unwrap_or_else(|_| clock::now().0);

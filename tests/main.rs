@@ -13,5 +13,7 @@ mod outages;
 mod php;
 mod packaging;
 mod questions;
+mod site;
 mod stores;
 mod support;
+mod systemd;

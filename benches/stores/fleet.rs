@@ -106,7 +106,7 @@ async fn restart(host: &mut Host, rollout: &RolloutName, seen: &Mutex<Seen>, sin
     seen.lock().expect("whole").granted.push(since());
     tokio::time::sleep(OUT).await;
     let claim = host.ask_for(Purpose::Rollout(rollout.clone()), HOLD).claim;
-    let begin = BeginAsk { holder: host.name.parse().expect("a holder"), claim };
+    let begin = BeginAsk { holder: host.name.parse().expect("a holder"), claim, away_ms: 0 };
     while let Err(error) = host.client.begin(&begin).await {
         assert!(error.retryable(), "{error}");
     }

@@ -98,7 +98,7 @@ async fn statuses_and_bodies_are_read_for_what_they_say() {
     assert!(matches!(client.renew(&renew()).await, Err(Error::Refused { status: 400, .. })));
     assert!(matches!(client.renew(&renew()).await, Err(Error::Corrupt(_))));
     assert!(matches!(client.renew(&renew()).await, Err(Error::Corrupt(_))));
-    let begin = BeginAsk { holder: "a".parse().expect("a holder"), claim: "c".parse().expect("an id") };
+    let begin = BeginAsk { holder: "a".parse().expect("a holder"), claim: "c".parse().expect("an id"), away_ms: 0 };
     assert!(matches!(client.begin(&begin).await, Err(Error::Corrupt(_))), "a lock server says what it refuses");
 }
 

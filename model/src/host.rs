@@ -57,6 +57,9 @@ pub struct Duty {
     pub pools: BTreeSet<Pool>,
     /// Whether the host keeps its slot when it fails.
     pub keep: bool,
+    /// How long the worker may be gone by itself during the restart act, in milliseconds, such as while its host boots; 0 when it lives
+    /// through it.
+    pub away_ms: u64,
 }
 
 /// What an unfinished sequence, or the lack of one, looks like when the host's lock was taken.

@@ -10,7 +10,7 @@ mod join;
 
 pub use admin::{Act, Admin, Announce, Done, for_nobody};
 pub use ask::{Answer, Ask, Granted, Holding, Queued, Refusal, RefusalKind};
-pub use hold::{Begin, BeginAsk, Ending, Own, Renew, Settle, Settled};
+pub use hold::{AWAY_MS_MAX, Begin, BeginAsk, Ending, Own, Renew, Settle, Settled};
 pub use join::{Join, Joined, Owed, Quiet, Welcome};
 
 use crate::passage::{Move, Shut};

@@ -170,10 +170,15 @@ impl fmt::Display for HttpUrl {
 pub(super) fn read(section: &Section<'_>, host: &Host) -> Result<Probe, Problem> {
     match read_optional(section, host)? {
         Some(probe) => Ok(probe),
-        None => Err(Problem::new(section.at.clone(), format!("[{}] asks nothing", section.name))
-            .label(format!("exactly one of {}", QUESTIONS.join(", ")))
-            .help("http = \"http://127.0.0.1/…\", tcp = \"127.0.0.1:80\", exec = [\"COMMAND\", …] or fastcgi = \"/run/php/….sock\"")),
+        None => Err(asks_nothing(section)),
     }
+}
+
+/// The problem of a table that needs a question and has none.
+pub(super) fn asks_nothing(section: &Section<'_>) -> Problem {
+    Problem::new(section.at.clone(), format!("[{}] asks nothing", section.name))
+        .label(format!("exactly one of {}", QUESTIONS.join(", ")))
+        .help("http = \"http://127.0.0.1/…\", tcp = \"127.0.0.1:80\", exec = [\"COMMAND\", …] or fastcgi = \"/run/php/….sock\"")
 }
 
 /// Reads the probe of a table: one question, or none.

@@ -1,12 +1,12 @@
 //! One service of a host: how it restarts, under which pools, and the steps around it.
 //!
-//! Owns the keys of `[service.NAME]` and what they default to. A service without a way to depool is refused: `none` must
+//! Owns the keys of `[service.NAME]` and what they default to; the larger ones have files of their own. A service without a way to depool is refused: `none` must
 //! be said.
 
 use super::depool::{self, Depool, Way};
 use super::error::Problem;
-use super::probe::{self, Command};
 use super::reader::{Field, Section};
+use super::restart::{self, Restart};
 use super::steps::{self, Check, Drain, Verify};
 use model::lease::POOLS_PER_LEASE_MAX;
 use model::names::{Host, Pool, Service};
@@ -15,9 +15,6 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 use toml::de::DeTable;
-
-/// How long a restart may take, unless said otherwise.
-pub const RESTART_TIMEOUT_DEFAULT: Duration = Duration::from_secs(90);
 
 /// A service, valid as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,17 +39,6 @@ pub struct ServiceConfig {
     pub drain: Drain,
     /// When it is well again; without one nobody asks.
     pub verify: Option<Verify>,
-}
-
-/// How a service restarts: by a command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Restart {
-    /// Restarts it; exit 0 is success.
-    pub command: Command,
-    /// How long that may take.
-    pub timeout: Duration,
-    /// Prints which incarnation of the service runs, so that after a crash one can tell whether it was restarted.
-    pub identity: Option<Command>,
 }
 
 /// What becomes of a failed host's slot.
@@ -91,14 +77,13 @@ pub(super) fn read<'t>(
     host: &Host,
     state: &Path,
 ) -> Result<ServiceConfig, Problem> {
-    const KEYS: [&str; 9] =
-        ["restart", "pools", "on_failure", "unreachable", "steady", "check", "depool", "drain", "verify"];
+    const KEYS: [&str; 10] =
+        ["units", "restart", "pools", "on_failure", "unreachable", "steady", "check", "depool", "drain", "verify"];
     let service: Service = name.parse().map_err(|error: model::names::NameError| {
         Problem::new(at.clone(), "unusable service name").label(error.to_string())
     })?;
     let section = Section::open(text, table, at.clone(), &format!("service.{name}"), &KEYS)?;
-    let restart = section.must("restart", "{ kind = \"exec\", command = [\"systemctl\", \"restart\", …] }")?;
-    let restart = read_restart(&restart, host)?;
+    let restart = restart::read(&section, host)?;
     let pools = read_pools(&section.must("pools", "[\"POOL\", …]: whose slots it needs")?)?;
     let depool = section.get("depool").ok_or_else(|| {
         Problem::new(at.clone(), format!("service `{name}` does not say how it leaves its balancers"))
@@ -124,7 +109,8 @@ pub(super) fn read<'t>(
         None if depool.way == Way::None => Drain { min: Duration::ZERO, max: Duration::ZERO, ..Drain::default() },
         None => Drain::default(),
     };
-    let verify = section.get("verify").map(|field| steps::read_verify(&field, host, steady)).transpose()?;
+    let verify =
+        section.get("verify").map(|field| steps::read_verify(&field, host, steady, restart.manager())).transpose()?;
     Ok(ServiceConfig {
         name: service,
         restart,
@@ -136,17 +122,6 @@ pub(super) fn read<'t>(
         depool,
         drain,
         verify,
-    })
-}
-
-fn read_restart(field: &Field<'_>, host: &Host) -> Result<Restart, Problem> {
-    let table = field.table("a table with its kind: { kind = \"exec\", command = [\"COMMAND\", …] }")?;
-    Section::unchecked(field, table).must("kind", "\"exec\"")?.choice(&[("exec", ())])?;
-    let section = field.section(&["kind", "command", "timeout", "identity"])?;
-    Ok(Restart {
-        command: section.must("command", "[\"COMMAND\", …]")?.command(host)?,
-        timeout: section.duration("timeout", RESTART_TIMEOUT_DEFAULT, probe::TIMEOUT_MIN)?,
-        identity: section.get("identity").map(|field| field.command(host)).transpose()?,
     })
 }
 

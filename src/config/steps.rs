@@ -7,7 +7,8 @@ use super::error::Problem;
 use super::place::FastCgi;
 use super::predicate::Predicate;
 use super::probe::{self, Command, Probe};
-use super::reader::Field;
+use super::reader::{Field, Section};
+use super::restart::{self, Manager, UnitName};
 use model::names::Host;
 use std::time::Duration;
 
@@ -78,19 +79,30 @@ impl Default for Drain {
     }
 }
 
-/// When the service is well again.
+/// When the service is well again: by a probe, by a unit, or by both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verify {
-    /// What is asked.
-    pub probe: Probe,
-    /// What a good answer is.
-    pub expect: Predicate,
+    /// What is asked, and what a good answer is; without one, the unit is all.
+    pub probe: Option<(Probe, Predicate)>,
+    /// The unit that must run.
+    pub unit: Option<Running>,
     /// So many good answers in a row.
     pub times: u32,
     /// So far apart.
     pub every: Duration,
     /// Within this time.
     pub within: Duration,
+}
+
+/// A unit that must have been active, without a new incarnation, for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// Which.
+    pub unit: UnitName,
+    /// Whose it is.
+    pub manager: Manager,
+    /// For how long.
+    pub active: Duration,
 }
 
 /// Reads `[service.NAME.check]`.
@@ -168,29 +180,67 @@ pub(super) fn read_drain(field: &Field<'_>, host: &Host, way: &Way) -> Result<Dr
     Ok(Drain { min, max, until, sessions })
 }
 
-/// Reads `[service.NAME.verify]`.
-pub(super) fn read_verify(field: &Field<'_>, host: &Host, steady: Duration) -> Result<Verify, Problem> {
-    let section = field.section(&[&probe::KEYS[..], &["expect", "times", "every", "within"]].concat())?;
-    let probe = probe::read(&section, host)?;
-    let expect = match section.get("expect") {
-        Some(field) => field.predicate(host, probe.question.variables())?,
-        None => Predicate::compile(probe.question.expected(), probe.question.variables())
-            .map_err(|error| Problem::new(section.at.clone(), error.to_string()))?,
+/// Reads `[service.NAME.verify]`; its unit is this manager's.
+pub(super) fn read_verify(
+    field: &Field<'_>,
+    host: &Host,
+    steady: Duration,
+    manager: Manager,
+) -> Result<Verify, Problem> {
+    let section =
+        field.section(&[&probe::KEYS[..], &["expect", "unit", "active", "times", "every", "within"]].concat())?;
+    let unit = read_running(&section, host, manager)?;
+    let probe = match probe::read_optional(&section, host)? {
+        Some(probe) => {
+            let expect = read_expect(&section, &probe, host)?;
+            Some((probe, expect))
+        }
+        None if unit.is_none() => return Err(probe::asks_nothing(&section)),
+        None => {
+            let lacks_answer = section.get("expect").or_else(|| section.get("timeout"));
+            if let Some(field) = lacks_answer {
+                return Err(field.wrong("there is no answer to look at: say what is asked too, such as http"));
+            }
+            None
+        }
     };
-    let times = section.count("times", VERIFY_TIMES_DEFAULT, 1..VERIFY_TIMES_MAX + 1)?;
+    // Systemd itself watches its units all the time, so that one look tells all.
+    let times_default = if probe.is_some() { VERIFY_TIMES_DEFAULT } else { 1 };
+    let times = section.count("times", times_default, 1..VERIFY_TIMES_MAX + 1)?;
     let every = section.duration("every", VERIFY_EVERY_DEFAULT, VERIFY_EVERY_MIN)?;
     let within = section.duration("within", VERIFY_WITHIN_DEFAULT, VERIFY_EVERY_MIN)?;
-    let least = steady.max(every.saturating_mul(times - 1));
+    let active = unit.as_ref().map_or(Duration::ZERO, |running| running.active);
+    let least = steady.max(every.saturating_mul(times - 1)).max(active);
     if least >= within {
         let at = section.get("within").map_or(section.at.clone(), |field| field.at);
+        let active = if active.is_zero() { String::new() } else { format!(", active for {}", span(active)) };
         return Err(Problem::new(at, format!("[{}] can never succeed", section.name)).label(format!(
-            "{times} answers every {}, steady for {}: more than {}",
+            "{times} {} every {}, steady for {}{active}: more than {}",
+            if times == 1 { "answer" } else { "answers" },
             span(every),
             span(steady),
             span(within)
         )));
     }
-    Ok(Verify { probe, expect, times, every, within })
+    Ok(Verify { probe, unit, times, every, within })
+}
+
+fn read_expect(section: &Section<'_>, probe: &Probe, host: &Host) -> Result<Predicate, Problem> {
+    match section.get("expect") {
+        Some(field) => field.predicate(host, probe.question.variables()),
+        None => Predicate::compile(probe.question.expected(), probe.question.variables())
+            .map_err(|error| Problem::new(section.at.clone(), error.to_string())),
+    }
+}
+
+fn read_running(section: &Section<'_>, host: &Host, manager: Manager) -> Result<Option<Running>, Problem> {
+    let Some(field) = section.get("unit") else {
+        let active = section.get("active");
+        let alone = |field: Field<'_>| Err(field.wrong("nothing says which unit: unit = \"NAME.service\""));
+        return active.map_or(Ok(None), alone);
+    };
+    let active = section.duration("active", Duration::ZERO, Duration::ZERO)?;
+    Ok(Some(Running { unit: restart::read_unit(&field, host)?, manager, active }))
 }
 
 fn span(duration: Duration) -> String {

@@ -77,6 +77,11 @@ fn with(line: &str) -> String {
     format!("{BASE}{line}\n")
 }
 
+fn by_command(command: &str, identity: Option<&str>) -> restart::Way {
+    let words = |text: &str| Command::new(text.split(' ').map(str::to_owned).collect()).expect("a command");
+    restart::Way::Exec(restart::Commands { command: words(command), identity: identity.map(words) })
+}
+
 fn service(config: &Config) -> &ServiceConfig {
     config.services.values().next().expect("a service")
 }
@@ -91,7 +96,7 @@ fn the_smallest_useful_file_has_a_safe_default_for_everything() {
     let service = service(&config);
     assert_eq!(service.name.as_str(), "php-fpm");
     assert_eq!(service.restart.timeout, Duration::from_secs(90));
-    assert_eq!(service.restart.identity, None);
+    assert_eq!(service.restart.way, by_command("systemctl restart php", None));
     assert_eq!((service.on_failure, service.unreachable), (OnFailure::Keep, Unreachable::Stay));
     assert_eq!(service.steady, Duration::ZERO);
     assert_eq!((service.check.is_none(), service.verify.is_none()), (true, true));
@@ -111,7 +116,7 @@ fn the_full_file_says_everything_and_the_host_is_filled_in() {
     assert_eq!(config.state, Path::new("/srv/mw1"));
     assert_eq!(config.listen.port(), 0);
     let service = service(&config);
-    assert_eq!(service.restart.command.to_string(), "restart mw1");
+    assert_eq!(service.restart.way, by_command("restart mw1", Some("pid")));
     assert_eq!(service.pools.iter().map(model::names::Pool::as_str).collect::<Vec<_>>(), ["app", "rack.b4"]);
     assert_eq!((service.on_failure, service.unreachable), (OnFailure::Release, Unreachable::Restart));
     let check = service.check.as_ref().expect("a check");
@@ -126,7 +131,8 @@ fn the_full_file_says_everything_and_the_host_is_filled_in() {
     assert_eq!(first.status.probe.timeout, Duration::from_secs(2));
     assert_eq!((service.depool.tries, service.depool.pause), (7, Duration::from_millis(200)));
     let verify = service.verify.as_ref().expect("a verify");
-    assert_eq!((verify.expect.text(), verify.times), ("connected", 5));
+    let expect = verify.probe.as_ref().map(|(_, expect)| expect.text());
+    assert_eq!((expect, verify.times), (Some("connected"), 5));
     assert_eq!((verify.every, verify.within), (Duration::from_millis(500), Duration::from_secs(20)));
     assert_eq!(service.drain.until.as_ref().map(|(_, until)| until.text()), Some("answer.count <= 1"));
 }
@@ -227,7 +233,9 @@ fn an_unknown_kind_is_refused_with_the_known_ones() {
   |                   ^^^^^^^^^ this build knows none, haproxy, file, lame-duck, http, conftool, exec"#
     );
     assert!(bad(&BASE.replace("\"none\"", "\"nonne\"")).ends_with("help: did you mean \"none\"?"));
-    assert!(bad(&BASE.replace("kind = \"exec\"", "kind = \"systemd\"")).contains("this build knows exec"));
+    assert!(
+        bad(&BASE.replace("kind = \"exec\"", "kind = \"runit\"")).contains("this build knows systemd, exec, reboot")
+    );
 }
 
 #[test]
@@ -550,7 +558,10 @@ fn every_service_is_told_its_first_mistake_in_the_order_of_the_file() {
     let text = "coordinator = \"http://a:1\"\n[service.z]\npools = 1\n[service.b]\nslots = 2\n[service.'c d']\n";
     let said = bad(text);
     let starts: Vec<&str> = said.lines().filter(|line| line.starts_with("error: ")).collect();
-    assert_eq!(starts, ["error: missing key `restart`", "error: unknown key `slots`", "error: unusable service name"]);
+    assert_eq!(
+        starts,
+        ["error: missing key `restart`, or `units`", "error: unknown key `slots`", "error: unusable service name"]
+    );
 }
 
 #[test]
@@ -673,4 +684,93 @@ help: did you mean `{host}`?";
     assert!(bad(&mistyped).contains("did you mean `{balancer}`?"), "{}", bad(&mistyped));
     // What a shell, awk or a body means by brackets is theirs.
     good(&with("verify = { exec = [\"sh\", \"-c\", \"echo ${PATH} {name} {} {a,b} {host}\"] }"));
+}
+
+/// The base with another way to restart.
+fn restarted(by: &str) -> String {
+    BASE.replace("restart = { kind = \"exec\", command = [\"systemctl\", \"restart\", \"php\"] }\n", by)
+}
+
+#[test]
+fn units_are_short_for_a_restart_by_the_system_s_systemd() {
+    let short = good(&restarted("units = [\"php8.2-fpm.service\", \"app@{host}.service\"]\n"));
+    let restart = &service(&short).restart;
+    let long = "restart = { kind = \"systemd\", units = [\"php8.2-fpm.service\", \"app@mw1331.service\"], manager = \"system\", action = \"restart\", timeout = \"90s\" }\n";
+    assert_eq!(*restart, service(&good(&restarted(long))).restart);
+    let restart::Way::Systemd(units) = &restart.way else { panic!("{restart:?}") };
+    let names: Vec<&str> = units.units.iter().map(restart::UnitName::as_str).collect();
+    assert_eq!(names, ["php8.2-fpm.service", "app@mw1331.service"]);
+    assert_eq!((units.manager, units.action), (restart::Manager::System, restart::Action::Restart));
+    let other = "restart = { kind = \"systemd\", units = [\"a.service\"], manager = \"user\", action = \"reload-or-restart\" }\n";
+    let other = good(&restarted(other));
+    let restart::Way::Systemd(units) = &service(&other).restart.way else { panic!("{other:?}") };
+    assert_eq!((units.manager, units.action), (restart::Manager::User, restart::Action::ReloadOrRestart));
+}
+
+#[test]
+fn how_a_service_restarts_is_said_once_and_completely() {
+    assert_eq!(
+        bad(&restarted("")),
+        r#"error: missing key `restart`, or `units`
+ --> stagger.toml:2:10
+  |
+2 | [service.php-fpm]
+  |          ^^^^^^^ [service.php-fpm] does not say how it restarts
+  |
+help: units = ["NAME.service"]; or restart = { kind = "exec", command = ["COMMAND", …] }"#
+    );
+    assert!(bad(&with("units = [\"a.service\"]")).contains("`restart` says how it restarts already"));
+    let systemd = |keys: &str| bad(&restarted(&format!("restart = {{ kind = \"systemd\", {keys} }}\n")));
+    assert!(systemd("manager = \"user\"").contains("missing key `units`"));
+    assert!(systemd("units = [\"a.service\"], manager = \"root\"").contains("this build knows system, user"));
+    assert!(systemd("units = [\"a.service\"], action = \"reload\"").contains("knows restart, reload-or-restart"));
+    assert!(systemd("units = [\"a.service\"], command = [\"x\"]").contains("unknown key `command`"));
+}
+
+#[test]
+fn a_unit_is_named_in_full() {
+    let units = |units: &str| bad(&restarted(&format!("units = [{units}]\n")));
+    assert!(units("").contains("a service has 1 to 16 units"));
+    assert!(units("\"a.service\", \"a.service\"").contains("this unit is listed twice"));
+    assert!(units("\"php8.2-fpm\"").contains("a unit's name ends in its kind, such as `php8.2-fpm.service`"));
+    assert!(units("\"app@.service\"").contains("name an instance of it, such as `app@1.service`"));
+    assert!(units("\"user.slice\"").contains("no kind of unit that can be restarted"));
+    for wrong in ["", "a b.service", "../a.service", "@x.service", ".service", "é.service"] {
+        assert!(units(&format!("\"{wrong}\"")).contains("^ a unit's name "), "{wrong}");
+    }
+    let many: Vec<String> = (0..17).map(|number| format!("\"a{number}.service\"")).collect();
+    assert!(units(&many.join(", ")).contains("a service has 1 to 16 units"));
+    assert!(bad(&restarted("units = \"a.service\"\n")).contains("units wants a list of units"));
+}
+
+#[test]
+fn a_reboot_takes_its_time_and_no_more_than_a_lease_may_be_silent() {
+    let restart = |by: &str| restarted(&format!("restart = {{ kind = \"reboot\"{by} }}\n"));
+    let config = good(&restart(""));
+    let reboot = &service(&config).restart;
+    assert_eq!(reboot.way, restart::Way::Reboot(restart::Reboot { command: None }));
+    assert_eq!((reboot.timeout, reboot.away()), (Duration::from_secs(600), Duration::from_secs(600)));
+    assert_eq!(service(&good(BASE)).restart.away(), Duration::ZERO, "a worker lives through any other restart");
+    let config = good(&restart(", command = [\"reboot\"], timeout = \"2h\""));
+    assert!(matches!(&service(&config).restart.way, restart::Way::Reboot(reboot) if reboot.command.is_some()));
+    assert!(bad(&restart(", timeout = \"2h1s\"")).contains("a host that boots is waited for 2h at most"));
+    assert!(bad(&restart(", units = [\"a.service\"]")).contains("unknown key `units`"));
+}
+
+#[test]
+fn a_service_may_be_well_when_a_unit_of_it_stays_up() {
+    let verify = |keys: &str| with(&format!("[service.php-fpm.verify]\n{keys}"));
+    let config = good(&verify("unit = \"php8.2-fpm.service\"\nactive = \"5s\""));
+    let alone = service(&config).verify.as_ref().expect("a verify");
+    assert_eq!((alone.probe.is_none(), alone.times), (true, 1), "one look at systemd tells all");
+    let running = alone.unit.as_ref().expect("a unit");
+    assert_eq!((running.unit.as_str(), running.active), ("php8.2-fpm.service", Duration::from_secs(5)));
+    let config = good(&verify("unit = \"a.service\"\nhttp = \"http://a/\""));
+    let both = service(&config).verify.as_ref().expect("a verify");
+    assert_eq!((both.probe.is_some(), both.unit.is_some(), both.times), (true, true, 3));
+    assert!(bad(&verify("active = \"5s\"")).contains("nothing says which unit"));
+    assert!(bad(&verify("unit = \"a.service\"\nexpect = \"status == 200\"")).contains("there is no answer to look at"));
+    assert!(bad(&verify("unit = \"a\"")).contains("ends in its kind"));
+    let never = bad(&verify("unit = \"a.service\"\nactive = \"1m\""));
+    assert!(never.contains("1 answer every 1s, steady for 0s, active for 1m: more than 1m"), "{never}");
 }

@@ -116,6 +116,12 @@ impl Client {
         &self.env
     }
 
+    /// What commands see of a variable: this client's own, else this program's.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        let own = self.env.iter().rfind(|(known, _)| known == name).map(|(_, value)| value.clone());
+        own.or_else(|| std::env::var(name).ok())
+    }
+
     /// Runs a command that only looks, in this client's environment. One that outlives this process does no harm.
     ///
     /// # Errors

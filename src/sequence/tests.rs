@@ -98,6 +98,7 @@ fn plan(sequence: &str, service: &str) -> Plan {
         depool: true,
         keep: true,
         leaseless: false,
+        away_ms: 0,
         left_out: Balancers::new(),
         doubt: None,
         before: Vec::new(),

@@ -28,14 +28,15 @@ fn changes_at(look: u128, before: &str, folder: &Path) -> String {
 async fn a_restart_tells_what_it_printed() {
     let mut unit = unit("echo $STAGGER_HOST $STAGGER_SERVICE $STAGGER_TOKEN", None);
     unit.client = unit.client.with("STAGGER_TOKEN", "9127");
-    let restarted = unit.restart().await.expect("restarted");
+    let restarted = unit.restart(None, |_| {}).await.expect("restarted");
     assert_eq!(restarted.output, "mw1 app 9127\n");
     assert!(restarted.ms < 10_000);
 }
 
 #[tokio::test]
 async fn a_failed_restart_tells_its_exit_and_its_last_words() {
-    let error = unit("echo '[pool www] unknown entry' >&2; exit 78", None).restart().await.expect_err("failed");
+    let error =
+        unit("echo '[pool www] unknown entry' >&2; exit 78", None).restart(None, |_| {}).await.expect_err("failed");
     assert_eq!(error.to_string(), "exit 78: [pool www] unknown entry");
     assert_eq!(error.exit(), Some(78));
     let fault = Fault::from(error);
@@ -45,7 +46,7 @@ async fn a_failed_restart_tells_its_exit_and_its_last_words() {
     );
     let mut slow = unit("echo begun; sleep 600", None);
     slow.restart.timeout = Duration::from_millis(1500);
-    let error = slow.restart().await.expect_err("slow");
+    let error = slow.restart(None, |_| {}).await.expect_err("slow");
     assert_eq!((error.exit(), error.output().as_str()), (None, "begun\n"));
 }
 

@@ -282,6 +282,7 @@ impl<C: Coordinator + 'static, P: FnMut(Option<&Purpose>, Progress)> Driver<C, P
             balancers,
             out: sequence.found().map(|found| found.out.clone()).unwrap_or_default(),
             identity: sequence.identity().map(str::to_owned),
+            since: sequence.since(),
         })
     }
 

@@ -11,7 +11,7 @@ use crate::sequence::store::{self, Journals};
 use crate::sequence::{HostLock, Journal, LockError, Receipt};
 use crate::telemetry::Telemetry;
 use crate::telemetry::tally::Tally;
-use crate::unit::Unit;
+use crate::unit::{Unit, systemd};
 use crate::worker::{clock, environment};
 use coordinator::Coordinator;
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
@@ -84,6 +84,8 @@ pub(super) struct Deed {
     /// Those that the host was out of before, by somebody else's doing.
     pub(super) out: BTreeSet<String>,
     pub(super) identity: Option<String>,
+    /// Which incarnation ran before the first act for the same generation, when this is not the first.
+    pub(super) since: Option<String>,
 }
 
 /// Does this, and ends in its event.
@@ -315,13 +317,18 @@ impl<C: Coordinator + 'static> Shop<C> {
                 Ok(self::drained(&drained))
             }
             Step::Restart => {
-                Unit::new(service, &client).restart().await?;
-                Ok(String::new())
+                let tell = |what: &str| drop(notes.send(what.to_owned()));
+                Ok(Unit::new(service, &client).restart(deed.since.as_deref(), tell).await?.note())
             }
             Step::Verify => {
                 let (unit, before) = (Unit::new(service, &client), deed.identity.as_deref());
                 let is_renewed = async || unit.is_renewed(before).await;
-                let verified = verify::verify(service.verify.as_ref(), service.steady, &client, is_renewed).await;
+                let look = async |running: &_| {
+                    let up = systemd::running(running, &client).await.map_err(|error| error.to_string())?;
+                    Ok(verify::UnitLook { incarnation: up.incarnation, active: up.active })
+                };
+                let verified =
+                    verify::verify(service.verify.as_ref(), service.steady, &client, is_renewed, look).await;
                 verified.map(|verified| verified.figures).map_err(|error| Fault::plain(error.to_string()))
             }
             Step::Repool => {

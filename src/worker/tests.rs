@@ -552,7 +552,8 @@ async fn whatever_a_restart_prints_its_report_arrives() {
             let php = site.config.services.values_mut().next().expect("php");
             let script = "i=0; while [ $i -lt 9000 ]; do printf '\\001'; i=$((i+1)); done; echo last words; exit 78";
             let words = ["sh", "-c", script].map(str::to_owned).to_vec();
-            php.restart.command = config::Command::new(words).expect("a command");
+            let command = config::Command::new(words).expect("a command");
+            php.restart.way = config::restart::Way::Exec(config::restart::Commands { command, identity: None });
             let (finish, _) = site.once(self::php()).await;
             let Finish::Failed(report) = &finish else { panic!("{finish:?}") };
             assert!(report.output.starts_with('…') && report.output.ends_with("last words\n"));

@@ -22,7 +22,7 @@ pub(super) async fn a_pause_stops_grants_and_begins_until_it_ends(world: &mut Wo
     world.act(pause("pool/app", 60_000)).await;
     let answer = world.ask(&ask("b", &["app"]), NOW).await;
     assert!(matches!(&answer, Answer::Queued(queued) if queued.why.kind == RefusalKind::Paused), "{answer:?}");
-    let begin = BeginAsk { holder: "a".parse().expect("a holder"), claim: "c-a".parse().expect("an id") };
+    let begin = BeginAsk { holder: "a".parse().expect("a holder"), claim: "c-a".parse().expect("an id"), away_ms: 0 };
     let begun = soon(world.remote().begin(&begin)).await.expect("an answer");
     assert!(matches!(&begun, Begin::Paused(why) if why.contains("maintenance")), "{begun:?}");
     assert!(matches!(world.act(Act::Resume { scope: scope("pool/app") }).await, Done::Did { .. }));

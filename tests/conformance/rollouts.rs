@@ -17,7 +17,9 @@ async fn owed(world: &World, host: &str) -> Vec<String> {
 
 async fn begin(world: &World, host: &str) -> Begin {
     let claim = format!("c-{host}").parse().expect("an id");
-    soon(world.remote().begin(&BeginAsk { holder: host.parse().expect("a holder"), claim })).await.expect("an answer")
+    soon(world.remote().begin(&BeginAsk { holder: host.parse().expect("a holder"), claim, away_ms: 0 }))
+        .await
+        .expect("an answer")
 }
 
 pub(super) async fn whoever_listens_hears_of_a_deploy_at_once(world: &mut World) {

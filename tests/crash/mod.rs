@@ -7,7 +7,9 @@
 mod handed_on;
 mod lock_server;
 mod power;
+mod reboot;
 mod started_again;
+mod systemd;
 
 use crate::support::{Balancer, Host, LockServer, SOON, Tuning, Worker, lines, wait_for};
 use std::path::Path;
@@ -117,9 +119,14 @@ pub(crate) fn every_point() -> Vec<String> {
 
 /// A host per point, whose worker dies there as the variable says, and is started again; `also` is done at each death.
 fn dies_at_every_point(scene: &Scene, variable: &str, also: impl Fn()) {
+    let host = |name: &str| scene.host(name, &Tuning::default());
+    hosts_die_at_every_point(scene, host, variable, also);
+}
+
+/// The same with hosts of another make.
+fn hosts_die_at_every_point(scene: &Scene, host: impl Fn(&str) -> Host, variable: &str, also: impl Fn()) {
     let points = every_point();
-    let hosts: Vec<Host> =
-        (0..points.len()).map(|place| scene.host(&format!("h{place:02}"), &Tuning::default())).collect();
+    let hosts: Vec<Host> = (0..points.len()).map(|place| host(&format!("h{place:02}"))).collect();
     let mut workers: Vec<Worker> =
         hosts.iter().zip(&points).map(|(host, point)| host.work_with(&[(variable, point)])).collect();
     wait_until_joined(&workers);

@@ -129,7 +129,10 @@ fn every_key_of_a_hosts_file_is_explained() {
     let page = std::fs::read_to_string(root().join("docs/configuration.md")).expect("the page");
     let mut files = WITH_UNKNOWN_KEY.map(whole).to_vec();
     files.push(format!("zzzzzzzz = 1\n{BEGINNING}"));
-    files.push(whole("").replace("kind = \"exec\"", "kind = \"exec\", zzzzzzzz = 1"));
+    files.extend(
+        ["exec", "systemd", "reboot"]
+            .map(|kind| whole("").replace("kind = \"exec\"", &format!("kind = \"{kind}\", zzzzzzzz = 1"))),
+    );
     let mut keys = BTreeSet::new();
     for file in &files {
         let error = read(file).err().map(|error| error.to_string()).unwrap_or_default();

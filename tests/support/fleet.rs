@@ -41,6 +41,8 @@ pub(crate) struct Host {
     pub(crate) name: String,
     pub(crate) folder: PathBuf,
     pub(crate) config: PathBuf,
+    /// What its programs see beside nothing.
+    pub(crate) environment: Vec<(String, String)>,
 }
 
 impl Host {
@@ -96,7 +98,15 @@ max = "{drain_max}"
         );
         let config = folder.join("stagger.toml");
         std::fs::write(&config, text).expect("a configuration");
-        Host { name: name.to_owned(), folder, config }
+        Host { name: name.to_owned(), folder, config, environment: Vec::new() }
+    }
+
+    /// Has its service restarted in another way: the value of `restart`.
+    pub(crate) fn restart_by(&self, restart: &str) {
+        let text = std::fs::read_to_string(&self.config).expect("a configuration");
+        let is_restart = |line: &&str| line.starts_with("restart = ");
+        let old = text.lines().find(is_restart).expect("a way to restart");
+        std::fs::write(&self.config, text.replace(old, &format!("restart = {restart}"))).expect("a configuration");
     }
 
     /// How often its service was started.
@@ -107,7 +117,7 @@ max = "{drain_max}"
     /// A command of the program on this host.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = stagger();
-        command.args(arguments).arg("-c").arg(&self.config);
+        command.args(arguments).arg("-c").arg(&self.config).envs(self.environment.clone());
         command
     }
 
@@ -118,8 +128,12 @@ max = "{drain_max}"
 
     /// Starts its worker with further variables in its environment.
     pub(crate) fn work_with(&self, variables: &[(&str, &str)]) -> Worker {
+        self.work_by(self.command(&["worker"]), variables)
+    }
+
+    /// Starts its worker by this command, which becomes it.
+    pub(crate) fn work_by(&self, mut command: Command, variables: &[(&str, &str)]) -> Worker {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.join("log")).expect("a log");
-        let mut command = self.command(&["worker"]);
         command.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(log);
         let session_file = self.folder.join("state/session");
         let replaces = lines(&session_file);

@@ -71,7 +71,7 @@ async fn a_rollout_goes_from_announcement_to_report() {
     let renew =
         Renew { holder: holder.clone(), claim: claim.clone(), step: Some(Step::Drain), note: "4 in flight".into() };
     assert_eq!(client.renew(&renew).await, Ok(Own::Held { ttl_ms: 30_000 }));
-    let begin = BeginAsk { holder: holder.clone(), claim: claim.clone() };
+    let begin = BeginAsk { holder: holder.clone(), claim: claim.clone(), away_ms: 0 };
     assert_eq!(client.begin(&begin).await, Ok(Begin::Go { generation: Some(1) }));
     let seen = client.leases(&Selection::default()).await.expect("leases");
     assert_eq!(seen.leases[0].lease.step, Some(Step::Begin));
@@ -128,7 +128,7 @@ async fn what_people_change_holds_at_once() {
     let pause = Act::Pause { scope: scope(), reason: "maintenance".into(), for_ms: 60_000 };
     assert!(matches!(do_it(&client, pause).await, Done::Did { .. }));
     assert_eq!(client.pauses().await.expect("pauses")[0].reason, "maintenance");
-    let begin = BeginAsk { holder: holder("a"), claim: id("c-a") };
+    let begin = BeginAsk { holder: holder("a"), claim: id("c-a"), away_ms: 0 };
     assert!(matches!(client.begin(&begin).await, Ok(Begin::Paused(why)) if why.contains("maintenance")));
     assert!(matches!(do_it(&client, Act::Resume { scope: scope() }).await, Done::Did { .. }));
     assert!(matches!(do_it(&client, Act::Resume { scope: scope() }).await, Done::Refused { .. }));

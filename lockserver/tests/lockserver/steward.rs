@@ -87,7 +87,7 @@ async fn whoever_calls_first_sits_and_answers_everyone() {
     let lease = granted(second.ask("a", NOW).await).lease;
     assert!(matches!(third.ask("b", NOW).await, Answer::Queued(_)));
     assert!(matches!(second.renews("a").await, Own::Held { .. }));
-    let begin = BeginAsk { holder: holder("a"), claim: id("c-a") };
+    let begin = BeginAsk { holder: holder("a"), claim: id("c-a"), away_ms: 0 };
     assert!(matches!(second.client.begin(&begin).await.expect("an answer"), Begin::Go { .. }));
     let waiting = {
         let client = third.client.clone();

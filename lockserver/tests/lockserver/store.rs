@@ -134,7 +134,7 @@ async fn a_server_that_starts_again_takes_nobody_for_silent() {
     for name in ["runs", "begun"] {
         granted(client.ask(&ask(name, &["app"]), NOW).await.expect("an answer"));
     }
-    client.begin(&BeginAsk { holder: holder("begun"), claim: id("c-begun") }).await.expect("an answer");
+    client.begin(&BeginAsk { holder: holder("begun"), claim: id("c-begun"), away_ms: 0 }).await.expect("an answer");
     // Both are there for longer than a time to live; that they are is on no disk.
     let start = Instant::now();
     while start.elapsed() < TTL * 2 {

@@ -5,7 +5,7 @@ use crate::apply::{Draft, pause_of};
 use crate::change::Change;
 use crate::lease::{LeaseState, Purpose};
 use crate::names::{Generation, Holder, Host, RolloutName};
-use crate::request::{Begin, BeginAsk, Refusal, RefusalKind};
+use crate::request::{AWAY_MS_MAX, Begin, BeginAsk, Refusal, RefusalKind};
 use crate::rollout::{Progress, Rollout, Target};
 use crate::sequence::Step;
 use crate::settings::count;
@@ -81,6 +81,8 @@ pub(crate) fn begin(draft: &mut Draft<'_>, ask: &BeginAsk) -> Begin {
     lease.step = Some(Step::Begin);
     lease.renewed = now.time;
     lease.unconfirmed = false;
+    // Written down with the begin, unlike a renewal: the coordinator may start again meanwhile.
+    lease.ttl_ms = lease.ttl_ms.max(ask.away_ms.min(AWAY_MS_MAX));
     if lease.state != LeaseState::Held {
         draft.take_up_again(&mut lease);
     }

@@ -258,6 +258,7 @@ impl Host {
             pools: duty.pools.clone(),
             depool: errand.is_none_or(|errand| !errand.force && self.unconfirmed.is_none()),
             keep: duty.keep,
+            away_ms: duty.away_ms,
             leaseless: wait.grant.is_none(),
             before: wait.before,
         };

@@ -301,8 +301,9 @@ impl Work {
             Next::Begin if self.prepared.is_none() => self.prepare(Step::Restart, now, out),
             Next::Begin => {
                 self.begin(Doing::Beginning, Some(Step::Begin), now);
-                let claim = self.sequence.plan().sequence.clone();
-                out.push(Effect::Begin(BeginAsk { holder: self.holder.clone(), claim }));
+                let plan = self.sequence.plan();
+                let (holder, claim) = (self.holder.clone(), plan.sequence.clone());
+                out.push(Effect::Begin(BeginAsk { holder, claim, away_ms: plan.away_ms }));
             }
             Next::Look => {
                 self.identify(out);
@@ -457,6 +458,8 @@ impl Work {
         }
         match &self.doing {
             Doing::Pausing(_) => self.advance_from(now, out),
+            // It is the host that goes down, and it waits for this very worker: the next start goes on.
+            Doing::Acting(Step::Restart) | Doing::Inspecting if self.sequence.plan().away_ms > 0 => self.leave(),
             _ => self.abandon(now, out),
         }
     }

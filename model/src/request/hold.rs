@@ -12,7 +12,14 @@ pub struct BeginAsk {
     pub holder: Holder,
     /// Under which claim.
     pub claim: Id,
+    /// How long the holder may be silent during its restart act without being taken for lost, in milliseconds, when that is longer than
+    /// its lease lives: its host boots. At most [`AWAY_MS_MAX`] is granted.
+    #[serde(default)]
+    pub away_ms: u64,
 }
+
+/// The longest silence that is granted to a holder whose host boots, in milliseconds: two hours.
+pub const AWAY_MS_MAX: u64 = 2 * 3600 * 1000;
 
 /// The answer to a [`BeginAsk`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

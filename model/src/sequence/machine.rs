@@ -121,6 +121,12 @@ impl Sequence {
         self.identity.as_deref()
     }
 
+    /// Which incarnation ran before the first act for the generation that is begun, when an earlier one was broken off: what it
+    /// did already need not be done again.
+    pub fn since(&self) -> Option<String> {
+        self.doubted(self.generation)
+    }
+
     /// Whether a worker took it up after another one died.
     pub fn is_resumed(&self) -> bool {
         self.is_resumed

@@ -31,6 +31,10 @@ pub struct Plan {
     pub keep: bool,
     /// Whether it goes without a lease: a person wants it so, or nobody answers and its service says so.
     pub leaseless: bool,
+    /// How long the worker may be gone by itself during the restart act, in milliseconds, such as while its host boots; 0 when it lives
+    /// through it.
+    #[serde(default)]
+    pub away_ms: u64,
     /// Where an earlier sequence of this service took the host out and left it out, because it failed. The next good run
     /// puts it back.
     pub left_out: Balancers,

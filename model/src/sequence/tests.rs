@@ -16,6 +16,7 @@ fn plan() -> Plan {
         depool: true,
         keep: true,
         leaseless: false,
+        away_ms: 0,
         left_out: Balancers::new(),
         doubt: None,
         before: vec![Timing { step: Step::Check, ms: 5, ok: true, note: "free 3".into() }],
@@ -480,6 +481,8 @@ fn a_restart_in_doubt_is_looked_for_once_more_after_the_last_word_for_its_genera
     let memo = Some(Memo::Identity(Some("i2".into())));
     let second = [begun(), not_done(), Record::Acting { step: Step::Restart, memo: memo.clone() }];
     assert_eq!(with(plan(), &second).identity(), Some("i1"));
+    assert_eq!(with(plan(), &second).since().as_deref(), Some("i1"), "what the first act did is not done again");
+    assert_eq!(run(plan(), &good()[..8]).since(), None, "nothing came before the first");
     let third = [&second[..], &[Record::Resumed, not_done()]].concat();
     assert_eq!(with(plan(), &third).doubt(), Some(&doubt));
     assert_eq!(with(plan(), &[&second[..], &[acted(Step::Restart)]].concat()).doubt(), None);

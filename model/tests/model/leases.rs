@@ -3,7 +3,7 @@
 use crate::world::{World, ask, failed, name, pools};
 use model::apply::PASSES_MAX;
 use model::lease::{LeaseState, Purpose};
-use model::request::{Answer, Done, Ending, Own, RefusalKind, Settled};
+use model::request::{AWAY_MS_MAX, Answer, Begin, Done, Ending, Own, RefusalKind, Settled};
 use model::settings::{Setting, Slots};
 
 fn refusal(answer: Answer) -> (RefusalKind, String) {
@@ -590,4 +590,26 @@ fn asking_again_and_renewing_are_not_worth_a_disk_and_coming_back_is() {
     world.later(2_000);
     world.tick();
     assert!(world.decide(&renew).changes.iter().any(model::change::Change::is_durable));
+}
+
+#[test]
+fn a_holder_whose_host_boots_may_be_silent_for_as_long_as_it_said() {
+    let mut world = World::with_slots(3);
+    world.granted("a", "ca", &["p"]);
+    assert_eq!(world.begin_away("a", "ca", 600_000), Begin::Go { generation: None });
+    let state = |world: &World| world.lease("a").map(|lease| lease.state);
+    world.later(599_999);
+    world.tick();
+    assert_eq!(state(&world), Some(LeaseState::Held));
+    world.later(1);
+    world.tick();
+    assert_eq!(state(&world), Some(LeaseState::Failed), "longer than that it has failed");
+    assert_eq!(world.renew("a", "ca"), Own::Held { ttl_ms: 600_000 }, "and may come back");
+    let mut ttl = |holder: &str, away_ms| {
+        world.granted(holder, holder, &["p"]);
+        world.begin_away(holder, holder, away_ms);
+        world.lease(holder).map(|lease| lease.ttl_ms)
+    };
+    assert_eq!(ttl("b", 1), Some(30_000), "less than it lives anyway is nothing");
+    assert_eq!(ttl("c", u64::MAX), Some(AWAY_MS_MAX), "and there is a most");
 }

@@ -143,7 +143,7 @@ fn happen(world: &mut World, hosts: &mut Hosts, happening: &Happening) {
             world.quiet(&host_name(*host), claim.as_str());
         }
         Happening::Begin { host } => {
-            let ask = BeginAsk { holder: name(&host_name(*host)), claim: hosts.claim(*host) };
+            let ask = BeginAsk { holder: name(&host_name(*host)), claim: hosts.claim(*host), away_ms: 0 };
             let reply = world.decide(&Request::Begin(ask.clone())).reply;
             if matches!(reply, Reply::Begun(Begin::Go { .. })) {
                 let again = world.decide(&Request::Begin(ask)).reply;

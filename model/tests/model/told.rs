@@ -127,7 +127,7 @@ fn what_was_asked_under_the_name_of_a_failed_host_is_refused_when_that_is_back()
         let request = match back {
             "renew" => Request::Renew(Renew { holder: name("h"), claim: name("c1"), step: None, note: String::new() }),
             "ask" => Request::Ask(restart("c1", &["p"])),
-            _ => Request::Begin(BeginAsk { holder: name("h"), claim: name("c1") }),
+            _ => Request::Begin(BeginAsk { holder: name("h"), claim: name("c1"), away_ms: 0 }),
         };
         let nudges = world.decide(&request).nudges;
         assert!(nudges.scopes.contains(&name("host/h")), "{back}: {nudges:?}");

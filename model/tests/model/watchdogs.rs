@@ -174,7 +174,7 @@ fn each_rule_of_a_grant_bites() {
 
 /// A decision that lets a holder begin, with this lease and these targets afterwards.
 fn begin(world: &World, lease: &Lease, reply: Begin) -> Vec<&'static str> {
-    let request = Request::Begin(BeginAsk { holder: lease.holder.clone(), claim: lease.claim.clone() });
+    let request = Request::Begin(BeginAsk { holder: lease.holder.clone(), claim: lease.claim.clone(), away_ms: 0 });
     rules_broken(world, &request, Reply::Begun(reply), vec![Change::LeaseBegun(lease.clone())])
 }
 

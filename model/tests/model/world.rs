@@ -185,7 +185,12 @@ impl World {
     }
 
     pub(crate) fn begin(&mut self, holder: &str, claim: &str) -> Begin {
-        let ask = BeginAsk { holder: name(holder), claim: name(claim) };
+        self.begin_away(holder, claim, 0)
+    }
+
+    /// The same of a holder that may be silent for so long then.
+    pub(crate) fn begin_away(&mut self, holder: &str, claim: &str, away_ms: u64) -> Begin {
+        let ask = BeginAsk { holder: name(holder), claim: name(claim), away_ms };
         match self.decide(&Request::Begin(ask)).reply {
             Reply::Begun(begin) => begin,
             other => panic!("{other:?}"),

@@ -11,10 +11,11 @@ use crate::cli::render::text::{clean, count};
 use crate::cli::{exit, out, program};
 use crate::config::depool::lame_duck::LameDuck;
 use crate::config::depool::{Status, Way};
+use crate::config::restart;
 use crate::config::steps::Then;
 use crate::config::{Command, Config, Predicate, Probe, Question, ServiceConfig};
 use crate::probe::Client;
-use crate::unit::Unit;
+use crate::unit::{Unit, systemd};
 use model::member::Presence;
 use model::names::Service;
 use serde::Serialize;
@@ -71,8 +72,13 @@ fn missing(config: &Config, path: Option<&OsString>) -> Vec<Row> {
 
 /// Every command of a service.
 fn commands(service: &ServiceConfig) -> Vec<(&'static str, &Command)> {
-    let mut found = vec![("restart", &service.restart.command)];
-    found.extend(service.restart.identity.iter().map(|command| ("restart", command)));
+    let mut found: Vec<(&str, &Command)> = match &service.restart.way {
+        restart::Way::Exec(commands) => {
+            std::iter::once(&commands.command).chain(&commands.identity).map(|command| ("restart", command)).collect()
+        }
+        restart::Way::Reboot(reboot) => reboot.command.iter().map(|command| ("restart", command)).collect(),
+        restart::Way::Systemd(_) => Vec::new(),
+    };
     if let Way::Exec(commands) = &service.depool.way {
         found.extend([&commands.depool, &commands.repool, &commands.status].map(|command| ("depool", command)));
     }
@@ -99,7 +105,8 @@ fn probes_of(service: &ServiceConfig) -> Vec<(&'static str, &Probe, Vec<&Predica
     let check = service.check.iter();
     let check = check.map(|check| ("check", &check.probe, check.rules.iter().map(|rule| &rule.when).collect()));
     let drain = service.drain.until.iter().map(|(probe, until)| ("drain", probe, vec![until]));
-    let verify = service.verify.iter().map(|verify| ("verify", &verify.probe, vec![&verify.expect]));
+    let verify = service.verify.iter().flat_map(|verify| &verify.probe);
+    let verify = verify.map(|(probe, expect)| ("verify", probe, vec![expect]));
     check.chain(drain).chain(verify).collect()
 }
 
@@ -123,6 +130,12 @@ async fn ask_all(config: &Config, client: &Client) -> Vec<Row> {
             row("drain", in_flight.sessions.is_some(), in_flight.detail);
         }
         let client = client.of(&service.name);
+        if let Some(running) = service.verify.iter().flat_map(|verify| &verify.unit).next() {
+            match systemd::running(running, &client).await {
+                Ok(_up) => row("verify", true, format!("{} is active", running.unit)),
+                Err(error) => row("verify", false, error.to_string()),
+            }
+        }
         for (part, probe, expressions) in probes_of(service) {
             // Whether a check asks for a restart, or a drain is over, is no fault; that a service is not well is one.
             let must_hold = part == "verify";

@@ -79,6 +79,7 @@ fn quoted(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::restart::Way;
     use crate::config::{Surroundings, parse};
 
     #[test]
@@ -102,6 +103,7 @@ mod tests {
         assert_eq!((service.drain.min, service.drain.max), (Duration::from_secs(40), Duration::from_secs(40)));
         assert_eq!(service.verify.as_ref().map(|verify| verify.times), Some(1));
         let words = ["/usr/bin/stagger", "demo-restart", "127.0.0.1:40114", "host07"];
-        assert_eq!(service.restart.command.words(), words);
+        let Way::Exec(commands) = &service.restart.way else { panic!("{:?}", service.restart) };
+        assert_eq!(commands.command.words(), words);
     }
 }

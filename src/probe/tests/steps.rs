@@ -1,11 +1,12 @@
 //! The check, the drain and the verify.
 
+use crate::config::steps::Running;
 use crate::config::steps::Then;
 use crate::config::{Check, Drain, Verify};
 use crate::probe::check::{self, CheckError};
 use crate::probe::drain::drain;
 use crate::probe::fixture::{client, exec, predicate, service, sh};
-use crate::probe::verify::verify;
+use crate::probe::verify::{UnitLook, Verified, VerifyError};
 use std::path::Path;
 use std::time::Duration;
 
@@ -172,6 +173,11 @@ async fn a_drain_tells_what_is_in_flight_at_each_look() {
     assert!(told[0].1 < ms(700), "and in the least time already, without ending it: {told:?}");
 }
 
+async fn verify(wanted: Option<&Verify>, steady: Duration) -> Result<Verified, VerifyError> {
+    let no_unit = async |_: &Running| panic!("no unit is asked for");
+    crate::probe::verify::verify(wanted, steady, &client(), renewed, no_unit).await
+}
+
 /// Asks a command that answers good (`0`) or bad as the file's lines say, one line per question; then good for ever.
 fn scripted(folder: &Path, answers: &str, times: u32, every: u64, within: u64) -> Verify {
     let file = folder.join("answers");
@@ -179,7 +185,7 @@ fn scripted(folder: &Path, answers: &str, times: u32, every: u64, within: u64) -
     let script = format!("c=$(head -n1 {0}); sed -i 1d {0}; echo asked >> {0}.log; exit ${{c:-0}}", file.display());
     let probe = exec(&script);
     let expect = predicate(&probe, "exit == 0");
-    Verify { probe, expect, times, every: ms(every), within: ms(within) }
+    Verify { probe: Some((probe, expect)), unit: None, times, every: ms(every), within: ms(within) }
 }
 
 fn asked(folder: &Path) -> usize {
@@ -190,7 +196,7 @@ fn asked(folder: &Path) -> usize {
 async fn a_service_is_well_after_good_answers_in_a_row() {
     let folder = tempfile::tempdir().expect("a folder");
     let dying = scripted(folder.path(), "0\n1\n0\n0\n", 3, 10, 9000);
-    let verified = verify(Some(&dying), Duration::ZERO, &client(), renewed).await.expect("well");
+    let verified = verify(Some(&dying), Duration::ZERO).await.expect("well");
     assert_eq!(asked(folder.path()), 5, "a bad answer starts the row anew");
     assert!(verified.waited >= ms(40) && verified.figures == "exit 0", "{verified:?}");
 }
@@ -205,7 +211,8 @@ async fn answers_of_the_old_process_do_not_count() {
         looks.set(looks.get() + 1);
         if looks.get() <= 3 { Err("the old process still runs".to_owned()) } else { Ok(()) }
     };
-    verify(Some(&well), Duration::ZERO, &client(), is_renewed).await.expect("well");
+    let no_unit = async |_: &Running| panic!("no unit is asked for");
+    crate::probe::verify::verify(Some(&well), Duration::ZERO, &client(), is_renewed, no_unit).await.expect("well");
     assert_eq!(
         (looks.get(), asked(folder.path())),
         (4, 2),
@@ -213,7 +220,8 @@ async fn answers_of_the_old_process_do_not_count() {
     );
     let never = scripted(folder.path(), "", 2, 10, 300);
     let is_renewed = async || Err("the old process still runs".to_owned());
-    let error = verify(Some(&never), Duration::ZERO, &client(), is_renewed).await.expect_err("the old one");
+    let verified = crate::probe::verify::verify(Some(&never), Duration::ZERO, &client(), is_renewed, no_unit).await;
+    let error = verified.expect_err("the old one");
     assert_eq!(error.to_string(), "not well within 300ms: the old process still runs");
 }
 
@@ -221,9 +229,9 @@ async fn answers_of_the_old_process_do_not_count() {
 async fn a_service_must_be_steady() {
     let folder = tempfile::tempdir().expect("a folder");
     let steady = scripted(folder.path(), "1\n", 1, 50, 9000);
-    let verified = verify(Some(&steady), ms(300), &client(), renewed).await.expect("well");
+    let verified = verify(Some(&steady), ms(300)).await.expect("well");
     assert!(verified.waited >= ms(350) && asked(folder.path()) > 2, "{verified:?}");
-    let unasked = verify(None, ms(100), &client(), renewed).await.expect("nobody asks");
+    let unasked = verify(None, ms(100)).await.expect("nobody asks");
     assert!(unasked.waited >= ms(100) && unasked.figures.is_empty());
 }
 
@@ -231,12 +239,72 @@ async fn a_service_must_be_steady() {
 async fn a_service_that_does_not_become_well_is_told_with_the_last_answer() {
     let folder = tempfile::tempdir().expect("a folder");
     let bad = scripted(folder.path(), &"7\n".repeat(1000), 3, 20, 1500);
-    let error = verify(Some(&bad), Duration::ZERO, &client(), renewed).await.expect_err("never well");
+    let error = verify(Some(&bad), Duration::ZERO).await.expect_err("never well");
     assert_eq!(error.to_string(), "not well within 1s500ms: `exit == 0` does not hold: exit 7");
     let mut silent = scripted(folder.path(), "", 3, 20, 1500);
-    silent.probe = exec("sleep 600");
-    let error = verify(Some(&silent), Duration::ZERO, &client(), renewed).await.expect_err("never well");
+    silent.probe = silent.probe.map(|(_, expect)| (exec("sleep 600"), expect));
+    let error = verify(Some(&silent), Duration::ZERO).await.expect_err("never well");
     assert!(error.to_string().contains("did not answer"), "{error}");
     let flapping = scripted(folder.path(), &"0\n1\n".repeat(1000), 2, 20, 1500);
-    assert!(verify(Some(&flapping), Duration::ZERO, &client(), renewed).await.is_err());
+    assert!(verify(Some(&flapping), Duration::ZERO).await.is_err());
+}
+
+/// A unit that must have been active for so long.
+fn active_for(active: Duration) -> Option<Running> {
+    let unit = "app.service".parse().expect("a unit");
+    Some(Running { unit, manager: crate::config::restart::Manager::User, active })
+}
+
+/// A unit as these looks see it, the last of them for ever.
+async fn verify_unit(wanted: &Verify, looks: &[Result<(&str, u64), &str>]) -> (Result<Verified, VerifyError>, usize) {
+    let count = std::cell::Cell::new(0);
+    let look = async |_: &Running| {
+        let look = looks[count.replace(count.get() + 1).min(looks.len() - 1)];
+        let seen = look.map(|(incarnation, ms)| (incarnation.to_owned(), Duration::from_millis(ms)));
+        seen.map(|(incarnation, active)| UnitLook { incarnation, active }).map_err(str::to_owned)
+    };
+    let verified = crate::probe::verify::verify(Some(wanted), Duration::ZERO, &client(), renewed, look).await;
+    (verified, count.get())
+}
+
+#[tokio::test]
+async fn a_unit_must_have_been_active_for_as_long_as_is_asked_for() {
+    let wanted = Verify { probe: None, unit: active_for(ms(5000)), times: 1, every: ms(10), within: ms(9000) };
+    let looks = [Ok(("a", 0)), Ok(("a", 4990)), Ok(("a", 5000))];
+    let (verified, asked) = verify_unit(&wanted, &looks).await;
+    assert_eq!((verified.expect("well").figures.as_str(), asked), ("app.service active for 5s", 3));
+    let soon = Verify { every: ms(8000), ..wanted.clone() };
+    let (verified, _) = verify_unit(&soon, &[Ok(("a", 4950)), Ok(("a", 5000))]).await;
+    assert!(
+        verified.expect("well").waited < ms(5000),
+        "it looks again when the time is, not when the next look would be"
+    );
+    let short = Verify { within: ms(200), ..wanted };
+    let (failed, _) = verify_unit(&short, &[Err("app.service is failed")]).await;
+    assert_eq!(failed.expect_err("not well").to_string(), "not well within 200ms: app.service is failed");
+    let (failed, _) = verify_unit(&short, &[Ok(("a", 100))]).await;
+    assert!(failed.is_err(), "active for too short a time is not well");
+}
+
+#[tokio::test]
+async fn good_answers_count_only_beside_one_and_the_same_incarnation_of_the_unit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let both = Verify { unit: active_for(Duration::ZERO), ..scripted(folder.path(), "", 3, 10, 9000) };
+    let looks = [Ok(("a", 0)), Ok(("a", 0)), Ok(("b", 0))];
+    let (verified, asked) = verify_unit(&both, &looks).await;
+    assert!(verified.expect("well").figures.ends_with("; exit 0"));
+    assert_eq!(asked, 5, "another incarnation starts the row anew");
+    let looks = [Ok(("a", 0)), Ok(("a", 0)), Err("app.service is failed"), Ok(("a", 0))];
+    let (verified, asked) = verify_unit(&both, &looks).await;
+    assert_eq!((verified.is_ok(), asked), (true, 6), "a unit that is down makes every answer bad");
+    let bad = Verify {
+        within: ms(300),
+        unit: active_for(Duration::ZERO),
+        ..scripted(folder.path(), &"7\n".repeat(99), 3, 10, 300)
+    };
+    let (failed, _) = verify_unit(&bad, &[Ok(("a", 9000))]).await;
+    assert!(
+        failed.expect_err("not well").to_string().contains("does not hold: exit 7"),
+        "an active unit alone is not enough"
+    );
 }

@@ -97,6 +97,7 @@ async fn the_first_join_tells_the_tokens_though_a_sequence_is_under_way() {
         depool: true,
         keep: true,
         leaseless: false,
+        away_ms: 0,
         left_out: BTreeMap::new(),
         doubt: None,
         before: Vec::new(),

@@ -441,3 +441,39 @@ fn what_was_left_out_is_in_the_plan_of_its_own_service() {
     rig.on(Event::Locked(Box::new(locked)));
     assert_eq!(rig.host.sequence().expect("a sequence").plan().left_out, left("lb1"));
 }
+
+/// A worker whose host may boot in its restart, up to the act or the look for it.
+fn of_a_host_that_boots(mut rig: Rig, begins: impl FnOnce(&mut Rig)) -> Rig {
+    rig.host.setup.duties.values_mut().for_each(|duty| duty.away_ms = 600_000);
+    begins(&mut rig);
+    rig
+}
+
+#[test]
+fn a_worker_that_waits_for_its_own_host_to_go_down_leaves_the_rest_to_the_next_start() {
+    let restart = |rig: &mut Rig| {
+        rig.grant();
+        rig.held(30_000);
+        rig.looks(&[("lb1", true)]);
+        rig.acted();
+        rig.acted();
+        rig.looked(&[("lb1", false)]);
+        rig.on(Event::Prepared(Prepared::Identity(Some("boot 1".into()))));
+        assert!(rig.begun(Ok(go(7))).ends_with(&["act restart".into()]));
+    };
+    let mut rig = of_a_host_that_boots(Rig::queued(), restart);
+    assert_eq!(rig.host.sequence().map(|sequence| sequence.plan().away_ms), Some(600_000));
+    let journal = rig.journal.len();
+    assert_eq!(rig.on(Event::StopRequested), ["unlock", "exit 0"]);
+    assert_eq!(rig.journal.len(), journal, "nothing of it is over");
+    // Started again before the power goes, it looks, and gives way to the same.
+    let (mut again, effects) = crash(&rig);
+    assert!(effects.last().is_some_and(|last| last.starts_with("inspect")), "{effects:?}");
+    assert_eq!(again.on(Event::StopRequested), ["unlock", "exit 0"]);
+    // After the boot it goes on.
+    let (mut after, _) = crash(&again);
+    let effects = after.on(Event::Inspected(Seen::Done));
+    assert!(effects.ends_with(&["act verify".into()]), "{effects:?}");
+    // Any other restart is brought to its end.
+    assert!(Rig::restarting().on(Event::StopRequested).is_empty());
+}

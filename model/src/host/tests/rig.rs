@@ -26,7 +26,7 @@ pub(super) struct Rig {
 }
 
 pub(super) fn duties() -> BTreeMap<Service, Duty> {
-    let duty = |pool: &str| Duty { pools: [pool.parse().expect("a pool")].into(), keep: true };
+    let duty = |pool: &str| Duty { pools: [pool.parse().expect("a pool")].into(), keep: true, away_ms: 0 };
     let service = |name: &str| name.parse().expect("a service");
     [(service("php"), duty("app")), (service("cron"), duty("app"))].into()
 }

@@ -1,0 +1,386 @@
+//! How systemd is reached, and asked.
+//!
+//! Owns the sockets that are tried, the time limits of calls, and what is read of a unit. A connection serves one question or one job:
+//! so none is old when systemd was started anew. Called by [`super`] and `job`.
+
+use super::fault::SystemdError;
+use crate::config::restart::{Action, Manager, UnitName};
+use crate::probe::ask::Client;
+use futures_util::StreamExt as _;
+use rustix::time::{ClockId, clock_gettime};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+use zbus::as_variant::Deserialize as OfVariant;
+use zbus::{Connection, DeserializeDict, DynamicType, MatchRule, Message, MessageStream, OwnedObjectPath, Type};
+
+/// How long one call may take, and the way to systemd.
+pub(super) const CALL_MAX: Duration = Duration::from_secs(5);
+/// How many ends of jobs may wait to be read: more are asked for by nobody in the time of a call.
+const ENDS_QUEUED_MAX: Option<NonZeroUsize> = NonZeroUsize::new(1024);
+/// The socket of the machine's bus.
+const SYSTEM_BUS: &str = "/run/dbus/system_bus_socket";
+/// Systemd's own socket, where root needs no bus.
+const SYSTEM_PEER: &str = "/run/systemd/private";
+
+const SYSTEMD: &str = "org.freedesktop.systemd1";
+const SYSTEMD_PATH: &str = "/org/freedesktop/systemd1";
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+const UNIT: &str = "org.freedesktop.systemd1.Unit";
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+const LOGIND: &str = "org.freedesktop.login1";
+const LOGIND_PATH: &str = "/org/freedesktop/login1";
+const LOGIND_MANAGER: &str = "org.freedesktop.login1.Manager";
+
+/// Now, in microseconds of the clock by which systemd tells its moments.
+pub(super) fn monotonic_us() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let part = |number: i64| u64::try_from(number).unwrap_or(0);
+    part(now.tv_sec).saturating_mul(1_000_000).saturating_add(part(now.tv_nsec) / 1000)
+}
+
+/// Where systemd may be reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    /// By itself, at its own socket.
+    Peer(PathBuf),
+    /// Over the bus with this socket.
+    Bus(PathBuf),
+    /// Over the bus of this address.
+    Address(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Peer(path) | Place::Bus(path) => write!(f, "{}", path.display()),
+            Place::Address(address) => f.write_str(address),
+        }
+    }
+}
+
+/// Why a call came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It was answered with this error.
+    Error {
+        /// Its name.
+        name: String,
+        /// What was said.
+        message: String,
+    },
+    /// There was no answer in time.
+    Silent,
+    /// The connection broke, or the answer cannot be read: why.
+    Broken(String),
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::Error { name, message } if message.is_empty() => f.write_str(name),
+            Refusal::Error { message, .. } => f.write_str(message),
+            Refusal::Silent => write!(f, "no answer within {} s", CALL_MAX.as_secs()),
+            Refusal::Broken(why) => f.write_str(why),
+        }
+    }
+}
+
+/// What systemd says of a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Says {
+    /// Whether its file is there and can be read: `loaded`, `not-found`, `masked`, …
+    pub(super) load: String,
+    /// Why it cannot be read.
+    pub(super) load_error: String,
+    /// `active`, `failed`, …
+    pub(super) active: String,
+    /// The same, in more detail.
+    pub(super) sub: String,
+    /// Which start of it runs, or ran last.
+    pub(super) invocation: Option<String>,
+    /// The job that is under way for it.
+    pub(super) job: Option<u32>,
+    /// Since when it has been active, in microseconds.
+    pub(super) active_since_us: u64,
+    /// When its state changed last, in microseconds.
+    pub(super) changed_us: u64,
+}
+
+impl Says {
+    /// Whether it is up.
+    pub(super) fn is_active(&self) -> bool {
+        matches!(self.active.as_str(), "active" | "reloading" | "refreshing")
+    }
+
+    /// Whether nothing of it runs, and nothing is under way.
+    pub(super) fn is_down(&self) -> bool {
+        matches!(self.active.as_str(), "inactive" | "failed") || self.is_between_tries()
+    }
+
+    /// Whether it ended by itself, and systemd will start it again.
+    pub(super) fn is_between_tries(&self) -> bool {
+        self.active == "activating" && self.sub.starts_with("auto-restart")
+    }
+
+    /// Its state, for people.
+    pub(super) fn state(&self) -> String {
+        match self.load.as_str() {
+            "loaded" | "" if self.sub == self.active => self.active.clone(),
+            "loaded" | "" => format!("{} ({})", self.active, self.sub),
+            load => format!("{} ({load})", self.active),
+        }
+    }
+}
+
+/// One connection to systemd.
+#[derive(Debug)]
+pub(super) struct Bus {
+    connection: Connection,
+    pub(super) manager: Manager,
+    has_bus: bool,
+}
+
+impl Bus {
+    /// Reaches systemd, at the first place where it answers.
+    pub(super) async fn connect(manager: Manager, client: &Client) -> Result<Bus, SystemdError> {
+        let mut causes = Vec::new();
+        for place in places(manager, client) {
+            match Bus::at(&place, manager).await {
+                Ok(bus) => return Ok(bus),
+                Err(cause) => causes.push(format!("{place}: {cause}")),
+            }
+        }
+        Err(SystemdError::Away { manager, cause: causes.join("; ") })
+    }
+
+    async fn at(place: &Place, manager: Manager) -> Result<Bus, String> {
+        let connection = match timeout(CALL_MAX, open(place)).await {
+            Ok(connection) => connection?,
+            Err(_elapsed) => return Err(Refusal::Silent.to_string()),
+        };
+        let bus = Bus { connection, manager, has_bus: !matches!(place, Place::Peer(_)) };
+        // Whoever subscribes is told of jobs that end; and that it is answered shows that systemd is there.
+        bus.manager::<_, ()>("Subscribe", &()).await.map_err(|refusal| refusal.to_string())?;
+        Ok(bus)
+    }
+
+    async fn call<B, R>(&self, place: (&str, &str, &str), method: &str, body: &B) -> Result<R, Refusal>
+    where
+        B: Serialize + DynamicType + Sync,
+        R: DeserializeOwned + Type,
+    {
+        let answer = self.ask(place, method, body).await?;
+        answer.body().deserialize().map_err(|error| Refusal::Broken(error.to_string()))
+    }
+
+    async fn ask<B>(
+        &self,
+        (destination, path, interface): (&str, &str, &str),
+        method: &str,
+        body: &B,
+    ) -> Result<Message, Refusal>
+    where
+        B: Serialize + DynamicType + Sync,
+    {
+        let destination = self.has_bus.then_some(destination);
+        let asked = self.connection.call_method(destination, path, Some(interface), method, body);
+        match timeout(CALL_MAX, asked).await {
+            Err(_elapsed) => Err(Refusal::Silent),
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(zbus::Error::MethodError(name, message, _))) => {
+                Err(Refusal::Error { name: name.to_string(), message: message.unwrap_or_default() })
+            }
+            Ok(Err(error)) => Err(Refusal::Broken(error.to_string())),
+        }
+    }
+
+    async fn manager<B, R>(&self, method: &str, body: &B) -> Result<R, Refusal>
+    where
+        B: Serialize + DynamicType + Sync,
+        R: DeserializeOwned + Type,
+    {
+        self.call((SYSTEMD, SYSTEMD_PATH, MANAGER), method, body).await
+    }
+
+    /// The ends of jobs from now on; ask for them before a job is begun.
+    pub(super) async fn ends(&self) -> Result<Ends, Refusal> {
+        let broken = |error: zbus::Error| Refusal::Broken(error.to_string());
+        let rule = MatchRule::builder().msg_type(zbus::message::Type::Signal);
+        let rule = rule.interface(MANAGER).member("JobRemoved").build().map_err(broken)?;
+        let stream = MessageStream::for_match_rule(rule, &self.connection, ENDS_QUEUED_MAX);
+        match timeout(CALL_MAX, stream).await {
+            Ok(stream) => Ok(Ends(stream.map_err(broken)?)),
+            Err(_elapsed) => Err(Refusal::Silent),
+        }
+    }
+
+    /// Begins a job for a unit; its name.
+    pub(super) async fn begin(&self, unit: &UnitName, action: Action) -> Result<OwnedObjectPath, Refusal> {
+        let method = match action {
+            Action::Restart => "RestartUnit",
+            Action::ReloadOrRestart => "ReloadOrRestartUnit",
+        };
+        self.manager(method, &(unit.as_str(), "replace")).await
+    }
+
+    /// What systemd says of a unit; one that there is not is not found.
+    pub(super) async fn says(&self, unit: &UnitName) -> Result<Says, Refusal> {
+        let path: OwnedObjectPath = self.manager("LoadUnit", &(unit.as_str(),)).await?;
+        let all: Properties = self.call((SYSTEMD, path.as_str(), PROPERTIES), "GetAll", &(UNIT,)).await?;
+        Ok(all.into())
+    }
+
+    /// The same, when nothing but the answer is of interest.
+    pub(super) async fn must_say(&self, unit: &UnitName) -> Result<Says, SystemdError> {
+        self.says(unit)
+            .await
+            .map_err(|refusal| SystemdError::Unread { unit: unit.to_string(), cause: refusal.to_string() })
+    }
+
+    /// A property of a service; nothing when it has none of this kind.
+    pub(super) async fn of_service<T: DeserializeOwned + Type>(&self, unit: &UnitName, name: &str) -> Option<T> {
+        let kind = match unit.as_str().rsplit_once('.')?.1 {
+            "service" => "org.freedesktop.systemd1.Service",
+            "socket" => "org.freedesktop.systemd1.Socket",
+            "mount" => "org.freedesktop.systemd1.Mount",
+            "swap" => "org.freedesktop.systemd1.Swap",
+            _ => return None,
+        };
+        let path: OwnedObjectPath = self.manager("LoadUnit", &(unit.as_str(),)).await.ok()?;
+        let answer = self.ask((SYSTEMD, path.as_str(), PROPERTIES), "Get", &(kind, name)).await.ok()?;
+        let body = answer.body();
+        let value: OfVariant<'_, T> = body.deserialize().ok()?;
+        Some(value.0)
+    }
+
+    /// The names of all units that have a file.
+    pub(super) async fn known(&self) -> Vec<String> {
+        let files: Vec<(String, String)> = self.manager("ListUnitFiles", &()).await.unwrap_or_default();
+        let name = |path: String| Path::new(&path).file_name()?.to_str().map(str::to_owned);
+        files.into_iter().filter_map(|(path, _)| name(path)).collect()
+    }
+
+    /// Asks for a boot of the host.
+    pub(super) async fn reboot(&self) -> Result<(), SystemdError> {
+        let by_logind = match self.has_bus {
+            true => self.call::<_, ()>((LOGIND, LOGIND_PATH, LOGIND_MANAGER), "Reboot", &(false,)).await,
+            false => Err(Refusal::Error {
+                name: "org.freedesktop.DBus.Error.ServiceUnknown".to_owned(),
+                message: String::new(),
+            }),
+        };
+        match by_logind {
+            Ok(()) => Ok(()),
+            Err(Refusal::Error { name, .. }) if is_nobody_there(&name) => {
+                let target = ("reboot.target", "replace-irreversibly");
+                let begun = self.manager::<_, OwnedObjectPath>("StartUnit", &target).await;
+                begun.map(drop).map_err(|refusal| SystemdError::no_reboot(&refusal))
+            }
+            Err(refusal) => Err(SystemdError::no_reboot(&refusal)),
+        }
+    }
+}
+
+/// Whether an error of the bus says that nobody has the name that was asked for.
+fn is_nobody_there(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    matches!(last, "ServiceUnknown" | "NameHasNoOwner") || name.starts_with("org.freedesktop.DBus.Error.Spawn.")
+}
+
+/// The ends of jobs, in order.
+pub(super) struct Ends(MessageStream);
+
+impl Ends {
+    /// How a job ended; nothing when the connection broke before.
+    pub(super) async fn of(&mut self, job: &OwnedObjectPath) -> Option<String> {
+        while let Some(Ok(message)) = self.0.next().await {
+            let body = message.body();
+            let read: Result<(u32, OwnedObjectPath, String, String), _> = body.deserialize();
+            if let Ok((_, path, _, result)) = read
+                && path == *job
+            {
+                return Some(result);
+            }
+        }
+        None
+    }
+}
+
+async fn open(place: &Place) -> Result<Connection, String> {
+    use zbus::connection::Builder;
+    let builder = match place {
+        Place::Peer(path) => Builder::unix_stream(plain(path).await?).p2p(),
+        Place::Bus(path) => Builder::unix_stream(plain(path).await?),
+        Place::Address(address) => Builder::address(address.as_str()),
+    };
+    builder.build().await.map_err(|error| error.to_string())
+}
+
+/// Reached by ourselves, so that it is said why when it cannot be.
+async fn plain(path: &Path) -> Result<std::os::unix::net::UnixStream, String> {
+    let stream = UnixStream::connect(path).await.and_then(UnixStream::into_std);
+    stream.map_err(|error| error.to_string())
+}
+
+/// The places to try, in order.
+fn places(manager: Manager, client: &Client) -> Vec<Place> {
+    let said = |name: &str| client.variable(name).filter(|value| !value.is_empty());
+    match manager {
+        // Whoever names a bus means that one, and no other.
+        Manager::System => match said("DBUS_SYSTEM_BUS_ADDRESS") {
+            Some(address) => vec![Place::Address(address)],
+            None => {
+                let is_root = rustix::process::geteuid().is_root();
+                let bus = std::iter::once(Place::Bus(SYSTEM_BUS.into()));
+                bus.chain(is_root.then(|| Place::Peer(SYSTEM_PEER.into()))).collect()
+            }
+        },
+        Manager::User => {
+            let own = || format!("/run/user/{}", rustix::process::geteuid().as_raw());
+            let folder = PathBuf::from(said("XDG_RUNTIME_DIR").unwrap_or_else(own));
+            let bus = said("DBUS_SESSION_BUS_ADDRESS").map_or_else(|| Place::Bus(folder.join("bus")), Place::Address);
+            vec![Place::Peer(folder.join("systemd/private")), bus]
+        }
+    }
+}
+
+/// What is read of a unit's properties.
+#[derive(DeserializeDict, Type)]
+#[zbus(signature = "a{sv}", rename_all = "PascalCase")]
+struct Properties {
+    load_state: String,
+    load_error: (String, String),
+    active_state: String,
+    sub_state: String,
+    #[zbus(rename = "InvocationID")]
+    invocation: Vec<u8>,
+    job: (u32, OwnedObjectPath),
+    active_enter_timestamp_monotonic: u64,
+    state_change_timestamp_monotonic: u64,
+}
+
+impl From<Properties> for Says {
+    fn from(all: Properties) -> Says {
+        let is_set = all.invocation.iter().any(|byte| *byte != 0);
+        Says {
+            load: all.load_state,
+            load_error: all.load_error.1,
+            active: all.active_state,
+            sub: all.sub_state,
+            invocation: is_set.then(|| hex(&all.invocation)),
+            job: Some(all.job.0).filter(|job| *job != 0),
+            active_since_us: all.active_enter_timestamp_monotonic,
+            changed_us: all.state_change_timestamp_monotonic,
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
