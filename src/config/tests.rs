@@ -303,8 +303,9 @@ fn a_fastcgi_server_is_asked_at_its_socket_or_port_for_a_script() {
     let asked = |at: &str, script: &str| {
         let config = good(&with(&format!("verify = {{ fastcgi = \"{at}\", script = \"{script}\" }}")));
         let verify = service(&config).verify.clone().expect("a verify");
-        assert_eq!(verify.expect.text(), "status == 200");
-        match verify.probe.question {
+        let (probe, expect) = verify.probe.expect("a probe");
+        assert_eq!(expect.text(), "status == 200");
+        match probe.question {
             Question::FastCgi(asked) => asked,
             other => panic!("{other}"),
         }

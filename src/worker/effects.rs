@@ -327,8 +327,7 @@ impl<C: Coordinator + 'static> Shop<C> {
                     let up = systemd::running(running, &client).await.map_err(|error| error.to_string())?;
                     Ok(verify::UnitLook { incarnation: up.incarnation, active: up.active })
                 };
-                let verified =
-                    verify::verify(service.verify.as_ref(), service.steady, &client, is_renewed, look).await;
+                let verified = verify::verify(service.verify.as_ref(), service.steady, &client, is_renewed, look).await;
                 verified.map(|verified| verified.figures).map_err(|error| Fault::plain(error.to_string()))
             }
             Step::Repool => {

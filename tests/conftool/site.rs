@@ -157,7 +157,7 @@ timeout = "{timeout}"
         );
         let config = folder.join("stagger.toml");
         std::fs::write(&config, text).expect("a configuration");
-        Host { name: name.to_owned(), folder, config }
+        Host { name: name.to_owned(), folder, config, environment: Vec::new() }
     }
 }
 

@@ -49,7 +49,9 @@ fn a_wait_that_is_over_and_a_queue_that_is_full_do_nothing_and_exit_2() {
 fn a_lock_server_that_is_gone_silent_or_talks_nonsense_gives_no_lease() {
     let scene = Scene::new(&Tuning::default());
     let whole = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
-    for reply in [None, Some(""), Some("garbage\r\n\r\n"), Some(whole), Some("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{")] {
+    for reply in
+        [None, Some(""), Some("garbage\r\n\r\n"), Some(whole), Some("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{")]
+    {
         let address = own_address();
         let listener = TcpListener::bind(&address).expect("an address of our own");
         std::thread::spawn(move || {
@@ -78,7 +80,8 @@ fn a_lock_server_that_is_gone_silent_or_talks_nonsense_gives_no_lease() {
 /// begun is brought to its end, and it is said whom nobody could tell.
 #[test]
 fn a_lock_server_that_dies_during_a_restart_is_told_of_and_the_restart_is_brought_to_its_end() {
-    let scene = Scene::new(&Tuning { restart: "while ! [ -e GO ]; do sleep 0.05; done", timeout: "30s", ..Tuning::default() });
+    let scene =
+        Scene::new(&Tuning { restart: "while ! [ -e GO ]; do sleep 0.05; done", timeout: "30s", ..Tuning::default() });
     scene.edit("GO", &scene.path("go"));
     let mut command = scene.host.command(&["restart", "web"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");

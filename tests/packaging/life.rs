@@ -147,6 +147,8 @@ impl Scene {
 /// A restart that writes down what it sees and what it has started, and ends when the file `go` is there.
 const LONG: Tuning = Tuning {
     drain: "100ms",
+    drain_max: "5s",
+    drain_more: "",
     restart: "env > seen; setsid sleep 1000 & echo $! > left; while [ ! -e go ]; do sleep 0.05; done",
     timeout: "30s",
     has_identity: true,

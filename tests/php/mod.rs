@@ -31,7 +31,7 @@ fn service(keys: &str) -> ServiceConfig {
 fn probe(socket: &Path, script: &str) -> Probe {
     let verify =
         format!("verify = {{ fastcgi = \"{}\", script = \"{script}\", timeout = \"10s\" }}\n", socket.display());
-    service(&verify).verify.expect("a verify").probe
+    service(&verify).verify.expect("a verify").probe.expect("a probe").0
 }
 
 /// Runs what a worker would, on a thread of its own.

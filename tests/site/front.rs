@@ -51,13 +51,14 @@ impl Front {
 /// An HAProxy's backend: it speaks FastCGI to each host, and tries nothing twice.
 pub(super) fn haproxy(folder: &Path, fpms: &[PhpFpm]) -> String {
     let mut text = format!(
-        "backend app\n    balance roundrobin\n    retries 0\n    use-fcgi-app php\n    option httpchk GET /ping\n    \
-         default-server proto fcgi check inter 100ms fall 2 rise 1\n",
+        "backend app\n    balance roundrobin\n    retries 0\n    use-fcgi-app php\n    option httpchk GET /ping\n    timeout check 5s\n    \
+         default-server proto fcgi check inter 200ms fall 3 rise 1\n",
     );
     for (host, fpm) in HOSTS.iter().zip(fpms) {
         writeln!(text, "    server {host} unix@{}", fpm.socket().display()).expect("written");
     }
-    write!(text, "fcgi-app php\n    docroot {}\n", pages(folder).display()).expect("written");
+    // A connection that is kept would keep a process of php-fpm, too.
+    write!(text, "fcgi-app php\n    docroot {}\n    no option keep-conn\n", pages(folder).display()).expect("written");
     text
 }
 

@@ -29,7 +29,7 @@ struct Site {
     fpms: Vec<PhpFpm>,
     systemd: UserSystemd,
     server: LockServer,
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
 }
 
 /// What stands in front of the hosts.
@@ -64,15 +64,19 @@ impl Site {
             fpm.wait_until_it_answers();
         }
         let front = match kind {
-            Kind::Haproxy => Front::Haproxy(Haproxy::start(folder.path(), "haproxy", &front::haproxy(folder.path(), &fpms))),
+            Kind::Haproxy => {
+                Front::Haproxy(Haproxy::start(folder.path(), "haproxy", &front::haproxy(folder.path(), &fpms)))
+            }
             Kind::Nginx => Front::Nginx(front::Nginx::start(folder.path(), &fpms)),
         };
-        let hosts = HOSTS.iter().zip(&fpms).map(|(name, fpm)| host(folder.path(), name, &server, &front, fpm)).collect();
-        let mut site = Site { workers: Vec::new(), front, hosts, fpms, systemd, server, folder };
+        let hosts =
+            HOSTS.iter().zip(&fpms).map(|(name, fpm)| host(folder.path(), name, &server, &front, fpm)).collect();
+        let mut site = Site { workers: Vec::new(), front, hosts, fpms, systemd, server, _folder: folder };
         site.must(&["set", "pool/app", "slots=1", "--reason", "test"]);
-        let environment = site.systemd.environment();
-        let environment: Vec<_> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        site.workers = site.hosts.iter().map(|host| host.work_with(&environment)).collect();
+        for host in &mut site.hosts {
+            host.environment = site.systemd.environment();
+        }
+        site.workers = site.hosts.iter().map(Host::work).collect();
         for worker in &site.workers {
             wait_for("the worker joins", SOON, || worker.has_joined().then_some(()));
         }

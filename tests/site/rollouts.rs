@@ -27,8 +27,15 @@ fn a_visited_site_is_restarted(kind: Kind) {
             rollouts += 1;
         }
     });
-    assert!(counted.failures.is_empty(), "{} of {} failed: {:?}", counted.failures.len(), counted.answered, &counted.failures[..3]);
+    assert!(
+        counted.failures.is_empty(),
+        "{} of {} failed: {:?}",
+        counted.failures.len(),
+        counted.answered,
+        &counted.failures[..3]
+    );
     assert_eq!(counted.peak_out, 1, "never two hosts out");
+    assert!(counted.while_out >= WHILE_OUT, "{}", counted.while_out);
     assert!(counted.slow * 19 > REQUESTS * 9 / 10, "too few took long: {}", counted.slow);
     eprintln!("{rollouts} rollouts; {counted:?}");
     wait_for("all are in", SOON, || (site.front.out() == Some(0)).then_some(()));
@@ -52,7 +59,8 @@ fn no_request_fails_while_php_fpm_behind_nginx_is_restarted_again_and_again() {
 fn a_php_fpm_that_does_not_start_stops_the_rollout_and_the_mended_one_rolls_through_by_itself() {
     let site = Site::start(Kind::Haproxy);
     let configs: Vec<_> = site.fpms.iter().map(|fpm| fpm.folder.join("php-fpm.conf")).collect();
-    let good: Vec<String> = configs.iter().map(|path| std::fs::read_to_string(path).expect("a configuration")).collect();
+    let good: Vec<String> =
+        configs.iter().map(|path| std::fs::read_to_string(path).expect("a configuration")).collect();
     let build = |bad: &str| {
         for (path, good) in configs.iter().zip(&good) {
             std::fs::write(path, format!("{good}{bad}")).expect("a configuration");

@@ -116,7 +116,13 @@ mod tests {
 
     fn http(body: &str) -> Observation {
         let answer = serde_json::from_str(body).unwrap_or_default();
-        Observation::Http { status: 200, headers: Default::default(), body: body.to_owned(), answer }
+        Observation::Http {
+            status: 200,
+            headers: Default::default(),
+            body: body.to_owned(),
+            answer,
+            complaint: String::new(),
+        }
     }
 
     /// Scenario 10: what is no state of PyBal's says nothing.
