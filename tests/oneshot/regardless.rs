@@ -28,7 +28,8 @@ fn without_its_balancers_an_emergency_restarts_and_so_does_a_service_that_says_s
     let (code, _, err) = scene.run(&["restart", "web"]);
     assert!(code == 1 && starts(&scene.host.folder) == 0, "{code}: {err}");
     let (code, out, err) = scene.run(&["restart", "web", "--emergency"]);
-    let told = "warning: web was restarted in its balancers and without a lease; they did not confirm that it had left: ";
+    let told =
+        "warning: web was restarted in its balancers and without a lease; they did not confirm that it had left: ";
     assert!(code == 3 && err.contains(told) && err.contains("500"), "{code}: {out}{err}");
     assert_eq!((starts(&scene.host.folder), scene.balancer.peak()), (1, 0));
     scene.edit("pools = [\"p\"]", "pools = [\"p\"]\nunreachable = \"restart\"");
@@ -44,5 +45,8 @@ fn without_its_balancers_an_emergency_restarts_and_so_does_a_service_that_says_s
     drop(taken);
     scene.edit("; true\"", "; exit 7\"");
     let (code, _, err) = scene.run(&["restart", "web", "--emergency"]);
-    assert!(code == 3 && err.contains("warning: web failed in its balancers") && err.contains("exit 7"), "{code}: {err}");
+    assert!(
+        code == 3 && err.contains("warning: web failed in its balancers") && err.contains("exit 7"),
+        "{code}: {err}"
+    );
 }

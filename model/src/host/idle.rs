@@ -162,9 +162,7 @@ impl Host {
         self.phase = Phase::Idle;
         let Some(service) = self.waiting().find(|service| self.is_rested(service, now)).cloned() else { return };
         let (purpose, is_errand, skips_check) = match &self.setup.errand {
-            Some(errand) => {
-                (Purpose::Restart(service.clone()), true, errand.always || self.unconfirmed.is_some())
-            }
+            Some(errand) => (Purpose::Restart(service.clone()), true, errand.always || self.unconfirmed.is_some()),
             None => {
                 let owed = self.owed.iter().find(|owed| owed.rollout.service == service);
                 let Some(owed) = owed else { return };

@@ -335,7 +335,8 @@ mod tests {
             why: "lb1 is silent".to_owned(),
             leaseless,
         };
-        let expected = "warning: php-fpm was restarted in its balancers; they did not confirm that it had left: lb1 is silent";
+        let expected =
+            "warning: php-fpm was restarted in its balancers; they did not confirm that it had left: lb1 is silent";
         assert_eq!(end(unconfirmed(false)), expected);
         assert!(end(unconfirmed(true)).contains(" in its balancers and without a lease; they did not"));
         assert_eq!(word(&unconfirmed(false)), "unconfirmed");
