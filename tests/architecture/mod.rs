@@ -27,6 +27,13 @@ const MAY_USE: [(&str, &[&str]); 8] = [
     ("cli", &["model", "coordinator", "lockserver"]),
 ];
 
+/// The clients of other systems, and the one place in `src/` that may speak to each.
+const SPOKEN_TO: [(&str, &str); 3] = [
+    ("etcd_client", "balancer/conftool"),
+    ("tokio_rustls", "balancer/conftool"),
+    ("hyper", "balancer/conftool"),
+];
+
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("a folder of the sources") {
         let path = entry.expect("an entry").path();
@@ -92,6 +99,25 @@ fn modules_import_only_what_the_table_allows() {
             });
             if used && !may_use[module.as_str()].contains(&package) {
                 wrong.push(format!("{}: {module} may not use the package {package}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn other_systems_are_spoken_to_in_one_place_each() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    rust_files(&source, &mut files);
+    let mut wrong = Vec::new();
+    for path in files {
+        let text = code(&std::fs::read_to_string(&path).expect("a readable file"));
+        for (client, place) in SPOKEN_TO {
+            let is_there = path.strip_prefix(&source).is_ok_and(|inside| inside.starts_with(place));
+            let is_used = text.contains(&format!("use {client}::")) || text.contains(&format!(" {client}::"));
+            if is_used && !is_there {
+                wrong.push(format!("{}: only {place} speaks through {client}", path.display()));
             }
         }
     }

@@ -159,6 +159,7 @@ async fn follow(
     poke: &Notify,
     listening: &watch::Sender<bool>,
 ) {
+    let mut last = BTreeMap::new();
     loop {
         let (Ok(entries), changed) = read(api, port).await else {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -166,8 +167,10 @@ async fn follow(
         };
         let (delay, leaves) = {
             let mut inner = inner.lock().expect("no panic");
-            (inner.delay, inner.leaves.take())
+            // What is told twice has changed once.
+            (inner.delay, if entries == last { None } else { inner.leaves.take() })
         };
+        last.clone_from(&entries);
         if let Some(away) = leaves {
             listening.send_replace(false);
             tokio::time::sleep(away).await;

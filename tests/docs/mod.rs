@@ -298,6 +298,65 @@ fn index_names_every_page() {
     }
 }
 
+/// Every test of the project: its name, and the file that it is in.
+fn every_test() -> BTreeSet<(String, PathBuf)> {
+    let mut folders: Vec<PathBuf> =
+        ["src", "tests", "model", "coordinator", "lockserver"].iter().map(|name| root().join(name)).collect();
+    let mut tests = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder of the sources") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let text = std::fs::read_to_string(&path).expect("a readable file");
+                let mut is_test = false;
+                for line in text.lines().map(str::trim) {
+                    let name =
+                        line.trim_start_matches("async ").strip_prefix("fn ").and_then(|rest| rest.split('(').next());
+                    match name {
+                        Some(name) if is_test => {
+                            tests.insert((name.to_owned(), path.clone()));
+                            is_test = false;
+                        }
+                        Some(_) => is_test = false,
+                        None => is_test |= line == "#[test]" || line.starts_with("#[tokio::test"),
+                    }
+                }
+            }
+        }
+    }
+    tests
+}
+
+#[test]
+fn every_test_that_the_scenarios_name_exists() {
+    let page = std::fs::read_to_string(root().join("docs/scenarios.md")).expect("the page");
+    let tests = every_test();
+    assert!(tests.len() > 500, "only {} tests were found", tests.len());
+    let (mut named, mut wrong) = (0, Vec::new());
+    let rows = page.lines().filter(|line| line.starts_with("| "));
+    for cell in rows.filter_map(|line| line.trim_end_matches(['|', ' ']).rsplit_once(" | ")).map(|(_, cell)| cell) {
+        for written in cell.split('`').skip(1).step_by(2) {
+            named += 1;
+            let (modules, name) = written.rsplit_once("::").unwrap_or(("", written));
+            // Each module is a folder or a file on the way to it.
+            let is_there = |path: &Path| {
+                let inside = path.strip_prefix(root()).expect("ours").with_extension("");
+                modules.split("::").all(|module| inside.components().any(|part| part.as_os_str() == module))
+            };
+            if !tests.iter().any(|(test, path)| test == name && is_there(path)) {
+                wrong.push(written.to_owned());
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "docs/scenarios.md names tests that are not there:\n{}", wrong.join("\n"));
+    assert!(named >= 60, "only {named} tests are named");
+    for number in 1..=25 {
+        assert!(page.contains(&format!("\n| {number} | ")), "scenario {number} is not on the page");
+    }
+}
+
 #[test]
 fn words_are_split_as_a_shell_does() {
     let split = |text| words_of(text).join("|");

@@ -1,7 +1,7 @@
 //! A restart by hand takes a lease like everybody; without one nothing is done, and the exit is 2.
 
 use super::{Scene, error, starts};
-use crate::support::{Running, SOON, Tuning, own_address, run, wait_for};
+use crate::support::{Running, SOON, Tuning, own_address, run, signal, wait_for};
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::Stdio;
@@ -15,15 +15,14 @@ fn untouched(scene: &Scene) {
 fn force_leaves_the_balancers_alone_and_takes_a_lease_all_the_same() {
     let scene = Scene::new(&Tuning::default());
     scene.balancer.fail(true);
-    let taken = scene.take_the_slot();
+    let mut taken = scene.take_the_slot();
     let (code, _, err) = scene.run(&["restart", "web", "--force", "--wait", "300ms"]);
     assert!(code == 2 && error(&err).contains("other held"), "{code}: {err}");
     untouched(&scene);
-    drop(taken);
-    wait_for("the slot is free", SOON, || {
-        let (code, _, _) = scene.run(&["restart", "web", "--force", "--wait", "5s"]);
-        (code == 0).then_some(())
-    });
+    signal(&taken.0, rustix::process::Signal::TERM);
+    wait_for("the slot is given back", SOON, || taken.is_over().then_some(()));
+    let (code, out, err) = scene.run(&["restart", "web", "--force"]);
+    assert!(code == 0 && out.contains("✓ ask") && !out.contains("depool"), "{code}: {out}{err}");
     assert_eq!((starts(&scene.host.folder), scene.balancer.peak()), (1, 0));
 }
 
@@ -33,8 +32,11 @@ fn a_wait_that_is_over_and_a_queue_that_is_full_do_nothing_and_exit_2() {
     let scene = Scene::new(&Tuning::default());
     scene.server.set("pool/p", "max_queue=1");
     let _taken = scene.take_the_slot();
-    let (code, out, err) = scene.run(&["restart", "web", "--wait", "300ms"]);
-    assert!(code == 2 && error(&err).contains("waited 300ms") && !out.contains("depool"), "{code}: {out}{err}");
+    let (code, out, err) = scene.run(&["restart", "web", "--wait", "1s"]);
+    assert!(
+        code == 2 && error(&err).contains("waited 1s: 1 of 1 slots of p are taken") && !out.contains("depool"),
+        "{code}: {out}{err}"
+    );
     let mut waiter = scene.server.command(&["run", "-p", "p", "--name", "first", "--", "true"]);
     let _waiter = Running(waiter.stderr(Stdio::null()).spawn().expect("the program starts"));
     wait_for("the queue is full", SOON, || scene.server.must(&["leases"]).contains("first").then_some(()));
