@@ -88,7 +88,7 @@ impl Nginx {
         }
         let user = if rustix::process::getuid().is_root() { "user root;\n" } else { "" };
         let text = format!(
-            "{user}daemon off;\nworker_processes 1;\nworker_rlimit_nofile 8192;\npid {own}/pid;\nerror_log {own}/error.log;\n\
+            "{user}daemon off;\nmaster_process off;\nworker_rlimit_nofile 8192;\npid {own}/pid;\nerror_log {own}/error.log;\n\
              events {{ worker_connections 4096; }}\n\
              http {{\n    access_log off;\n    client_body_temp_path {own}/a;\n    fastcgi_temp_path {own}/b;\n    \
              proxy_temp_path {own}/c;\n    uwsgi_temp_path {own}/d;\n    scgi_temp_path {own}/e;\n    \
