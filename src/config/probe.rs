@@ -189,13 +189,14 @@ pub(super) fn read_optional(section: &Section<'_>, host: &Host) -> Result<Option
         return Err(second.wrong(format!("a second question; exactly one of {}", QUESTIONS.join(", "))));
     }
     let timeout = section.duration("timeout", TIMEOUT_DEFAULT, TIMEOUT_MIN)?;
+    let fastcgi = read_fastcgi(section, host)?;
     let question = if let Some(field) = section.get("http") {
         Question::Http(field.url(host)?)
     } else if let Some(field) = section.get("tcp") {
         Question::Tcp(place::address(&field, host, "an address is written HOST:PORT")?)
     } else if let Some(field) = section.get("exec") {
         Question::Exec(field.command(host)?)
-    } else if let Some(request) = read_fastcgi(section, host)? {
+    } else if let Some(request) = fastcgi {
         Question::FastCgi(request)
     } else if let Some(field) = section.get("connections") {
         Question::Connections(place::read_local_end(&field, host)?)

@@ -112,7 +112,11 @@ async fn talk(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &FastCgi
     let mut reply = Reply::default();
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        let length = stream.read(&mut chunk).await.map_err(FastCgiError::Broken)?;
+        let length = match stream.read(&mut chunk).await {
+            // A server that dies before it has read all that it was told resets the connection instead of closing it.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => 0,
+            read => read.map_err(FastCgiError::Broken)?,
+        };
         if length == 0 {
             return Err(FastCgiError::Truncated { said: reply.said() });
         }
