@@ -64,7 +64,8 @@ fn unconfirmed(wanted: Presence, said: &[(String, String)]) -> String {
 struct Said {
     presence: Presence,
     detail: String,
-    /// It answered well, and the host is neither in nor out: somebody else's doing, which is left alone.
+    /// It answered well, and the host is neither in nor out, or out by what is never done here: somebody else's doing, which is left
+    /// alone.
     is_foreign: bool,
     /// It is in, as far as anyone's will goes, and the balancer's own check has not found it well yet: that is worth waiting for.
     is_joining: bool,
@@ -142,6 +143,7 @@ impl Balancers {
         let look = |(one, said): (One<'_>, Said)| Look {
             balancer: one.name(),
             presence: read(&said),
+            is_foreign: said.is_foreign && said.presence == Presence::Out,
             detail: said.detail,
             restore: String::new(),
         };
@@ -218,7 +220,10 @@ impl Balancers {
                 }
             }
             if before.is_foreign {
-                last = before.detail;
+                last = match before.presence {
+                    Presence::Out => format!("it is out by somebody else: {}", before.detail),
+                    _ => before.detail,
+                };
                 continue;
             }
             let moved = match one {

@@ -8,6 +8,7 @@ use crate::support::{Host, LockServer, SOON, Tuning, run, wait_for};
 use model::member::Presence;
 use model::sequence::Look;
 use model::sequence::record::Balancers as ByName;
+use stagger::balancer::lame_duck::serve;
 use stagger::balancer::{BalancerError, Balancers};
 use stagger::config::{Surroundings, parse};
 use stagger::probe::Client;
@@ -85,7 +86,7 @@ fn balancers(way: &impl Way, folder: &Path, patience: Patience) -> Balancers {
         let listener = std::net::TcpListener::bind(duck.listen).expect("its address");
         listener.set_nonblocking(true).expect("a listener for tokio");
         let listener = tokio::net::TcpListener::from_std(listener).expect("a listener for tokio");
-        tokio::spawn(stagger::balancer::lame_duck::serve(listener, vec![duck.clone()]));
+        tokio::spawn(serve(listener, vec![duck.clone()]));
     }
     Balancers::new(service, &client)
 }

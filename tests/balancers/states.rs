@@ -100,7 +100,7 @@ async fn only_drain_is_set_and_only_drain_is_taken_back() {
         balancers.depool(&names).await.expect("out already");
         assert_eq!(haproxy.state("app/mw1").admin, MAINT, "a drain would end it");
         let error = balancers.repool(&names).await.expect_err("not ours").to_string();
-        assert!(error.contains("it is in MAINT, which is somebody else's"), "{error}");
+        assert!(error.contains("it is out by somebody else: MAINT"), "{error}");
         assert_eq!(haproxy.state("app/mw1").admin, MAINT);
         haproxy.set("app/mw1", "state ready");
     }
