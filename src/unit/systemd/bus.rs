@@ -17,7 +17,9 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 use zbus::as_variant::Deserialize as OfVariant;
-use zbus::{Connection, DeserializeDict, DynamicType, MatchRule, Message, MessageStream, OwnedObjectPath, Type};
+use zbus::{
+    Connection, DBusError as _, DeserializeDict, DynamicType, MatchRule, Message, MessageStream, OwnedObjectPath, Type,
+};
 
 /// How long one call may take, and the way to systemd.
 pub(super) const CALL_MAX: Duration = Duration::from_secs(5);
@@ -196,6 +198,11 @@ impl Bus {
             Ok(Err(zbus::Error::MethodError(name, message, _))) => {
                 Err(Refusal::Error { name: name.to_string(), message: message.unwrap_or_default() })
             }
+            // Errors of D-Bus itself, whoever answers with them.
+            Ok(Err(zbus::Error::FDO(error))) => Err(Refusal::Error {
+                name: error.name().to_string(),
+                message: error.description().unwrap_or_default().to_owned(),
+            }),
             Ok(Err(error)) => Err(Refusal::Broken(error.to_string())),
         }
     }
