@@ -63,7 +63,8 @@ fn unconfirmed(wanted: Presence, said: &[(String, String)]) -> String {
 struct Said {
     presence: Presence,
     detail: String,
-    /// It answered well, and the host is neither in nor out: somebody else's doing, which is left alone.
+    /// It answered well, and the host is neither in nor out, or out by what is never done here: somebody else's doing, which is left
+    /// alone.
     is_foreign: bool,
     /// It is in, as far as anyone's will goes, and the balancer's own check has not found it well yet: that is worth waiting for.
     is_joining: bool,
@@ -124,9 +125,10 @@ impl Balancers {
     /// reason. Empty when there is no balancer.
     pub async fn look(&self) -> Vec<Look> {
         join_all(self.all().into_iter().map(|one| async move {
-            let Said { presence, detail, .. } = self.ask(one).await;
+            let Said { presence, detail, is_foreign, .. } = self.ask(one).await;
             // Nothing of the ways that exist must be put back beside the presence itself.
-            Look { balancer: one.name(), presence, detail, restore: String::new() }
+            let is_foreign = is_foreign && presence == Presence::Out;
+            Look { balancer: one.name(), presence, detail, restore: String::new(), is_foreign }
         }))
         .await
     }
@@ -194,7 +196,10 @@ impl Balancers {
                 return Ok(());
             }
             if before.is_foreign {
-                last = before.detail;
+                last = match before.presence {
+                    Presence::Out => format!("it is out by somebody else: {}", before.detail),
+                    _ => before.detail,
+                };
                 continue;
             }
             let moved = match one {

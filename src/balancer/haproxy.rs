@@ -62,7 +62,7 @@ pub(super) async fn put(server: &HaproxyServer, way: Move, within: Duration) -> 
     let state = state(server, within).await.map_err(|why| excerpt(&why))?;
     let is_drained = state.admin & FORCED_DRAIN != 0;
     let word = match way {
-        _ if state.admin & FORCED_MAINT != 0 => return Err("it is in MAINT, which is somebody else's".to_owned()),
+        _ if state.admin & FORCED_MAINT != 0 => return Err("it is out by somebody else: MAINT".to_owned()),
         Move::Out if is_drained => return Ok(()),
         Move::In if !is_drained => return Ok(()),
         Move::Out => "drain",
@@ -103,7 +103,7 @@ impl<'s> Count<'s> {
     }
 }
 
-/// What the administrative and the operational state say together.
+/// What the administrative and the operational state say together. Out by anything but a DRAIN of its own is somebody else's doing.
 ///
 /// # Errors
 /// Nobody can tell whether it is in or out for a while: a check, an agent or a resolver decides, and may change its mind.
@@ -112,10 +112,10 @@ fn standing(state: &State) -> Result<Said, String> {
     if state.admin & !ALL_BITS != 0 {
         return Err(format!("its administrative state is {}, which this build does not know", state.admin));
     }
-    let out = |detail: &str| Ok(Said::known(Presence::Out, detail));
+    let out = |detail: &str| Ok(Said { is_foreign: true, ..Said::known(Presence::Out, detail) });
     match admin {
         _ if admin & FORCED_MAINT != 0 => out("MAINT"),
-        _ if admin & FORCED_DRAIN != 0 => out("DRAIN"),
+        _ if admin & FORCED_DRAIN != 0 => Ok(Said::known(Presence::Out, "DRAIN")),
         _ if admin & INHERITED_MAINT != 0 => out("MAINT by the server that it tracks"),
         _ if admin & INHERITED_DRAIN != 0 => out("DRAIN by the server that it tracks"),
         _ if admin & UNRESOLVED != 0 => Err("MAINT, since its name does not resolve".to_owned()),

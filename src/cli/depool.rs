@@ -102,7 +102,13 @@ mod tests {
     use super::*;
 
     fn look(balancer: &str, presence: Presence, detail: &str) -> Look {
-        Look { balancer: balancer.to_owned(), presence, detail: detail.to_owned(), restore: String::new() }
+        Look {
+            balancer: balancer.to_owned(),
+            presence,
+            detail: detail.to_owned(),
+            restore: String::new(),
+            is_foreign: false,
+        }
     }
 
     #[test]

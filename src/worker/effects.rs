@@ -355,6 +355,7 @@ async fn look(balancers: Option<Balancers>, service: &Service) -> Vec<Look> {
             presence: model::member::Presence::Unknown,
             detail: "the service is not configured any more".to_owned(),
             restore: String::new(),
+            is_foreign: false,
         }],
     }
 }

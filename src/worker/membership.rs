@@ -272,7 +272,7 @@ async fn look_around<C: Coordinator + 'static>(shop: &Shop<C>, looks: bool) -> A
             let is_ours = left_out.get(service).is_some_and(|left| left.contains_key(&look.balancer));
             sightings.push(Sighting {
                 service: service.clone(),
-                by_stagger: is_ours && look.presence == Presence::Out,
+                by_stagger: is_ours && look.presence == Presence::Out && !look.is_foreign,
                 balancer: beginning(&look.balancer, SAID_BYTES_MAX),
                 presence: look.presence,
                 detail: beginning(&look.detail, SAID_BYTES_MAX),

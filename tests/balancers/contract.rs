@@ -8,7 +8,8 @@ use crate::support::{Host, LockServer, SOON, Tuning, run, wait_for};
 use model::member::Presence;
 use model::sequence::Look;
 use model::sequence::record::Balancers as ByName;
-use stagger::balancer::{BalancerError, Balancers, lame_duck};
+use stagger::balancer::lame_duck::serve;
+use stagger::balancer::{BalancerError, Balancers};
 use stagger::config::{Surroundings, parse};
 use stagger::probe::Client;
 use std::path::Path;
@@ -85,7 +86,7 @@ fn balancers(way: &impl Way, folder: &Path, patience: Patience) -> Balancers {
         let listener = std::net::TcpListener::bind(duck.listen).expect("its address");
         listener.set_nonblocking(true).expect("a listener for tokio");
         let listener = tokio::net::TcpListener::from_std(listener).expect("a listener for tokio");
-        tokio::spawn(lame_duck::serve(listener, vec![duck.clone()]));
+        tokio::spawn(serve(listener, vec![duck.clone()]));
     }
     Balancers::new(service, &client)
 }
@@ -184,15 +185,13 @@ pub(super) async fn a_trouble_that_passes_is_waited_out<W: Way>() {
     let all = names(&balancers.look().await);
     way.trouble(0, Some(Trouble::Errs));
     let asked_before = way.asked(0).len();
-    let (moved, ()) = futures_util::future::join(balancers.depool(&all), async {
-        while way.asked(0).len() < asked_before + 4 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        assert_eq!(way.is_out(0), false, "an error is no success");
-        way.trouble(0, None);
-    })
-    .await;
-    moved.expect("out in the end");
+    let mut depool = std::pin::pin!(balancers.depool(&all));
+    while way.asked(0).len() < asked_before + 4 {
+        let brief = tokio::time::timeout(Duration::from_millis(5), &mut depool).await;
+        assert!(brief.is_err(), "an error is no success: {brief:?}");
+    }
+    way.trouble(0, None);
+    depool.await.expect("out in the end");
     assert_eq!(seen_out(&way), vec![true; way.places()]);
 }
 

@@ -57,7 +57,7 @@ fn a_maint_that_an_operator_sets_meanwhile_is_not_overwritten() {
     assert_eq!((&report["outcome"], &report["step"]), (&"failed".into(), &"repool".into()), "{report}");
     let cause = report["cause"].as_str().expect("a cause");
     let expected = format!(
-        "{} app/mw1 does not confirm that the host is in: it is in MAINT, which is somebody else's",
+        "{} app/mw1 does not confirm that the host is in: it is out by somebody else: MAINT",
         scene.haproxy.admin
     );
     assert_eq!(cause, expected);
@@ -92,6 +92,33 @@ fn a_host_in_maint_is_restarted_in_place_and_left_there() {
     assert!(members.contains("mw1") && members.contains("MAINT"), "{members}");
     let (code, out, _) = run(&mut host.command(&["repool", "web"]));
     assert_eq!((code, scene.haproxy.state("app/mw1").admin), (1, MAINT), "{out}");
+}
+
+/// What Stagger left out when a restart failed, an operator may make their own: then it is not put back.
+#[test]
+fn a_failed_host_that_an_operator_put_into_maint_is_restarted_there_and_left() {
+    let scene = Scene::new(&names(), 1);
+    let well = scene.folder.path().join("well");
+    let restart: &'static str = format!("test -e {}", well.display()).leak();
+    let host = scene.host("mw1", &Tuning { restart, ..Tuning::default() });
+    let (code, out, err) = run(&mut host.command(&["restart", "web", "--always"]));
+    assert_eq!((code, scene.haproxy.state("app/mw1").admin), (1, DRAIN), "{out}{err}");
+    scene.haproxy.set("app/mw1", "state maint");
+    assert_eq!(scene.haproxy.state("app/mw1").admin, MAINT, "the drain is gone");
+    std::fs::write(&well, "").expect("written");
+    let (code, out, err) = run(&mut host.command(&["restart", "web", "--always"]));
+    assert_eq!((code, host.starts()), (0, 2), "{out}{err}");
+    assert!(format!("{out}{err}").contains("already, not by Stagger"), "{out}{err}");
+    assert_eq!(scene.haproxy.state("app/mw1").admin, MAINT);
+    assert!(scene.server.json(&["leases"])["leases"].as_array().is_some_and(Vec::is_empty), "its slot is free");
+    // Without an operator, the next good run puts it back.
+    scene.haproxy.set("app/mw1", "state ready");
+    std::fs::remove_file(&well).expect("ill again");
+    let (code, _, _) = run(&mut host.command(&["restart", "web", "--always"]));
+    assert_eq!((code, scene.haproxy.state("app/mw1").admin), (1, DRAIN));
+    std::fs::write(&well, "").expect("written");
+    let (code, out, err) = run(&mut host.command(&["restart", "web", "--always"]));
+    assert_eq!((code, scene.haproxy.state("app/mw1").admin), (0, 0), "{out}{err}");
 }
 
 /// A host whose drain lasts until a file is there, and whose restart asks HAProxy where it stands at that very moment.

@@ -199,10 +199,10 @@ impl Found {
                 (Presence::In, _) => {
                     found.taken.insert(look.balancer.clone(), look.restore.clone());
                 }
-                (Presence::Out, Some(restore)) => {
+                (Presence::Out, Some(restore)) if !look.is_foreign => {
                     found.left.insert(look.balancer.clone(), restore.clone());
                 }
-                (Presence::Out, None) => {
+                (Presence::Out, _) => {
                     found.out.insert(look.balancer.clone());
                 }
             }
@@ -242,6 +242,8 @@ pub struct Look {
     pub detail: String,
     /// What is needed to put the host back as it was.
     pub restore: String,
+    /// Whether it is out by what Stagger never does, so by somebody else, even where Stagger had taken it out.
+    pub is_foreign: bool,
 }
 
 impl Look {

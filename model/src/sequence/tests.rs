@@ -32,7 +32,13 @@ fn found(taken: &[&str], left: &[&str], out: &[&str]) -> Memo {
 }
 
 fn look(balancer: &str, presence: Presence) -> Look {
-    Look { balancer: balancer.into(), presence, detail: "HTTP 500".into(), restore: format!("w-{balancer}") }
+    Look {
+        balancer: balancer.into(),
+        presence,
+        detail: "HTTP 500".into(),
+        restore: format!("w-{balancer}"),
+        is_foreign: false,
+    }
 }
 
 fn granted() -> Record {
@@ -528,6 +534,9 @@ fn what_the_balancers_said_is_sorted_and_unknown_is_never_a_yes() {
     let found = Found::of(&looks, &names(&["c", "d", "gone"])).expect("all could tell");
     assert_eq!((found.taken.clone(), found.left.clone()), (names(&["a", "d"]), names(&["c"])));
     assert_eq!(found.out, ["b".to_owned()].into());
+    let theirs = Look { is_foreign: true, ..look("c", Presence::Out) };
+    let kept = Found::of(&[theirs], &names(&["c"])).expect("it could tell");
+    assert_eq!((kept.left.len(), kept.out.len()), (0, 1), "somebody put it into a state of their own meanwhile");
     let fault = Found::of(&[look("a", Presence::Unknown)], &Balancers::new()).expect_err("unknown");
     assert_eq!(fault.cause, "a cannot tell whether the host is in rotation: HTTP 500");
     let out = |name| look(name, Presence::Out);

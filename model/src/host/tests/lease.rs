@@ -140,7 +140,7 @@ fn a_last_word_is_a_renewal_too() {
     rig.looked(&[("lb1", false)]);
     rig.now += 22_499;
     rig.holds_records = false;
-    assert_eq!(rig.recorded(), ["renew restart", "act restart"]);
+    assert_eq!(rig.recorded(), ["prepare restart", "look php"], "it is not undone");
 }
 
 #[test]

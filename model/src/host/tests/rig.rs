@@ -288,7 +288,7 @@ pub(super) fn failed(cause: &str) -> Act {
 
 pub(super) fn look(balancer: &str, is_in: bool) -> Look {
     let presence = if is_in { Presence::In } else { Presence::Out };
-    Look { balancer: balancer.to_owned(), presence, detail: String::new(), restore: String::new() }
+    Look { balancer: balancer.to_owned(), presence, detail: String::new(), restore: String::new(), is_foreign: false }
 }
 
 pub(super) fn welcome(owed: &[(&str, bool, bool)]) -> Welcome {
