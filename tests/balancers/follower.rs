@@ -43,7 +43,9 @@ fn answer(mut stream: TcpStream, flag: PathBuf) -> std::io::Result<()> {
     let (status, state) = if flag.exists() { ("503 Service Unavailable", "out") } else { ("200 OK", "in") };
     let body = format!("{{\"host\":\"mw1\",\"state\":\"{state}\"}}");
     let length = body.len();
-    write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
+    // In one piece, so that it can be spoilt as a whole.
+    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+    stream.write_all(answer.as_bytes())
 }
 
 impl Drop for Follower {
