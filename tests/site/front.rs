@@ -50,10 +50,8 @@ impl Front {
 
 /// An HAProxy's backend: it speaks FastCGI to each host, and tries nothing twice.
 pub(super) fn haproxy(folder: &Path, fpms: &[PhpFpm]) -> String {
-    let mut text = format!(
-        "backend app\n    balance roundrobin\n    retries 0\n    use-fcgi-app php\n    option httpchk GET /ping\n    timeout check 5s\n    \
-         default-server proto fcgi check inter 200ms fall 3 rise 1\n",
-    );
+    let mut text = "backend app\n    balance roundrobin\n    retries 0\n    use-fcgi-app php\n    option httpchk GET /ping\n    timeout check 5s\n    \
+         default-server proto fcgi check inter 200ms fall 3 rise 1\n".to_owned();
     for (host, fpm) in HOSTS.iter().zip(fpms) {
         writeln!(text, "    server {host} unix@{}", fpm.socket().display()).expect("written");
     }

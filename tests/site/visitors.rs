@@ -49,7 +49,7 @@ impl Visits {
 
     async fn one(&self, client: &reqwest::Client, url: &str) -> Result<(), String> {
         let number = self.asked.fetch_add(1, Ordering::Relaxed);
-        let is_slow = number % SLOW_EVERY == 0;
+        let is_slow = number.is_multiple_of(SLOW_EVERY);
         let url = if is_slow { format!("{url}?ms={SLOW_MS}") } else { url.to_owned() };
         let was_out = self.is_out.load(Ordering::Relaxed);
         let answer = client.get(&url).send().await.map_err(|error| format!("{error:?}"))?;
