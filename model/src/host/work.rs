@@ -287,6 +287,7 @@ impl Work {
                 self.identify(out);
                 out.push(Effect::Look(self.sequence.plan().service.clone()));
             }
+            Next::Inspect { .. } if self.gives_way_to_boot() => self.leave(),
             Next::Inspect { is_again } => {
                 self.begin(Doing::Inspecting, Some(Step::Restart), now);
                 self.renew(now, out);
@@ -428,9 +429,13 @@ impl Work {
         }
         match &self.doing {
             Doing::Pausing(_) => self.advance_from(now, out),
-            // It is the host that goes down, and it waits for this very worker: the next start goes on.
-            Doing::Acting(Step::Restart) | Doing::Inspecting if self.sequence.plan().away_ms > 0 => self.leave(),
+            Doing::Acting(Step::Restart) | Doing::Inspecting if self.gives_way_to_boot() => self.leave(),
             _ => self.abandon(now, out),
         }
+    }
+
+    /// Whether it may be the host itself that goes down, and waits for this very worker: then the next start goes on.
+    fn gives_way_to_boot(&self) -> bool {
+        self.is_stopping && self.sequence.plan().away_ms > 0
     }
 }
