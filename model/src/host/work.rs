@@ -309,6 +309,7 @@ impl Work {
                 self.identify(out);
                 self.look(now, out);
             }
+            Next::Inspect { .. } if self.gives_way_to_boot() => self.leave(),
             Next::Inspect { is_again } => {
                 self.begin(Doing::Inspecting, Some(Step::Restart), now);
                 self.renew(now, out);
@@ -458,9 +459,13 @@ impl Work {
         }
         match &self.doing {
             Doing::Pausing(_) => self.advance_from(now, out),
-            // It is the host that goes down, and it waits for this very worker: the next start goes on.
-            Doing::Acting(Step::Restart) | Doing::Inspecting if self.sequence.plan().away_ms > 0 => self.leave(),
+            Doing::Acting(Step::Restart) | Doing::Inspecting if self.gives_way_to_boot() => self.leave(),
             _ => self.abandon(now, out),
         }
+    }
+
+    /// Whether it may be the host itself that goes down, and waits for this very worker: then the next start goes on.
+    fn gives_way_to_boot(&self) -> bool {
+        self.is_stopping && self.sequence.plan().away_ms > 0
     }
 }

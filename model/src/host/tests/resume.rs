@@ -470,6 +470,12 @@ fn a_worker_that_waits_for_its_own_host_to_go_down_leaves_the_rest_to_the_next_s
     let (mut again, effects) = crash(&rig);
     assert!(effects.last().is_some_and(|last| last.starts_with("inspect")), "{effects:?}");
     assert_eq!(again.on(Event::StopRequested), ["unlock", "exit 0"]);
+    let mut slow = Rig::daemon();
+    slow.holds_records = true;
+    slow.on(Event::Started);
+    assert_eq!(slow.unfinished(&rig.journal), ["+resumed"]);
+    assert!(slow.on(Event::StopRequested).is_empty());
+    assert_eq!(slow.recorded(), ["unlock", "exit 0"], "whenever it is asked to");
     // After the boot it goes on.
     let (mut after, _) = crash(&again);
     let effects = after.on(Event::Inspected(Seen::Done));
