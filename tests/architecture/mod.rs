@@ -28,11 +28,8 @@ const MAY_USE: [(&str, &[&str]); 8] = [
 ];
 
 /// The clients of other systems, and the one place in `src/` that may speak to each.
-const SPOKEN_TO: [(&str, &str); 3] = [
-    ("etcd_client", "balancer/conftool"),
-    ("tokio_rustls", "balancer/conftool"),
-    ("hyper", "balancer/conftool"),
-];
+const SPOKEN_TO: [(&str, &str); 3] =
+    [("etcd_client", "balancer/conftool"), ("tokio_rustls", "balancer/conftool"), ("hyper", "balancer/conftool")];
 
 fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("a folder of the sources") {
