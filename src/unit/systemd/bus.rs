@@ -17,7 +17,9 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 use zbus::as_variant::Deserialize as OfVariant;
-use zbus::{Connection, DeserializeDict, DynamicType, MatchRule, Message, MessageStream, OwnedObjectPath, Type};
+use zbus::{
+    Connection, DBusError as _, DeserializeDict, DynamicType, MatchRule, Message, MessageStream, OwnedObjectPath, Type,
+};
 
 /// How long one call may take, and the way to systemd.
 pub(super) const CALL_MAX: Duration = Duration::from_secs(5);
@@ -195,6 +197,11 @@ impl Bus {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(zbus::Error::MethodError(name, message, _))) => {
                 Err(Refusal::Error { name: name.to_string(), message: message.unwrap_or_default() })
+            }
+            // The errors that D-Bus itself has names for come as a kind of their own.
+            Ok(Err(zbus::Error::FDO(error))) => {
+                let message = error.description().unwrap_or_default().to_owned();
+                Err(Refusal::Error { name: error.name().to_string(), message })
             }
             Ok(Err(error)) => Err(Refusal::Broken(error.to_string())),
         }
