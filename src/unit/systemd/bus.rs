@@ -198,11 +198,11 @@ impl Bus {
             Ok(Err(zbus::Error::MethodError(name, message, _))) => {
                 Err(Refusal::Error { name: name.to_string(), message: message.unwrap_or_default() })
             }
-            // Errors of D-Bus itself, whoever answers with them.
-            Ok(Err(zbus::Error::FDO(error))) => Err(Refusal::Error {
-                name: error.name().to_string(),
-                message: error.description().unwrap_or_default().to_owned(),
-            }),
+            // The errors that D-Bus itself has names for come as a kind of their own.
+            Ok(Err(zbus::Error::FDO(error))) => {
+                let message = error.description().unwrap_or_default().to_owned();
+                Err(Refusal::Error { name: error.name().to_string(), message })
+            }
             Ok(Err(error)) => Err(Refusal::Broken(error.to_string())),
         }
     }
