@@ -111,7 +111,7 @@ fn requests_in_flight_are_waited_out_by_what_php_fpm_says() {
     let site = Site::new(4);
     let status = site.fpm.status_socket();
     let drain = format!(
-        "fastcgi = \"{}\"\nscript = \"/fpm-status?json\"\nuntil = \"answer['active processes'] == 0\"\nmin = \"100ms\"",
+        "fastcgi = \"{}\"\nscript = \"/fpm-status?json\"\nuntil = \"answer['active processes'] == 0\"\nmin = \"300ms\"",
         status.display()
     );
     let visits = Visits::default();
