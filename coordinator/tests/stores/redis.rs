@@ -278,7 +278,7 @@ async fn a_look_finds_what_may_lose_leases() {
     redis.ask::<String>(&["CONFIG", "SET", "appendonly", "yes", "appendfsync", "always"]).await.expect("set");
     assert_eq!(found(&open(&format!("{}?wait=1", redis.url("d")))).await[0], bad("replicas", Verdict::Wrong)[0]);
     redis.ask::<String>(&["CONFIG", "SET", "maxmemory", "1mb"]).await.expect("set");
-    assert_eq!(found(&redis.open("d")).await[0].0, "rights", "it is full");
+    assert_eq!(found(&redis.open("d")).await[0].0, "writing", "it is full");
     redis.ask::<String>(&["CONFIG", "SET", "maxmemory", "0"]).await.expect("set");
     let user = |rights: String| {
         let redis = &redis;
