@@ -1,6 +1,8 @@
 //! What HAProxy's answers are read as, also those that it should never give. The real one is asked in `tests/balancers`.
 
 use super::*;
+use crate::config::depool::haproxy::Socket;
+use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -38,8 +40,6 @@ async fn answered_by(answer: impl Fn(&str) -> String + Send + 'static) -> Haprox
     });
     HaproxyServer { socket: Socket::Tcp(address), backend: "app".to_owned(), server: "mw1".to_owned() }
 }
-
-use crate::config::depool::haproxy::Socket;
 
 const WITHIN: Duration = Duration::from_secs(5);
 
@@ -131,6 +131,47 @@ async fn every_bit_is_read_by_itself() {
         let said = asked(states, format!("{}\n", stats("mw1", "UP", "L7OK"))).await;
         assert_eq!(said.presence, presence, "{admin:#x} {operation}: {}", said.detail);
         assert!(said.detail.starts_with(detail), "{admin:#x} {operation}: {}", said.detail);
+    }
+}
+
+/// What is sent to move a server in this administrative state.
+async fn sent(admin: u32, way: Move) -> (Result<(), String>, Vec<String>) {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = Arc::clone(&told);
+    let server = answered_by(move |command| {
+        if command.starts_with("set ") {
+            tell.lock().expect("no panic").push(command.to_owned());
+            return "\n".to_owned();
+        }
+        format!("{}\n", states(&row("app", 1, "mw1", 2, admin)))
+    })
+    .await;
+    let put = put(&server, way, WITHIN).await;
+    let told = told.lock().expect("no panic").clone();
+    (put, told)
+}
+
+#[tokio::test]
+async fn only_drain_is_set_and_only_over_drain_it_is_made_ready() {
+    let (drain, ready) = ("set server app/mw1 state drain", "set server app/mw1 state ready");
+    for (admin, out, back) in [
+        (0x00, Some(drain), None),
+        (0x04, Some(drain), None),
+        (0x08, None, Some(ready)),
+        (0x10, Some(drain), None),
+        (0x18, None, Some(ready)),
+        (0x20, Some(drain), None),
+    ] {
+        for (way, expected) in [(Move::Out, out), (Move::In, back)] {
+            let (put, told) = sent(admin, way).await;
+            assert_eq!((put, told), (Ok(()), expected.into_iter().map(str::to_owned).collect()), "{admin:#x}");
+        }
+    }
+    for admin in [0x01, 0x05, 0x09] {
+        for way in [Move::Out, Move::In] {
+            let (put, told) = sent(admin, way).await;
+            assert_eq!((put, told), (Err("it is out by somebody else: MAINT".to_owned()), vec![]), "{admin:#x}");
+        }
     }
 }
 
