@@ -9,7 +9,7 @@
 //! - a write or an answer of a steward whose seat was taken by another changes nothing, and says so ([`StoreError::Deposed`]);
 //! - one commit is applied whole or not at all, and what was committed is what the next steward loads;
 //! - a call that was posted stays until it is answered, taken back or out of time, whoever sits;
-//! - an answer reaches its caller once, or stays until it is out of time.
+//! - an answer is given once to a caller that goes on looking by one store, or stays until it is out of time.
 //!
 //! Nothing rests on the store's clock but when an empty seat can be taken, and when what nobody wants is thrown away.
 
@@ -114,7 +114,8 @@ pub use finding::{Finding, Verdict, is_loopback};
 
 /// A store, as callers and would-be stewards see it.
 ///
-/// Dropping a future gives it up; whether it was done is then unknown. [`Store::answer`] may lose an answer so.
+/// Dropping a future gives it up; whether it was done is then unknown. [`Store::answer`] may lose an answer so, where an answer
+/// is fetched once and not kept until its caller calls again.
 pub trait Store: fmt::Debug + Send + Sync {
     /// The store's address and domain, for people: without password.
     fn name(&self) -> String;
@@ -164,7 +165,7 @@ pub trait Sitting: fmt::Debug + Send + Sync {
     /// Answers calls: each is over with it. One whose caller took it back is none any more.
     fn reply(&self, answers: Vec<CallAnswer>) -> Doing<'_, ()>;
 
-    /// Takes an answer back that its caller has not fetched. Returns whether it lay there: then nobody learned of it.
+    /// Takes an answer back. Returns whether it lay there: then its caller has not fetched it, or has called nothing since.
     fn take_back_answer(&self, call: &CallId) -> Doing<'_, bool>;
 
     /// Stays seated: to be said more often than every [`SEAT_KEPT`].

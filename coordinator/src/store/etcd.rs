@@ -7,8 +7,8 @@
 //! - `redo/`: a commit that no transaction can hold, while it is written;
 //! - `call/CALLER/NUMBER` and `answer/CALLER/NUMBER`: calls and their answers, under leases of etcd's that many share.
 //!
-//! A call costs three proposals of etcd's: post, reply, fetch. A commit costs one. Waiting, reading and staying seated cost
-//! none. Reading order: `address`, `fault`, `link` (the connection), `domain` (keys, lists, watches), this file (what a caller
+//! A call costs two proposals of etcd's: post and reply. Its answer is deleted by the post of the caller's next call. A commit
+//! costs one. Waiting, reading and staying seated cost none. Reading order: `address`, `fault`, `link` (the connection), `domain` (keys, lists, watches), this file (what a caller
 //! does), `redo` (large commits), `keep` (the seat's lease), `sitting` (what the steward does).
 
 mod address;
@@ -27,9 +27,9 @@ use fault::Fault;
 use link::Kind;
 use model::names::Id;
 use sitting::Seated;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
@@ -38,23 +38,45 @@ const CONNECT_WAIT: Duration = Duration::from_secs(2);
 /// How long its answer may take.
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
 
-/// Most answers that are fetched at once: as many as one transaction can delete.
-const FETCHED_MAX: usize = 100;
+/// Most answers that one post deletes: 128 operations are allowed by default.
+const DELETED_MAX: usize = 100;
 /// How often a watch may break off before the wait is given up.
 const BREAKS_MAX: u32 = 5;
 
 /// A domain of an etcd.
 pub struct EtcdStore {
     domain: Arc<Domain>,
-    waiting: Mutex<HashMap<Id, Arc<tokio::sync::Mutex<Waiting>>>>,
+    callers: Mutex<HashMap<Id, Arc<Caller>>>,
+}
+
+/// What is known of a caller.
+#[derive(Default)]
+struct Caller {
+    /// Held by whoever waits for its answers.
+    waiting: tokio::sync::Mutex<Waiting>,
+    /// Answers that were read, and still lie there.
+    read: Mutex<BTreeSet<CallId>>,
 }
 
 /// How a caller waits for its answers.
 #[derive(Default)]
 struct Waiting {
     watching: Option<Watching>,
-    /// Answers that were fetched, and not given out.
-    fetched: VecDeque<CallAnswer>,
+    /// Answers that were read, and not given out.
+    next: VecDeque<CallAnswer>,
+}
+
+impl Caller {
+    fn read(&self) -> MutexGuard<'_, BTreeSet<CallId>> {
+        // Each change to it is one insertion or removal, so a panic elsewhere leaves it whole.
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Of these answers, those that were not read before: a list, or a watch that begins anew, tells them again.
+    fn unread(&self, answers: impl Iterator<Item = CallAnswer>) -> Vec<CallAnswer> {
+        let mut read = self.read();
+        answers.filter(|(call, _)| read.insert(call.clone())).collect()
+    }
 }
 
 impl EtcdStore {
@@ -66,7 +88,12 @@ impl EtcdStore {
     /// The URL is none of these, or a file of it cannot be read: [`StoreError::Unfit`].
     pub fn new(url: &str) -> Result<EtcdStore, StoreError> {
         let address = address::Address::read(url)?;
-        Ok(EtcdStore { domain: Arc::new(Domain::new(&address)), waiting: Mutex::default() })
+        Ok(EtcdStore { domain: Arc::new(Domain::new(&address)), callers: Mutex::default() })
+    }
+
+    fn caller(&self, caller: &Id) -> Arc<Caller> {
+        let mut all = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(caller.clone()).or_default().clone()
     }
 
     async fn do_post(&self, call: &CallId, request: Vec<u8>, kept: Duration) -> Result<Seat, StoreError> {
@@ -74,13 +101,20 @@ impl EtcdStore {
         if request.len() > MESSAGE_BYTES_MAX {
             return Err(StoreError::Unfit(format!("a call of {} bytes is too long", request.len())));
         }
+        let caller = self.caller(&call.caller);
+        let read: Vec<CallId> = caller.read().iter().take(DELETED_MAX).cloned().collect();
         let mut is_again = false;
         loop {
             let lease = domain.lease(kept).await?;
             let put = TxnOp::put(domain.call_key(call), request.clone(), Some(PutOptions::new().with_lease(lease)));
             let seat = TxnOp::get(domain.seat_key(), Some(GetOptions::new().with_keys_only()));
-            match domain.link.txn(Kind::Write, Txn::new().and_then([put, seat])).await {
-                Ok(done) => return Ok(seat_of(&done.op_responses())),
+            let deletes = read.iter().map(|call| TxnOp::delete(domain.answer_key(call), None));
+            let acts: Vec<TxnOp> = deletes.chain([put, seat]).collect();
+            match domain.link.txn(Kind::Write, Txn::new().and_then(acts)).await {
+                Ok(done) => {
+                    caller.read().retain(|call| !read.contains(call));
+                    return Ok(seat_of(&done.op_responses()));
+                }
                 Err(Fault::NoLease) if !is_again => domain.forget_lease(lease).await,
                 Err(fault) => return Err(fault.into()),
             }
@@ -90,29 +124,30 @@ impl EtcdStore {
 
     async fn do_answer(&self, caller: &Id, patience: Duration) -> Result<Option<CallAnswer>, StoreError> {
         let deadline = Instant::now() + patience;
-        let waiting = {
-            let mut all = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            all.entry(caller.clone()).or_default().clone()
-        };
-        let mut waiting = waiting.lock().await;
+        let known = self.caller(caller);
+        let mut waiting = known.waiting.lock().await;
         let mut why = String::new();
         for _ in 0..BREAKS_MAX {
-            if let Some(answer) = waiting.fetched.pop_front() {
+            if let Some(answer) = waiting.next.pop_front() {
                 return Ok(Some(answer));
             }
             let mut watching = match waiting.watching.take() {
                 Some(watching) => watching,
-                None => self.begin_to_wait(caller, &mut waiting).await?,
+                None => {
+                    let (watching, answers) = self.begin_to_wait(caller).await?;
+                    waiting.next.extend(known.unread(answers.into_iter()));
+                    watching
+                }
             };
             // While it is not in its place, giving up means to list again.
-            while waiting.fetched.is_empty() {
+            while waiting.next.is_empty() {
                 match timeout_at(deadline, watching.next()).await {
                     Ok(Ok(told)) => {
                         let answers = told.events().iter().filter(|event| is_put(event)).filter_map(|event| {
                             let kv = event.kv()?;
                             Some((self.domain.answer_of(kv.key())?, kv.value().to_vec()))
                         });
-                        self.fetch(answers.collect(), &mut waiting.fetched).await?;
+                        waiting.next.extend(known.unread(answers));
                     }
                     Ok(Err(broken)) => {
                         why = broken;
@@ -124,7 +159,7 @@ impl EtcdStore {
                     }
                 }
             }
-            if let Some(answer) = waiting.fetched.pop_front() {
+            if let Some(answer) = waiting.next.pop_front() {
                 waiting.watching = Some(watching);
                 return Ok(Some(answer));
             }
@@ -132,29 +167,13 @@ impl EtcdStore {
         Err(StoreError::Away(format!("etcd breaks watches off again and again: {why}")))
     }
 
-    /// Fetches what lies there, and watches for more.
-    async fn begin_to_wait(&self, caller: &Id, waiting: &mut Waiting) -> Result<Watching, StoreError> {
+    /// Lists the answers that lie there, and watches for more.
+    async fn begin_to_wait(&self, caller: &Id) -> Result<(Watching, Vec<CallAnswer>), StoreError> {
         let prefix = self.domain.answers_key(caller);
         let (kvs, revision) = self.domain.list(&[], &prefix).await?;
         let watching = self.domain.watch(&[(prefix, true)], revision + 1).await?;
         let answers = kvs.iter().filter_map(|kv| Some((self.domain.answer_of(kv.key())?, kv.value().to_vec())));
-        self.fetch(answers.collect(), &mut waiting.fetched).await?;
-        Ok(watching)
-    }
-
-    /// Deletes answers; those that still lay there are fetched: only then the steward cannot take them back.
-    async fn fetch(&self, answers: Vec<CallAnswer>, fetched: &mut VecDeque<CallAnswer>) -> Result<(), StoreError> {
-        let mut answers = answers.into_iter().peekable();
-        while answers.peek().is_some() {
-            let some: Vec<CallAnswer> = answers.by_ref().take(FETCHED_MAX).collect();
-            let deletes: Vec<TxnOp> =
-                some.iter().map(|(call, _)| TxnOp::delete(self.domain.answer_key(call), None)).collect();
-            let done = self.domain.link.txn(Kind::Write, Txn::new().and_then(deletes)).await?;
-            let were_there = done.op_responses().into_iter().map(|done| deleted(&done));
-            fetched
-                .extend(some.into_iter().zip(were_there).filter(|(_, was_there)| *was_there).map(|(answer, _)| answer));
-        }
-        Ok(())
+        Ok((watching, answers.collect()))
     }
 
     async fn do_sit(&self, steward: &Id) -> Result<Option<Box<dyn Sitting>>, StoreError> {

@@ -25,7 +25,7 @@ macro_rules! conforms {
             answers_reach_their_caller_once,
             many_calls_of_one_caller_are_answered_in_any_order,
             a_call_taken_back_is_none_any_more,
-            an_answer_is_taken_back_or_was_fetched,
+            an_answer_is_taken_back_unless_its_caller_goes_on,
             what_one_steward_left_the_next_one_hears,
             a_call_out_of_time_is_gone,
             hearing_that_is_given_up_loses_no_call,
