@@ -241,8 +241,16 @@ impl Remote {
     }
 
     async fn read<T: DeserializeOwned>(&self, path: &str, query: &str) -> Result<T> {
-        let Reply { status, body } = self.send(Method::GET, path_of(path, query), None, Duration::ZERO).await?;
-        if is_success(status) { parse(&body) } else { Err(refused(status, &body)) }
+        let asked = self.send(Method::GET, path_of(path, query), None, Duration::ZERO).await;
+        let read = asked.and_then(|Reply { status, body }| match is_success(status) {
+            true => parse(&body),
+            false => Err(refused(status, &body)),
+        });
+        // Nothing was to be done, so nobody need wonder whether it was.
+        read.map_err(|error| match error {
+            Error::Unknown { why } => Error::NotApplied { retry: true, why },
+            other => other,
+        })
     }
 }
 
