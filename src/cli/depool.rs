@@ -8,11 +8,15 @@ use super::failure::Failure;
 use super::{exit, known, out, owner};
 use crate::balancer::Balancers;
 use crate::config::Config;
+use crate::sequence::disk::RealDisk;
+use crate::sequence::journal::Crash;
 use crate::sequence::lock::HostLock;
+use crate::sequence::{Journals, StoreError};
 use model::member::Presence;
 use model::names::Service;
 use model::sequence::Look;
 use serde_json::json;
+use std::sync::Arc;
 
 /// Take a service of this host out of its balancers
 ///
@@ -38,7 +42,11 @@ pub(super) async fn bring(service: &Service, wanted: Presence, context: &Context
     let config = context.config()?;
     let balancers = Balancers::new(service_of(&config, service)?, &probes(&config)?);
     let _lock = lock(&config, service, wanted)?;
+    let journals = journals(&config);
     let before = balancers.look().await;
+    if wanted == Presence::Out {
+        disown(journals.as_ref(), service, |_| true);
+    }
     let chosen = before.iter().filter(|look| look.presence != wanted);
     let chosen = chosen.map(|look| (look.balancer.clone(), look.restore.clone())).collect();
     let moved = match wanted {
@@ -46,6 +54,10 @@ pub(super) async fn bring(service: &Service, wanted: Presence, context: &Context
         _ => balancers.depool(&chosen).await,
     };
     let after = balancers.look().await;
+    if wanted == Presence::In {
+        let is_in = |name: &str| after.iter().any(|look| look.balancer == name && look.presence == Presence::In);
+        disown(journals.as_ref(), service, is_in);
+    }
     crate::worker::wake(&config.state);
     let code = code(&after, wanted);
     match context.globals.json {
@@ -72,6 +84,24 @@ fn lock(config: &Config, service: &Service, wanted: Presence) -> Result<HostLock
         hint: format!("wait for it: stagger why {}", config.host),
         code: exit::FAILED,
     })
+}
+
+fn journals(config: &Config) -> Result<Journals, StoreError> {
+    let journals = Journals::in_folder(Arc::new(RealDisk::default()), &config.state, Crash::default())?;
+    if journals.has_open()? {
+        out::note("note: a restart on this host was cut short; whoever ends it may put the host back");
+    }
+    Ok(journals)
+}
+
+/// What an earlier restart left out there is a person's doing from now on: no good end of a later one changes it. When that cannot
+/// be written down, the host is moved all the same.
+fn disown(journals: Result<&Journals, &StoreError>, service: &Service, is_theirs: impl Fn(&str) -> bool) {
+    let written = journals.map_err(ToString::to_string);
+    let written = written.and_then(|journals| journals.disown(service, is_theirs).map_err(|error| error.to_string()));
+    if let Err(why) = written {
+        out::note(&format!("note: a later restart may take this for its own doing, and undo it: {why}"));
+    }
 }
 
 fn code(looks: &[Look], wanted: Presence) -> u8 {

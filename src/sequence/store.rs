@@ -1,15 +1,16 @@
 //! Which journals there are: the one that is unfinished, and those kept of sequences that are over.
 //!
-//! Owns the folder `sequences`: `MS-ID.jsonl` is unfinished, `MS-ID.done.jsonl` is closed, and of these the last hundred are
+//! Owns the folder `sequences` (but for what lies there of [`disowned`]): `MS-ID.jsonl` is unfinished, `MS-ID.done.jsonl` is closed, and of these the last hundred are
 //! kept. Everything here is done under the host's lock, but for looks. Only an unfinished journal that is damaged stops the host;
 //! of a closed one nothing more depends than what is known of the past. Called by the worker.
 
 use crate::sequence::disk::{Disk, RealDisk};
+use crate::sequence::disowned::{self, Disowned};
 use crate::sequence::journal::{Crash, CrashPoint, Damage, Journal, parse};
 use crate::sequence::power::Platter;
 use model::names::{Id, Pool, Service, Token};
 use model::sequence::record::Balancers;
-use model::sequence::{Doubt, Illegal, Record, Sequence};
+use model::sequence::{Doubt, Illegal, Plan, Record, Sequence};
 use model::time::Wall;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -64,6 +65,30 @@ impl StoreError {
     /// Whether only a person can mend it. Otherwise a later try may do better.
     pub fn is_damage(&self) -> bool {
         matches!(self, StoreError::Damaged(_) | StoreError::Illegal { .. })
+    }
+}
+
+/// The newest sequence of a service, as far as it still speaks.
+#[derive(Debug, Clone)]
+pub struct Past {
+    sequence: Sequence,
+    disowned: Disowned,
+}
+
+impl Past {
+    /// Where it left the host out, and nobody else moved it since.
+    pub fn left_out(&self) -> Balancers {
+        let mut left = self.sequence.left_out();
+        left.retain(|balancer, _| match &self.disowned {
+            Disowned::At(balancers) => !balancers.contains(balancer),
+            Disowned::Perhaps => false,
+        });
+        left
+    }
+
+    /// What it left in doubt.
+    pub fn doubt(&self) -> Option<&Doubt> {
+        self.sequence.doubt()
     }
 }
 
@@ -180,7 +205,7 @@ impl Journals {
     pub fn newest<'s>(
         &self,
         services: impl Iterator<Item = &'s Service>,
-    ) -> Result<BTreeMap<Service, Sequence>, StoreError> {
+    ) -> Result<BTreeMap<Service, Past>, StoreError> {
         let mut wanted: BTreeSet<&Service> = services.collect();
         let mut newest = BTreeMap::new();
         for path in self.files(State::Any)?.iter().rev() {
@@ -195,8 +220,11 @@ impl Journals {
                 other => other?,
             };
             let Some(sequence) = sequence else { continue };
-            if wanted.remove(&sequence.plan().service) {
-                newest.insert(sequence.plan().service.clone(), sequence);
+            let Plan { service, sequence: name, .. } = sequence.plan();
+            if wanted.remove(service) {
+                let disowned = disowned::read(&*self.disk, &self.folder, service, name);
+                let disowned = disowned.map_err(|source| io_error(&self.folder, source))?;
+                newest.insert(service.clone(), Past { sequence, disowned });
             }
         }
         Ok(newest)
@@ -211,6 +239,25 @@ impl Journals {
         services: impl Iterator<Item = &'s Service>,
     ) -> Result<BTreeMap<Service, Balancers>, StoreError> {
         Ok(left_out(&self.newest(services)?))
+    }
+
+    /// Writes down that of the host's being out at these balancers nothing is Stagger's doing any more, whatever the newest sequence
+    /// of the service did: somebody put it in there, or took it out for reasons of their own. To be called with the host's lock.
+    ///
+    /// Nothing, when that sequence is not over: it knows better what it did.
+    ///
+    /// # Errors
+    /// As [`Journals::newest`]; or it cannot be written.
+    pub fn disown(&self, service: &Service, is_theirs: impl Fn(&str) -> bool) -> Result<(), StoreError> {
+        let newest = self.newest([service].into_iter())?;
+        let Some(past) = newest.get(service).filter(|past| past.sequence.is_settled()) else { return Ok(()) };
+        let balancers: BTreeSet<String> = past.left_out().into_keys().filter(|name| is_theirs(name)).collect();
+        if balancers.is_empty() {
+            return Ok(());
+        }
+        let name = past.sequence.plan().sequence.clone();
+        let added = disowned::add(&*self.disk, &self.folder, service, name, balancers);
+        added.map_err(|source| io_error(&self.folder, source))
     }
 
     /// The highest fencing token that these journals tell of, by pool. Damaged ones tell nothing.
@@ -278,14 +325,14 @@ impl Journals {
 }
 
 /// Where these left the host out.
-pub(crate) fn left_out(newest: &BTreeMap<Service, Sequence>) -> BTreeMap<Service, Balancers> {
-    let left_out = newest.iter().map(|(service, sequence)| (service.clone(), sequence.left_out()));
+pub(crate) fn left_out(newest: &BTreeMap<Service, Past>) -> BTreeMap<Service, Balancers> {
+    let left_out = newest.iter().map(|(service, past)| (service.clone(), past.left_out()));
     left_out.filter(|(_, left)| !left.is_empty()).collect()
 }
 
 /// What these left in doubt.
-pub(crate) fn doubts(newest: &BTreeMap<Service, Sequence>) -> BTreeMap<Service, Doubt> {
-    newest.iter().filter_map(|(service, sequence)| Some((service.clone(), sequence.doubt()?.clone()))).collect()
+pub(crate) fn doubts(newest: &BTreeMap<Service, Past>) -> BTreeMap<Service, Doubt> {
+    newest.iter().filter_map(|(service, past)| Some((service.clone(), past.doubt()?.clone()))).collect()
 }
 
 /// Which journals.

@@ -320,6 +320,44 @@ fn the_newest_sequence_of_a_service_says_what_is_left_out() {
 }
 
 #[test]
+fn what_somebody_else_moved_since_is_not_left_out_by_stagger() {
+    let rig = Rig::new();
+    let php = "php".parse().expect("a service");
+    let path = Path::new("/state/sequences/php.disowned");
+    let disown = |balancer: &str| rig.journals.disown(&php, |name| name == balancer).expect("written");
+    disown("lb1");
+    assert!(rig.disk.bytes(path).is_empty(), "there is nothing to disown");
+    rig.close(1, "q1", &failed("q1", "php"));
+    disown("lb2");
+    assert_eq!(rig.left("php"), ["lb1"], "it was another balancer");
+    disown("lb1");
+    assert!(rig.left("php").is_empty());
+    let said = rig.disk.bytes(path);
+    disown("lb1");
+    assert_eq!(rig.disk.bytes(path), said, "once is enough");
+    // What was torn was not said; what makes no sense may have been anything.
+    rig.disk.set(path, said[..said.len() - 1].to_vec());
+    assert_eq!(rig.left("php"), ["lb1"]);
+    rig.disk.set(path, b"?\n".to_vec());
+    assert!(rig.left("php").is_empty());
+    rig.disk.set(path, said);
+    // A sequence that is not over knows better, and a newer one speaks for itself.
+    let journal = rig.write(2, "q2", &failed("q2", "php")[..11]);
+    disown("lb1");
+    assert_eq!(rig.left("php"), ["lb1"]);
+    let (mut journal, _) = {
+        drop(journal);
+        rig.journals.unfinished().expect("readable").expect("unfinished")
+    };
+    journal.append(&[Record::Settled]).expect("a receipt");
+    rig.journals.file_away(journal.path()).expect("filed away");
+    assert_eq!(rig.left("php"), ["lb1"]);
+    disown("lb1");
+    assert!(rig.left("php").is_empty());
+    assert_eq!(rig.disk.bytes(path).split(|byte| *byte == b'\n').count(), 2, "of the older one nothing is kept");
+}
+
+#[test]
 fn a_clock_that_is_set_back_changes_no_order() {
     let rig = Rig::new();
     rig.close(9_000_000, "q1", &[opened("q1", "php"), ended(), Record::Settled]);

@@ -4,6 +4,7 @@
 //! call twice a minute, and looks once. Decides nothing about restarts: what is owed goes to the host. Called by the driver.
 
 use crate::config::Config;
+use crate::sequence::HostLock;
 use crate::worker::effects::{Shop, until};
 use crate::worker::{WorkerError, clock};
 use coordinator::Coordinator;
@@ -11,7 +12,7 @@ use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use model::bound::beginning;
 use model::lease::TEXT_BYTES_MAX;
 use model::member::{Presence, SIGHTINGS_PER_MEMBER_MAX, Sighting, TOKENS_PER_MEMBER_MAX};
-use model::names::{Host, Id, Pool, RolloutName, Token};
+use model::names::{Host, Id, Pool, RolloutName, Service, Token};
 use model::request::{Join, Joined, Quiet, Welcome};
 use model::time::{Time, millis};
 use serde::Serialize;
@@ -268,8 +269,13 @@ async fn look_around<C: Coordinator + 'static>(shop: &Shop<C>, looks: bool) -> A
     let mut sightings = Vec::new();
     for service in shop.config.services.keys() {
         let Some(balancers) = shop.balancers(service, &shop.client) else { continue };
+        let left = left_out.get(service);
+        let mut is_back = BTreeSet::new();
         for look in balancers.look().await {
-            let is_ours = left_out.get(service).is_some_and(|left| left.contains_key(&look.balancer));
+            let is_ours = left.is_some_and(|left| left.contains_key(&look.balancer));
+            if is_ours && look.presence == Presence::In {
+                is_back.insert(look.balancer.clone());
+            }
             sightings.push(Sighting {
                 service: service.clone(),
                 by_stagger: is_ours && look.presence == Presence::Out && !look.is_foreign,
@@ -278,8 +284,25 @@ async fn look_around<C: Coordinator + 'static>(shop: &Shop<C>, looks: bool) -> A
                 detail: beginning(&look.detail, SAID_BYTES_MAX),
             });
         }
+        if !is_back.is_empty() {
+            disown(shop, service.clone(), is_back).await;
+        }
     }
     Around { sightings: Some(sighted(sightings)), highest }
+}
+
+/// Somebody put the host back where it had been left out. When it is out there again, that is not Stagger's doing.
+async fn disown<C: Coordinator + 'static>(shop: &Shop<C>, service: Service, is_back: BTreeSet<String>) {
+    let shop = shop.clone();
+    let write = move || {
+        // Whoever has the lock is moving the host, and what was seen may be old.
+        let Ok(_lock) = HostLock::take(&shop.config.state, "what somebody else moved") else { return };
+        if let Err(error) = shop.journals.disown(&service, |name| is_back.contains(name)) {
+            tracing::warn!(%error, %service, "cannot write down that somebody put the host back");
+        }
+    };
+    // What could not be written is seen again.
+    let _unwritten = tokio::task::spawn_blocking(write).await;
 }
 
 /// As much as fits in a request. Where the host is in says least, so that is left out first.

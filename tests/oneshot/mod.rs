@@ -77,6 +77,51 @@ fn a_restart_that_fails_leaves_the_host_out_and_keeps_its_slot_until_one_is_well
     assert_eq!(scene.server.json(&["leases"])["leases"].as_array().map(Vec::len), Some(0));
 }
 
+/// What Stagger left out after a failure, and a person moved since, is that person's: a good restart leaves it as it is.
+#[test]
+fn a_host_that_was_left_out_and_moved_by_hand_since_stays_where_a_person_put_it() {
+    let by_hand: [&[&str]; 2] = [&["depool"], &["repool", "depool"]];
+    for moves in by_hand {
+        let (scene, _) = left_out();
+        for verb in moves {
+            let (code, out, err) = scene.run(&[verb, "web"]);
+            assert_eq!(code, 0, "{out}{err}");
+        }
+        let (code, out, err) = scene.run(&["restart", "web"]);
+        assert_eq!(code, 0, "{out}{err}");
+        assert!(scene.balancer.is_out("mw1331"), "after {moves:?} by hand it was put in: {out}");
+    }
+}
+
+/// The same, moved at the balancer itself and not by Stagger's commands: a worker sees it.
+#[test]
+fn a_host_that_was_left_out_put_in_and_taken_out_at_the_balancer_stays_out() {
+    let (scene, starts) = left_out();
+    scene.balancer.set("mw1331", false);
+    let worker = scene.host.work();
+    wait_for("the worker sees that the host is in", SOON, || {
+        let member = &scene.server.json(&["members"])["members"][0];
+        (member["sightings"][0]["presence"] == "in").then_some(())
+    });
+    drop(worker);
+    scene.balancer.set("mw1331", true);
+    let (code, out, err) = scene.run(&["restart", "web"]);
+    assert_eq!((code, scene.host.starts()), (0, starts + 1), "{out}{err}");
+    assert!(scene.balancer.is_out("mw1331"), "it was put in: {out}");
+}
+
+/// A host that a failed restart left out, whose service would start again; and how often it was started.
+fn left_out() -> (Scene, usize) {
+    let scene = Scene::new(&Tuning { restart: "test ! -e $(dirname BAD)/bad || exit 78", ..Tuning::default() });
+    scene.edit("$(dirname BAD)", &scene.folder.path().display().to_string());
+    std::fs::write(scene.path("bad"), "").expect("written");
+    assert_eq!(scene.run(&["restart", "web"]).0, 1);
+    assert!(scene.balancer.is_out("mw1331"));
+    std::fs::remove_file(scene.path("bad")).expect("removed");
+    let starts = scene.host.starts();
+    (scene, starts)
+}
+
 /// Scenario 21: a host in two groups restarts once, and hosts of another role are untouched.
 #[test]
 fn a_host_in_two_groups_restarts_once_and_another_role_is_untouched() {

@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 
 /// How often the host is taken out of its balancers, when one of them forgets it.
 pub const DEPOOLS_MAX: u32 = 3;
+/// How often a sequence restarts the service, when the worker dies in each of these acts and nothing is seen of it.
+pub const RESTARTS_MAX: u32 = 3;
 
 /// Where a sequence stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub struct Sequence {
     generation: Option<Generation>,
     doubt: Option<Doubt>,
     depools: u32,
+    /// How many restart acts the worker died in that did not show afterwards.
+    misses: u32,
     is_back: bool,
     is_undone: bool,
     is_resumed: bool,
@@ -72,6 +76,7 @@ impl Sequence {
             identity: None,
             generation: None,
             depools: 0,
+            misses: 0,
             is_back: false,
             is_undone: false,
             is_resumed: false,
@@ -161,6 +166,11 @@ impl Sequence {
         }
     }
 
+    /// Whether it is over, and its coordinator was told.
+    pub fn is_settled(&self) -> bool {
+        self.stage == Stage::Settled
+    }
+
     /// Takes in what was recorded.
     ///
     /// # Errors
@@ -180,7 +190,10 @@ impl Sequence {
             Record::Acting { memo: Some(Memo::Identity(identity)), .. } => {
                 self.identity = self.doubted(self.generation).or_else(|| identity.clone());
             }
-            Record::Inspected { step: Step::Restart, seen: Seen::NotDone } => self.leave_in_doubt(),
+            Record::Inspected { step: Step::Restart, seen: Seen::NotDone } => {
+                self.misses += u32::from(self.stage == Stage::Interrupted);
+                self.leave_in_doubt();
+            }
             Record::Inspected { step: Step::Restart, seen: Seen::Done } => self.doubt = None,
             Record::Acted { step, act } => {
                 if *step == Step::Restart {
@@ -308,7 +321,15 @@ impl Sequence {
                 Some(Stage::Failed(Step::Depool, Fault::plain(why.clone())))
             }
             (Step::Restart, Stage::Interrupted | Stage::Doubtful, Seen::Done) => Some(Stage::Restarted),
-            (Step::Restart, Stage::Interrupted, Seen::NotDone) => Some(self.before_begin()),
+            (Step::Restart, Stage::Interrupted, Seen::NotDone) if self.misses + 1 < RESTARTS_MAX => {
+                Some(self.before_begin())
+            }
+            (Step::Restart, Stage::Interrupted, Seen::NotDone) => {
+                let cause = format!(
+                    "the worker died in each of {RESTARTS_MAX} restart acts, and the same incarnation still runs"
+                );
+                Some(Stage::Stuck(Step::Restart, Fault::plain(cause)))
+            }
             (Step::Restart, Stage::Doubtful, Seen::NotDone) => Some(Stage::Begun),
             (Step::Restart, Stage::Interrupted | Stage::Doubtful, Seen::Unknown(why)) => {
                 let cause =

@@ -337,6 +337,20 @@ fn a_host_that_was_out_is_restarted_in_place_and_left_out() {
 }
 
 #[test]
+fn a_restart_act_in_which_the_worker_dies_again_and_again_is_given_up() {
+    let miss = [Record::Resumed, seen(Step::Restart, Seen::NotDone)];
+    let once_more = [&good()[5..7], &[seen(Step::Restart, Seen::NotDone)], &good()[7..8]].concat();
+    let mut records = [&good()[..8], &miss].concat();
+    for _ in 1..machine::RESTARTS_MAX {
+        assert_eq!(run(plan(), &records).next(&may()), Next::Look, "once more");
+        records.extend(once_more.iter().chain(&miss).cloned());
+    }
+    let (ending, report) = end(run(plan(), &records).next(&may()));
+    assert_eq!((ending, report.step, report.stuck), (Ending::Kept, Some(Step::Restart), true));
+    assert_eq!(report.cause, "the worker died in each of 3 restart acts, and the same incarnation still runs");
+}
+
+#[test]
 fn a_host_that_somebody_puts_back_meanwhile_is_not_restarted() {
     let depool = Record::Acting { step: Step::Depool, memo: Some(found(&[], &[], &["lb1"])) };
     let mut records = vec![granted(), depool, acted(Step::Depool)];
