@@ -41,6 +41,8 @@ pub mod kind {
     pub const MOVED: &str = "moved";
     /// It may have been done, or not.
     pub const UNKNOWN: &str = "unknown";
+    /// No slot is free, in the word of the first FleetLock servers.
+    pub const SEMAPHORE_FULL: &str = "failed_lock_semaphore_full";
     /// A fault of the server's own.
     pub const BUG: &str = "bug";
 }
@@ -50,7 +52,7 @@ pub fn status(kind: &str) -> http::StatusCode {
     use http::StatusCode as S;
     match kind {
         "invalid" | kind::MALFORMED => S::BAD_REQUEST,
-        "paused" => S::LOCKED,
+        "paused" | kind::SEMAPHORE_FULL => S::LOCKED,
         kind::GONE => S::PRECONDITION_FAILED,
         kind::NOT_FOUND | kind::NO_PATH => S::NOT_FOUND,
         kind::MOVED => S::GONE,

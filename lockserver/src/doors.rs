@@ -4,6 +4,7 @@
 
 mod body;
 mod events;
+pub(crate) mod fleetlock;
 mod health;
 mod leases;
 mod passage;
@@ -92,7 +93,8 @@ pub(crate) fn router(domain: Arc<Domain>) -> Router {
         .route("/events", get(events::events))
         .route("/move", get(passage::look).post(passage::step))
         .route("/domain", get(health::domain))
-        .route("/records", get(passage::records));
+        .route("/records", get(passage::records))
+        .merge(fleetlock::router(Arc::new(Arc::clone(&domain))));
     Router::new()
         .nest("/v1", v1.clone())
         .nest(&format!("/{DOMAIN}/v1"), v1)
@@ -129,6 +131,6 @@ async fn no_such_path(request: Request) -> Failure {
     Failure::new(kind::NO_PATH, format!("there is no {path}; the paths begin with /v1/"))
 }
 
-async fn no_such_method(request: Request) -> Failure {
+pub(crate) async fn no_such_method(request: Request) -> Failure {
     Failure::new(kind::METHOD, format!("{} cannot be done to {}", request.method(), request.uri().path()))
 }

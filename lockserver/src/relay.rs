@@ -4,18 +4,22 @@
 //! Keeps nothing, so that several may stand side by side. Decides nothing, and reads no more of a request than what a call
 //! must say; events are calls that are held, one after the other.
 
-use crate::doors::Failure;
+use crate::doors::fleetlock::{self, Leases};
+use crate::doors::{Failure, no_such_method};
 use crate::{CLIENT_WAIT, CONNECTIONS_MAX, serve};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use coordinator::Error;
 use coordinator::mailbox::Mailbox;
 use coordinator::refusal::kind;
+use coordinator::remote::Remote;
 use coordinator::wire::{Answered, HOLD_MS_MAX, LAST_EVENT_ID, MOVE_BYTES_MAX, Posted};
+use coordinator::{Coordinator, Error};
+use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, StatusCode, Uri, header};
+use model::request::{Answer, Ask, Settle, Settled};
 use serde_json::Value;
 use std::convert::Infallible;
 use std::future::Future;
@@ -47,7 +51,12 @@ pub async fn run(listener: TcpListener, mailbox: Arc<Mailbox>, domain: &str, shu
 }
 
 fn router(relay: Relay, domain: &str) -> Router {
-    let v1 = Router::new().route("/events", get(events)).fallback(any(hand_on));
+    let leases = Arc::new(Remote::through(Arc::clone(&relay.mailbox)));
+    let v1 = Router::new()
+        .route("/events", get(events))
+        .fallback(any(hand_on))
+        .merge(fleetlock::router(leases))
+        .method_not_allowed_fallback(no_such_method);
     Router::new()
         .nest("/v1", v1.clone())
         .nest(&format!("/{domain}/v1"), v1)
@@ -72,6 +81,16 @@ async fn readyz(State(relay): State<Relay>) -> Response {
 
 async fn no_such_path(uri: Uri) -> Failure {
     Failure::new(kind::NO_PATH, format!("there is no {} here; the paths begin with /v1/", uri.path()))
+}
+
+impl Leases for Remote {
+    fn ask(&self, ask: Ask) -> BoxFuture<'_, Result<Answer, Failure>> {
+        Box::pin(async move { Coordinator::ask(self, &ask, Duration::ZERO).await.map_err(failed) })
+    }
+
+    fn settle(&self, settle: Settle) -> BoxFuture<'_, Result<Settled, Failure>> {
+        Box::pin(async move { Coordinator::settle(self, &settle).await.map_err(failed) })
+    }
 }
 
 /// Hands a request on, and its answer back. A client that goes away takes its call back.

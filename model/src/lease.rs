@@ -25,6 +25,9 @@ pub enum Purpose {
     Restart(Service),
     /// A command under `run`; the text is for people.
     Run(String),
+    /// A host's update, by a FleetLock client. That protocol renews nothing: the lease is never lost, and ends when the client, or
+    /// a person, says so.
+    FleetLock,
 }
 
 impl Purpose {
@@ -33,7 +36,7 @@ impl Purpose {
         match self {
             Purpose::Rollout(rollout) => Some(&rollout.service),
             Purpose::Restart(service) => Some(service),
-            Purpose::Run(_) => None,
+            Purpose::Run(_) | Purpose::FleetLock => None,
         }
     }
 
@@ -41,7 +44,7 @@ impl Purpose {
     pub fn rollout(&self) -> Option<&RolloutName> {
         match self {
             Purpose::Rollout(rollout) => Some(rollout),
-            Purpose::Restart(_) | Purpose::Run(_) => None,
+            Purpose::Restart(_) | Purpose::Run(_) | Purpose::FleetLock => None,
         }
     }
 }
@@ -52,6 +55,7 @@ impl fmt::Display for Purpose {
             Purpose::Rollout(rollout) => write!(f, "{rollout}"),
             Purpose::Restart(service) => write!(f, "restart {service}"),
             Purpose::Run(what) => write!(f, "run: {what}"),
+            Purpose::FleetLock => f.pad("FleetLock"),
         }
     }
 }
@@ -137,6 +141,7 @@ impl Lease {
     /// When time alone changes it, if ever: it is lost or taken back when it is not renewed, and freed when it was lost for long.
     pub fn due(&self) -> Option<Time> {
         match self.state {
+            LeaseState::Held if self.purpose == Purpose::FleetLock => None,
             LeaseState::Held => Some(self.renewed.plus(Duration::from_millis(self.ttl_ms))),
             LeaseState::Lost => self.lost_after_ms.map(|ms| self.since.time.plus(Duration::from_millis(ms))),
             LeaseState::Failed => None,

@@ -3,6 +3,7 @@
 mod common;
 mod doors;
 mod events;
+mod fleetlock;
 mod held;
 mod manual;
 mod passage;

@@ -20,14 +20,14 @@ const NOW: Duration = Duration::ZERO;
 const HOLD: Duration = Duration::from_secs(15);
 
 /// A door to a domain of a memory store, in whose seat it may sit.
-struct Door {
-    address: String,
+pub(crate) struct Door {
+    pub(crate) address: String,
     stop: Option<oneshot::Sender<()>>,
     tasks: [JoinHandle<()>; 2],
 }
 
 impl Door {
-    async fn open(server: &MemoryServer, domain: &str) -> Door {
+    pub(crate) async fn open(server: &MemoryServer, domain: &str) -> Door {
         let store: Arc<dyn Store> = Arc::new(server.open(domain));
         let mailbox = Mailbox::new(Arc::clone(&store)).expect("a mailbox");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -44,12 +44,12 @@ impl Door {
         Door { address, stop: Some(stop), tasks: [attending, serving] }
     }
 
-    fn client(&self) -> Remote {
+    pub(crate) fn client(&self) -> Remote {
         Remote::new(&format!("http://{}", self.address)).expect("a client")
     }
 
     /// Ends it as kill -9 would.
-    async fn kill(self) {
+    pub(crate) async fn kill(self) {
         for task in self.tasks {
             task.abort();
             let _ = task.await;

@@ -177,7 +177,11 @@ fn release(draft: &mut Draft<'_>, admin: &Admin, holder: &Holder, reason: &str, 
         && lease.state == LeaseState::Held
         && !live
     {
-        let why = format!("{holder} still renews its lease, for {}", lease.purpose);
+        let why = match lease.purpose {
+            // Nobody can tell more: its protocol renews nothing.
+            Purpose::FleetLock => format!("{holder} has not said that it is well again, by FleetLock"),
+            _ => format!("{holder} still renews its lease, for {}", lease.purpose),
+        };
         return refused(why, "wait for it; or release it with --live, and it may be out of service uncounted");
     }
     if lease.is_none() && ticket.is_some() && !forget {

@@ -31,7 +31,7 @@ impl State {
                 // A worker that gave up still owes it.
                 let then = match ticket.purpose {
                     Purpose::Rollout(_) => format!("waits {left} more, then asks again"),
-                    Purpose::Restart(_) | Purpose::Run(_) => format!("gives up in {left}"),
+                    Purpose::Restart(_) | Purpose::Run(_) | Purpose::FleetLock => format!("gives up in {left}"),
                 };
                 format!(
                     "{host} waits {} for {}, place {place} for {}; {then}",
@@ -60,8 +60,8 @@ impl State {
         };
         let purpose = ticket.map(|ticket| &ticket.purpose);
         let purpose = purpose.or_else(|| self.leases.get(&holder).map(|lease| &lease.purpose));
-        // Whoever runs a command under a lease needs no worker.
-        if self.members.contains_key(host) || !matches!(purpose, Some(Purpose::Run(_))) {
+        // Whoever runs a command under a lease, or updates a host by a client of its own, needs no worker.
+        if self.members.contains_key(host) || !matches!(purpose, Some(Purpose::Run(_) | Purpose::FleetLock)) {
             findings.push(self.why_member(host, now));
         }
         if let Some(member) = self.members.get(host) {
@@ -123,6 +123,7 @@ impl State {
                 Purpose::Run(_) => cause("its command is gone or stopped; its place is kept for a while", None),
                 Purpose::Rollout(_) => cause("its worker is silent", Some(format!("{holder}$ stagger worker"))),
                 Purpose::Restart(_) => cause("its restart by hand is gone or stopped", None),
+                Purpose::FleetLock => cause("its client asks again in a while", None),
             };
             findings.push(bad("listening", "it has not asked lately; others go first", vec![cause]));
         }

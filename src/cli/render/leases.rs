@@ -26,7 +26,7 @@ fn lease_cells(row: &LeaseRow) -> Vec<String> {
     let lease = &row.lease;
     let failure = lease.failed.values().next();
     let step = match (lease.state, &lease.purpose) {
-        (LeaseState::Held, Purpose::Run(_)) => Some("–".to_owned()),
+        (LeaseState::Held, Purpose::Run(_) | Purpose::FleetLock) => Some("–".to_owned()),
         (LeaseState::Held | LeaseState::Lost, _) => lease.step.map(|step| step.to_string()),
         (LeaseState::Failed, _) => failure.and_then(|failure| failure.step).map(|step| step.to_string()),
     };
