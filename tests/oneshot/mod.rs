@@ -2,6 +2,7 @@
 //! place of the chain of scripts that came before; docs/from-the-old-chain.md says of what.
 
 mod asking;
+mod canaries;
 mod lease;
 mod regardless;
 
