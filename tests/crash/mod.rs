@@ -286,7 +286,7 @@ fn two_workers_with_one_name_and_two_on_one_host() {
     std::fs::write(&other, text.replace("h/state", "h/state2")).expect("a configuration");
     let mut command = crate::support::stagger();
     command.args(["worker", "-c"]).arg(&other).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
-    let mut second = crate::support::Running(command.spawn().expect("the program starts"));
+    let mut second = crate::support::Running::of(command.spawn().expect("the program starts"));
     let stderr = second.0.stderr.take().expect("piped");
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {

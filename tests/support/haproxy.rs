@@ -91,7 +91,7 @@ impl Haproxy {
         command.arg("-db").arg("-f").arg(self.folder.join("haproxy.cfg")).stdin(Stdio::null());
         let started = command.stdout(log.try_clone().expect("a log")).stderr(log).spawn();
         let child = started.unwrap_or_else(|cause| panic!("cannot start haproxy ({cause}): apt-get install haproxy"));
-        *self.process() = Some(Running(child));
+        *self.process() = Some(Running::of(child));
         wait_for("HAProxy answers", SOON, || {
             let is_over = self.process().as_mut().is_none_or(Running::is_over);
             assert!(!is_over, "HAProxy ended: {}", self.log());
