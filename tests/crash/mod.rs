@@ -18,9 +18,11 @@ use std::time::Duration;
 
 /// The variable that makes a worker of a debug build kill itself at a point of its journal.
 pub(crate) const CRASH_AT: &str = "STAGGER_CRASH_AT";
+/// The same, and what was not synced is lost.
+pub(crate) const POWER_CUT_AT: &str = "STAGGER_POWER_CUT_AT";
 
 /// The records in a host's journals, one a line.
-fn journal_lines(host: &Host) -> Vec<String> {
+pub(crate) fn journal_lines(host: &Host) -> Vec<String> {
     let entries = std::fs::read_dir(host.folder.join("state/sequences")).into_iter().flatten().flatten();
     entries.flat_map(|entry| lines(&entry.path())).collect()
 }

@@ -115,7 +115,12 @@ impl Haproxy {
 
     /// Writes what it knows of its servers into its state file, as is done before a reload: the next start goes on from there.
     pub(crate) fn save_state(&self) {
-        std::fs::write(self.state_file(), self.ask("show servers state")).expect("written");
+        self.keep_state(&self.ask("show servers state"));
+    }
+
+    /// Has the next start go on from this answer of an earlier moment.
+    pub(crate) fn keep_state(&self, states: &str) {
+        std::fs::write(self.state_file(), states).expect("written");
     }
 
     fn answer(&self, command: &str) -> Option<String> {
