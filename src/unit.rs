@@ -170,6 +170,17 @@ impl Unit {
         }
     }
 
+    /// Which of its units systemd would not restart, and why, so far as that can be told beforehand: there is none of that name, it is
+    /// masked, or its file cannot be used. Nothing when all can be, or something else restarts.
+    ///
+    /// # Errors
+    /// Systemd did not say.
+    pub async fn unfit(&self) -> Result<Option<String>, UnitError> {
+        let Way::Systemd(units) = &self.restart.way else { return Ok(None) };
+        let faults = systemd::unfit(units, &self.client).await?;
+        Ok(faults.map(|faults| faults.to_string()))
+    }
+
     /// How long [`Unit::inspect`] looks at most before it can tell that the restart did not happen, unless it sees that it goes on.
     /// It tells at once, when it cannot be told here.
     pub fn inspection(&self, before: Option<&str>, is_again: bool) -> Option<Duration> {

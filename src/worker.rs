@@ -61,6 +61,8 @@ pub struct Options {
     pub crash_at: Option<CrashPoint>,
     /// The same, and what was not synced in the state folder is lost: as when the host loses its power.
     pub power_cut_at: Option<CrashPoint>,
+    /// The process does not die at this point, and waits there for the named pipe `pause` in its state folder.
+    pub pause_at: Option<CrashPoint>,
 }
 
 /// What a one-shot restart is asked for.
@@ -295,9 +297,13 @@ fn setup(config: &Config, errand: Option<Errand>) -> Setup {
 }
 
 fn shop<C: Coordinator>(config: &Config, coordinator: C, options: Options, what: &str) -> Result<Shop<C>, WorkerError> {
-    let journals = match options.power_cut_at {
-        Some(point) => Journals::until_power_cut(&config.state, point)?,
-        None => Journals::in_folder(Arc::new(RealDisk::default()), &config.state, Crash::at(options.crash_at))?,
+    let journals = match (options.power_cut_at, options.pause_at) {
+        (Some(point), _) => Journals::until_power_cut(&config.state, point)?,
+        (None, pause_at) => {
+            let pause = pause_at.map(|point| Crash::pausing(point, config.state.join("pause")));
+            let crash = pause.unwrap_or_else(|| Crash::at(options.crash_at));
+            Journals::in_folder(Arc::new(RealDisk::default()), &config.state, crash)?
+        }
     };
     Ok(Shop {
         config: Arc::new(config.clone()),

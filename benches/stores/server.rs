@@ -51,7 +51,9 @@ impl Server {
                 ("etcd", args)
             }
         };
-        let mut command = Command::new(program);
+        // Of util-linux: it ends with the thread that starts it, even when the benchmark is killed.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", program]);
         command.args(args.split_whitespace()).current_dir(folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process =

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Announce a deploy
 ///
 /// Every host that has the service restarts it, as its lease allows. Hosts that are down, or join later, catch up until it
-/// expires. A service that no host has is refused. Prints the rollout's name. With --follow it stays to the end, and exits 5 when a host failed or is left.
+/// expires. A service that no host has is refused with exit 1. Prints the rollout's name. With --follow it stays to the end, and exits 5 when a host failed or is left.
 ///
 /// Example: stagger announce php-fpm -m "wmf.12 to group1" --follow
 #[derive(Debug, Clone, clap::Args)]

@@ -12,9 +12,10 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The variables by which tests of crashes kill the worker at a moment of its journal, the second as a power cut would: what was
-/// not synced is lost. Only builds with debug assertions obey.
+/// not synced is lost. At the third's it waits, while a test kills something else. Only builds with debug assertions obey.
 const CRASH_VARIABLE: &str = "STAGGER_CRASH_AT";
 const POWER_CUT_VARIABLE: &str = "STAGGER_POWER_CUT_AT";
+const PAUSE_VARIABLE: &str = "STAGGER_PAUSE_AT";
 
 /// What stopping may take beside the sequence itself: a last report, and the goodbye.
 const GOODBYE_MAX: Duration = Duration::from_secs(30);
@@ -61,6 +62,7 @@ pub(super) fn options() -> Options {
         exe: std::env::current_exe().ok(),
         crash_at: moment(CRASH_VARIABLE),
         power_cut_at: moment(POWER_CUT_VARIABLE),
+        pause_at: moment(PAUSE_VARIABLE),
     }
 }
 

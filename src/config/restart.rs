@@ -41,6 +41,16 @@ impl Restart {
         }
     }
 
+    /// How long the worker that does it may take: of several units each has its time, one after the other. One whose host is to boot
+    /// can be stopped at once.
+    pub fn longest(&self) -> Duration {
+        match &self.way {
+            Way::Exec(_) => self.timeout,
+            Way::Systemd(units) => self.timeout.saturating_mul(u32::try_from(units.units.len()).unwrap_or(u32::MAX)),
+            Way::Reboot(_) => Duration::ZERO,
+        }
+    }
+
     /// How long the worker may be gone by itself meanwhile: while its host boots. It lives through any other restart.
     pub fn away(&self) -> Duration {
         match self.way {

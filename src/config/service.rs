@@ -60,11 +60,11 @@ pub enum Unreachable {
 }
 
 impl ServiceConfig {
-    /// How long a sequence may take from the beginning of its restart to its end, when each step uses up its time: so long
-    /// nothing can be stopped.
+    /// How long a worker may take from the beginning of a restart to the end of its sequence, when each step uses up its time: so
+    /// long nothing can be stopped.
     pub fn longest_end(&self) -> Duration {
         let well = self.verify.as_ref().map_or(self.steady, |verify| verify.within);
-        self.restart.timeout.saturating_add(well).saturating_add(self.depool.longest_move())
+        self.restart.longest().saturating_add(well).saturating_add(self.depool.longest_move())
     }
 }
 

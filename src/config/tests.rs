@@ -147,6 +147,14 @@ fn the_longest_end_of_a_sequence_counts_each_step_and_every_try() {
     assert_eq!(longest(&behind_a_balancer), Duration::from_secs(90 + 33));
     let verified = with("verify = { tcp = \"a:1\", within = \"20s\" }\nsteady = \"7s\"");
     assert_eq!(longest(&verified), Duration::from_secs(110), "it is steady within that time");
+    let restart = |keys: &str| {
+        let (before, after) = BASE.split_once("restart = ").expect("a restart");
+        format!("{before}restart = {{ {keys} }}{}", &after[after.find('\n').expect("a line")..])
+    };
+    let units = restart("kind = \"systemd\", units = [\"a.service\", \"b.service\", \"c.service\"], timeout = \"20s\"");
+    assert_eq!(longest(&units), Duration::from_secs(60), "each unit has its time");
+    let boots = restart("kind = \"reboot\"") + "steady = \"7s\"\n";
+    assert_eq!(longest(&boots), Duration::from_secs(7), "a worker whose host goes down ends at once");
 }
 
 #[test]

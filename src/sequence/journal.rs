@@ -74,9 +74,21 @@ impl FromStr for CrashPoint {
 #[derive(Debug, Clone, Default)]
 pub struct Crash {
     at: Option<CrashPoint>,
-    /// What loses its power then.
-    platter: Option<Arc<Platter>>,
+    /// What becomes of it there.
+    blow: Blow,
     written: Arc<AtomicU64>,
+}
+
+/// What becomes of a process at its point.
+#[derive(Debug, Clone, Default)]
+enum Blow {
+    /// It is killed.
+    #[default]
+    Kill,
+    /// The same, and what was not synced here is lost.
+    PowerCut(Arc<Platter>),
+    /// It waits until somebody has opened this named pipe for writing, and closed it again: the world changes meanwhile.
+    Pause(PathBuf),
 }
 
 /// A journal that cannot be read.
@@ -99,10 +111,15 @@ impl Crash {
 
     /// The process kills itself at this point, and what was not synced is lost; only in a build with debug assertions.
     pub fn with_power(point: CrashPoint, platter: Arc<Platter>) -> Crash {
-        Crash { at: Some(point), platter: Some(platter), ..Crash::default() }
+        Crash { at: Some(point), blow: Blow::PowerCut(platter), ..Crash::default() }
     }
 
-    /// How many of so many records are still written; all of them, but for tests.
+    /// The process does not die at this point: it waits for this named pipe; only in a build with debug assertions.
+    pub fn pausing(point: CrashPoint, pipe: PathBuf) -> Crash {
+        Crash { at: Some(point), blow: Blow::Pause(pipe), ..Crash::default() }
+    }
+
+    /// How many of so many records are written before the point; none when it is not among them, but for tests.
     fn survivors(&self, count: usize) -> Option<usize> {
         let written = self.written.load(Ordering::Relaxed);
         let nth = match self.at {
@@ -118,8 +135,13 @@ impl Crash {
         (cfg!(debug_assertions) && is_here).then_some(survive)
     }
 
-    fn die(&self) {
-        if let Some(Err(error)) = self.platter.as_ref().map(|platter| platter.cut()) {
+    fn strike(&self) {
+        let done = match &self.blow {
+            Blow::Kill => Ok(()),
+            Blow::PowerCut(platter) => platter.cut(),
+            Blow::Pause(pipe) => return drop(std::fs::read(pipe)),
+        };
+        if let Err(error) = done {
             tracing::error!(%error, "the power cannot be cut");
             return;
         }
@@ -159,20 +181,27 @@ impl Journal {
     /// # Errors
     /// They are not certain to be on disk. Then the journal is as it was: what was written in part is overwritten by the next.
     pub fn append(&mut self, records: &[Record]) -> io::Result<Receipt> {
-        let mut lines = records.iter().map(line).collect::<io::Result<Vec<String>>>()?;
-        let dies_after = self.crash.survivors(lines.len());
-        lines.truncate(dies_after.unwrap_or(lines.len()));
+        let lines = records.iter().map(line).collect::<io::Result<Vec<String>>>()?;
+        let mut rest = &lines[..];
+        if let Some(before) = self.crash.survivors(lines.len()) {
+            let (first, others) = lines.split_at(before);
+            self.write(first)?;
+            self.crash.strike();
+            rest = others;
+        }
+        self.write(rest)?;
+        Ok(Receipt { records: self.records })
+    }
+
+    fn write(&mut self, lines: &[String]) -> io::Result<()> {
         let text = lines.concat();
         if !text.is_empty() {
             self.disk.append(&self.path, self.length, text.as_bytes())?;
         }
-        if dies_after.is_some() {
-            self.crash.die();
-        }
         self.length += text.len() as u64;
         self.records += lines.len() as u64;
         self.crash.written.fetch_add(lines.len() as u64, Ordering::Relaxed);
-        Ok(Receipt { records: self.records })
+        Ok(())
     }
 
     /// Where it lies.

@@ -100,6 +100,21 @@ pub(super) async fn identity(units: &Units, client: &Client) -> Result<String, S
     Ok(incarnations.to_string())
 }
 
+/// The units that systemd would take no job of, if there are any.
+///
+/// # Errors
+/// Systemd cannot be asked.
+pub(super) async fn unfit(units: &Units, client: &Client) -> Result<Option<SystemdError>, SystemdError> {
+    let bus = Bus::connect(units.manager, client).await?;
+    let mut failed = Vec::new();
+    for unit in &units.units {
+        let says = bus.must_say(unit).await?;
+        failed.extend(job::unusable(&bus, unit, &says).await.map(|cause| *UnitFault::plain(unit, cause)));
+    }
+    let is_fit = failed.is_empty();
+    Ok((!is_fit).then(|| SystemdError::Units { failed, fine: Vec::new() }))
+}
+
 /// What is seen of a restart that was begun when these incarnations ran.
 pub(super) async fn glimpse(units: &Units, before: &str, client: &Client) -> Glimpse {
     let all = match all(units, client).await {

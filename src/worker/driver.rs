@@ -228,6 +228,7 @@ impl<C: Coordinator + 'static, P: FnMut(Option<&Purpose>, Progress)> Driver<C, P
                 self.with_deed(ByName::new(), |shop, deed| shop.inspect(&deed, is_again, &self.notes.0))
             }
             Effect::Look(service) => self.shop.look(&service),
+            Effect::LookAgain(receipt, service) => self.shop.look_again(receipt, &service),
             Effect::Act(receipt, step) => {
                 self.begin(step);
                 let found = self.host.sequence().and_then(|sequence| sequence.found());

@@ -222,6 +222,12 @@ impl<C: Coordinator + 'static> Shop<C> {
         main(async move { Event::Looked(look(balancers, &name).await) })
     }
 
+    /// Looks once more, and hands the receipt of the act that waits for it back.
+    pub(super) fn look_again(&self, recorded: Receipt, service: &Service) -> Main {
+        let (balancers, name) = (self.balancers(service, &self.client), service.clone());
+        main(async move { Event::LookedAgain(recorded, look(balancers, &name).await) })
+    }
+
     /// What must be known before the depool.
     pub(super) fn prepare(&self, deed: &Deed) -> Main {
         let (balancers, name) = (self.balancers(&deed.service, &self.told(deed)), deed.service.clone());

@@ -3,6 +3,7 @@
 
 mod contract;
 mod follower;
+mod haproxy_killed;
 mod killed;
 mod lame_duck;
 mod meddler;

@@ -8,11 +8,23 @@ use stagger::probe::Client;
 use std::path::Path;
 use std::time::Duration;
 
-/// A fleet behind one HAProxy.
-pub(super) struct Scene {
+/// A lock server, and a folder for its hosts and their balancers.
+pub(super) struct Fleet {
     pub(super) folder: tempfile::TempDir,
     pub(super) server: LockServer,
+}
+
+/// A fleet behind one HAProxy.
+pub(super) struct Scene {
+    fleet: Fleet,
     pub(super) haproxy: Haproxy,
+}
+
+impl std::ops::Deref for Scene {
+    type Target = Fleet;
+    fn deref(&self) -> &Fleet {
+        &self.fleet
+    }
 }
 
 impl Scene {
@@ -24,17 +36,29 @@ impl Scene {
 
     /// With these backends.
     pub(super) fn with(backends: &str, slots: usize) -> Scene {
+        let fleet = Fleet::new(slots);
+        let haproxy = Haproxy::start(fleet.folder.path(), "lb", backends);
+        Scene { fleet, haproxy }
+    }
+
+    pub(super) fn host(&self, name: &str, tuning: &Tuning) -> Host {
+        self.host_behind(&self.haproxy, name, tuning)
+    }
+}
+
+impl Fleet {
+    /// With so many slots.
+    pub(super) fn new(slots: usize) -> Fleet {
         let folder = tempfile::tempdir().expect("a folder");
         let server = LockServer::start(folder.path());
         server.set("pool/p", &format!("slots={slots}"));
         server.set("pool/p", "ttl=10s");
         server.set("service/web", "max_failures=1000");
-        let haproxy = Haproxy::start(folder.path(), "lb", backends);
-        Scene { folder, server, haproxy }
+        Fleet { folder, server }
     }
 
-    pub(super) fn host(&self, name: &str, tuning: &Tuning) -> Host {
-        Host::with_depool(self.folder.path(), name, &self.server.url, &by(&self.haproxy.admin), tuning)
+    pub(super) fn host_behind(&self, haproxy: &Haproxy, name: &str, tuning: &Tuning) -> Host {
+        Host::with_depool(self.folder.path(), name, &self.server.url, &by(&haproxy.admin), tuning)
     }
 
     pub(super) fn announce(&self) {

@@ -120,7 +120,7 @@ fn a_pybal_that_follows_slowly_is_waited_for() {
     site.pybals[0].is_slow(Duration::from_millis(700));
     let host = site.host(&Tuning { tries: 30, restart: UNTIL_GO, ..Tuning::default() });
     let child = host.command(&["restart", "web"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-    let mut child = crate::support::Running(child.expect("the program starts"));
+    let mut child = crate::support::Running::of(child.expect("the program starts"));
     wait_until_it_restarts(&host);
     assert_eq!(site.pybals[0].state(APACHES, "mw1.example.org").as_deref(), Some(OUT), "the slow one too");
     go(&host);

@@ -67,7 +67,7 @@ impl Scene {
         };
         let log = std::fs::File::create(self.path(&format!("{name}.log"))).expect("a log");
         command.stdout(log.try_clone().expect("a log")).stderr(log);
-        Running(command.spawn().expect("the program starts"))
+        Running::of(command.spawn().expect("the program starts"))
     }
 }
 

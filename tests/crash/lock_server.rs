@@ -95,7 +95,7 @@ fn keeper(server: &LockServer, number: usize, told: &Path, end: &Path) -> Runnin
         end = end.display()
     );
     let mut command = server.command(&["run", "-p", "q", "--name", &name, "--", "sh", "-c", &script]);
-    Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts"))
+    Running::of(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts"))
 }
 
 /// Every keeper that was told of its lease has it, with that token. Whether anybody answered that.

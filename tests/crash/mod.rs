@@ -18,9 +18,11 @@ use std::time::Duration;
 
 /// The variable that makes a worker of a debug build kill itself at a point of its journal.
 pub(crate) const CRASH_AT: &str = "STAGGER_CRASH_AT";
+/// The same, and what was not synced is lost.
+pub(crate) const POWER_CUT_AT: &str = "STAGGER_POWER_CUT_AT";
 
 /// The records in a host's journals, one a line.
-fn journal_lines(host: &Host) -> Vec<String> {
+pub(crate) fn journal_lines(host: &Host) -> Vec<String> {
     let entries = std::fs::read_dir(host.folder.join("state/sequences")).into_iter().flatten().flatten();
     entries.flat_map(|entry| lines(&entry.path())).collect()
 }
@@ -286,7 +288,7 @@ fn two_workers_with_one_name_and_two_on_one_host() {
     std::fs::write(&other, text.replace("h/state", "h/state2")).expect("a configuration");
     let mut command = crate::support::stagger();
     command.args(["worker", "-c"]).arg(&other).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
-    let mut second = crate::support::Running(command.spawn().expect("the program starts"));
+    let mut second = crate::support::Running::of(command.spawn().expect("the program starts"));
     let stderr = second.0.stderr.take().expect("piped");
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::spawn(move || {

@@ -1,11 +1,8 @@
 //! The power of a host is cut at every point of its worker's journal: what was not synced is gone, as is the process. It is as safe
 //! as kill -9.
 
-use super::{Scene, dies_at_every_point, every_point, records_of_a_sequence, wait_until_joined};
+use super::{POWER_CUT_AT, Scene, dies_at_every_point, every_point, records_of_a_sequence, wait_until_joined};
 use crate::support::{Host, SOON, Tuning, Worker, wait_for};
-
-/// The variable that has a worker of a debug build lose its power at a point of its journal.
-const POWER_CUT_AT: &str = "STAGGER_POWER_CUT_AT";
 
 #[test]
 fn the_power_is_cut_at_every_point_of_the_journal() {

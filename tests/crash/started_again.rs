@@ -76,7 +76,7 @@ fn runs(server: &LockServer, name: &str, log: &Path, go: &Path) -> Running {
         go = go.display()
     );
     let mut command = server.command(&["run", "-p", "q", "--name", name, "--", "sh", "-c", &script]);
-    Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts"))
+    Running::of(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts"))
 }
 
 #[test]

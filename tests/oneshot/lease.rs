@@ -38,7 +38,7 @@ fn a_wait_that_is_over_and_a_queue_that_is_full_do_nothing_and_exit_2() {
         "{code}: {out}{err}"
     );
     let mut waiter = scene.server.command(&["run", "-p", "p", "--name", "first", "--", "true"]);
-    let _waiter = Running(waiter.stderr(Stdio::null()).spawn().expect("the program starts"));
+    let _waiter = Running::of(waiter.stderr(Stdio::null()).spawn().expect("the program starts"));
     wait_for("the queue is full", SOON, || scene.server.must(&["leases"]).contains("first").then_some(()));
     let (code, _, err) = scene.run(&["restart", "web"]);
     assert!(code == 2 && error(&err).ends_with("1 wait for p already, and max_queue is 1"), "{code}: {err}");
@@ -110,7 +110,7 @@ fn a_command_that_was_killed_while_the_host_was_out_is_ended_by_the_worker_or_th
         }
         let mut command = scene.host.command(&["restart", "web"]);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
-        let mut child = Running(child);
+        let mut child = Running::of(child);
         wait_for("it is out", SOON, || scene.balancer.is_out("mw1331").then_some(()));
         child.kill();
         if !has_worker {

@@ -2,6 +2,7 @@
 //! place of the chain of scripts that came before; docs/from-the-old-chain.md says of what.
 
 mod asking;
+mod canaries;
 mod lease;
 mod regardless;
 
@@ -45,7 +46,7 @@ impl Scene {
     /// Takes the only slot until it is dropped.
     fn take_the_slot(&self) -> crate::support::Running {
         let mut command = self.server.command(&["run", "-p", "p", "--name", "other", "--", "sleep", "300"]);
-        let child = crate::support::Running(command.spawn().expect("the program starts"));
+        let child = crate::support::Running::of(command.spawn().expect("the program starts"));
         wait_for("the slot is taken", SOON, || self.server.must(&["leases"]).contains("other").then_some(()));
         child
     }

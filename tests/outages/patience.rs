@@ -104,7 +104,7 @@ fn a_lock_server_that_comes_back_within_the_wait_grants_the_lease() {
     let mut command = server.command(&["run", "-p", "p", "--wait", "1m", "--", "true"]);
     let log = folder.path().join("run.log");
     command.stderr(std::fs::File::create(&log).expect("a log"));
-    let mut waiting = Running(command.spawn().expect("the program starts"));
+    let mut waiting = Running::of(command.spawn().expect("the program starts"));
     wait_for("it is said that nobody answers", SOON, || said(&log).contains("no answer from ").then_some(()));
     server.restart(None);
     let ended = wait_for("it had its turn", SOON, || waiting.0.try_wait().expect("our own child"));
@@ -127,7 +127,7 @@ fn begin(folder: &Path, server: &LockServer) -> Begun {
     let script = format!(": > {}; while [ ! -e {} ]; do sleep 0.05; done; exit 7", begun.display(), end.display());
     let mut command = server.command(&["run", "-p", "p", "--name", "x", "--", "sh", "-c", &script]);
     command.stdout(Stdio::null()).stderr(std::fs::File::create(&log).expect("a log"));
-    let process = Running(command.spawn().expect("the program starts"));
+    let process = Running::of(command.spawn().expect("the program starts"));
     wait_for("the command runs", SOON, || begun.exists().then_some(()));
     Begun { process, log, end }
 }

@@ -293,7 +293,7 @@ fn a_restart_that_waited_in_vain_names_who_was_in_the_way() {
     let host = Host::new(folder.path(), "a", &server.url, &balancer, &Tuning::default());
     let file = host.config.to_str().expect("a path").to_owned();
     let mut run = server.command(&["run", "-p", "p", "--name", "other", "--", "sleep", "60"]);
-    let mut run = crate::support::Running(run.spawn().expect("the program starts"));
+    let mut run = crate::support::Running::of(run.spawn().expect("the program starts"));
     wait_for("the slot is taken", SOON, || server.must(&["leases"]).contains("other").then_some(()));
     let late = said(&server, &["restart", "web", "-c", &file, "--always", "--wait", "300ms"]);
     let named = late.1.contains("; other held ") && late.1.contains("\nhint: stagger why pool/p");

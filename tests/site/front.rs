@@ -108,7 +108,7 @@ impl Nginx {
         command.arg("-p").arg(&own).arg("-c").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let started = command.spawn();
         let child = started.unwrap_or_else(|cause| panic!("cannot start nginx ({cause}): apt-get install nginx-light"));
-        let nginx = Nginx { address, flags, _process: Running(child) };
+        let nginx = Nginx { address, flags, _process: Running::of(child) };
         wait_for("nginx listens", SOON, || std::net::TcpStream::connect(&nginx.address).ok().map(drop));
         nginx
     }

@@ -43,7 +43,7 @@ impl Net {
     fn new(count: usize) -> Net {
         let mut unshare = Command::new("unshare");
         unshare.arg(if is_root() { "-n" } else { "-rn" }).args(["sleep", "1000"]);
-        let hub = Running(unshare.stdin(Stdio::null()).spawn().expect("unshare"));
+        let hub = Running::of(unshare.stdin(Stdio::null()).spawn().expect("unshare"));
         let own = std::fs::read_link("/proc/self/ns/net").expect("a namespace");
         let entered = |holder: &Running| {
             let there = std::fs::read_link(format!("/proc/{}/ns/net", holder.0.id())).ok()?;
@@ -56,7 +56,7 @@ impl Net {
         let places = (0..count)
             .map(|place| {
                 let mut command = inside(&hub, &words("unshare -n sleep 1000"));
-                let holder = Running(command.stdin(Stdio::null()).spawn().expect("nsenter"));
+                let holder = Running::of(command.stdin(Stdio::null()).spawn().expect("nsenter"));
                 wait_for("a namespace", SOON, || entered(&holder).filter(|there| *there != hub_net));
                 let pid = holder.0.id();
                 for line in [

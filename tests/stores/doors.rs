@@ -9,7 +9,7 @@ use std::time::Duration;
 fn door(store: &str, address: &str) -> Running {
     let mut command = stagger();
     command.args(["lockserver", "--coordinator", store, "--api", address]);
-    let door = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts"));
+    let door = Running::of(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts"));
     wait_for("the door opens", SOON, || std::net::TcpStream::connect(address).ok().map(drop));
     door
 }

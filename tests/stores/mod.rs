@@ -121,7 +121,7 @@ impl<'a> Scene<'a> {
 
     fn start(&self, name: &str, mut command: Command, script: &str) -> Running {
         let log = std::fs::File::create(self.path(&format!("{name}.log"))).expect("a log");
-        Running(command.arg(script).stdout(Stdio::null()).stderr(log).spawn().expect("the program starts"))
+        Running::of(command.arg(script).stdout(Stdio::null()).stderr(log).spawn().expect("the program starts"))
     }
 
     /// What a process said.

@@ -27,7 +27,7 @@ fn a_move_that_is_killed_anywhere_goes_on_when_it_is_started_again() {
     for lines in 1..=5_u64 {
         assert_eq!(ask(&from, &token).trim(), lines.to_string());
         let mut moving = carry_over(&from, &to);
-        let mut moving = Running(moving.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts"));
+        let mut moving = Running::of(moving.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts"));
         let mut said = BufReader::new(moving.0.stdout.take().expect("its output")).lines();
         let last = (0..lines).map_while(|_| said.next()).last().expect("a line").expect("text");
         moving.kill();
@@ -48,12 +48,12 @@ fn a_move_that_is_undone_leaves_everything_where_it_was() {
     ask(&from, &["set", "pool/p", "slots=3", "--reason", "test"]);
     let mut holder = stagger();
     holder.args(["run", "-p", "p", "--name", "long", "--", "sleep", "600"]).env("STAGGER_COORDINATOR", &from);
-    let holder = Running(holder.stderr(Stdio::null()).spawn().expect("it starts"));
+    let holder = Running::of(holder.stderr(Stdio::null()).spawn().expect("it starts"));
     crate::support::wait_for("it holds", crate::support::SOON, || {
         ask(&from, &["leases"]).contains("long").then_some(())
     });
     let mut moving = carry_over(&from, &to);
-    let mut moving = Running(moving.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts"));
+    let mut moving = Running::of(moving.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts"));
     let mut said = BufReader::new(moving.0.stdout.take().expect("its output")).lines();
     let waits = (0..2).map_while(|_| said.next()).last().expect("a line").expect("text");
     assert!(waits.contains("waits for long"), "{waits}");

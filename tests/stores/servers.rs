@@ -19,7 +19,7 @@ pub(crate) fn start(program: &str, package: &str, folder: &Path, args: &str) -> 
     let mut command = Command::new(program);
     command.args(args.split_whitespace()).current_dir(folder).stdin(Stdio::null());
     let started = command.stdout(log.try_clone().expect("a log")).stderr(log).spawn();
-    Running(started.unwrap_or_else(|cause| panic!("cannot start {program} ({cause}): apt-get install {package}")))
+    Running::of(started.unwrap_or_else(|cause| panic!("cannot start {program} ({cause}): apt-get install {package}")))
 }
 
 fn until_it_listens(port: u16) {

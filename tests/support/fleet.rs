@@ -137,7 +137,7 @@ max = "{drain_max}"
         command.envs(variables.iter().copied()).stdout(Stdio::null()).stderr(log);
         let session_file = self.folder.join("state/session");
         let replaces = lines(&session_file);
-        Worker { process: Running(command.spawn().expect("the program starts")), session_file, replaces }
+        Worker { process: Running::of(command.spawn().expect("the program starts")), session_file, replaces }
     }
 
     /// What its worker said.

@@ -91,7 +91,7 @@ impl Haproxy {
         command.arg("-db").arg("-f").arg(self.folder.join("haproxy.cfg")).stdin(Stdio::null());
         let started = command.stdout(log.try_clone().expect("a log")).stderr(log).spawn();
         let child = started.unwrap_or_else(|cause| panic!("cannot start haproxy ({cause}): apt-get install haproxy"));
-        *self.process() = Some(Running(child));
+        *self.process() = Some(Running::of(child));
         wait_for("HAProxy answers", SOON, || {
             let is_over = self.process().as_mut().is_none_or(Running::is_over);
             assert!(!is_over, "HAProxy ended: {}", self.log());
@@ -115,7 +115,12 @@ impl Haproxy {
 
     /// Writes what it knows of its servers into its state file, as is done before a reload: the next start goes on from there.
     pub(crate) fn save_state(&self) {
-        std::fs::write(self.state_file(), self.ask("show servers state")).expect("written");
+        self.keep_state(&self.ask("show servers state"));
+    }
+
+    /// Has the next start go on from this answer of an earlier moment.
+    pub(crate) fn keep_state(&self, states: &str) {
+        std::fs::write(self.state_file(), states).expect("written");
     }
 
     fn answer(&self, command: &str) -> Option<String> {

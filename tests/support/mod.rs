@@ -5,12 +5,14 @@
 mod balancer;
 mod fleet;
 pub(crate) mod haproxy;
+mod keeper;
 mod php_fpm;
 mod server;
 mod systemd;
 
 pub(crate) use balancer::Balancer;
 pub(crate) use fleet::{Host, Tuning, Worker};
+pub(crate) use keeper::Kept;
 pub(crate) use php_fpm::{PhpFpm, PhpFpmOptions};
 pub(crate) use server::LockServer;
 pub(crate) use systemd::UserSystemd;
@@ -78,6 +80,16 @@ pub(crate) fn children(parent: rustix::process::Pid) -> Vec<rustix::process::Pid
     pids.filter(|pid| is_child(pid).is_some()).filter_map(rustix::process::Pid::from_raw).collect()
 }
 
+/// The processes whose command line names this file or folder, but for those that have ended.
+pub(crate) fn processes_of(path: &Path) -> Vec<rustix::process::Pid> {
+    let path = path.display().to_string();
+    let pids = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let line = |pid: &i32| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let named = pids.filter(|pid| String::from_utf8_lossy(&line(pid)).contains(&path));
+    named.filter_map(rustix::process::Pid::from_raw).collect()
+}
+
 /// What a process is called; empty when it is gone.
 pub(crate) fn name_of(pid: rustix::process::Pid) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
@@ -85,9 +97,15 @@ pub(crate) fn name_of(pid: rustix::process::Pid) -> String {
 
 /// A process that is killed, by its handle, when the test is done with it.
 #[derive(Debug)]
-pub(crate) struct Running(pub(crate) Child);
+pub(crate) struct Running(pub(crate) Child, #[expect(dead_code, reason = "it is there to be dropped")] Kept);
 
 impl Running {
+    /// A process that was just started; it does not outlive this one, even when that is killed.
+    pub(crate) fn of(child: Child) -> Running {
+        let kept = Kept::process(&child);
+        Running(child, kept)
+    }
+
     pub(crate) fn is_over(&mut self) -> bool {
         self.0.try_wait().expect("our own child").is_some()
     }

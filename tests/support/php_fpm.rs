@@ -4,7 +4,8 @@
 //! It can be run by a test ([`PhpFpm::start`]), or by a service manager: [`PhpFpm::prepare`] only writes the files, and
 //! [`PhpFpm::words`] is the command line, which stays in the foreground and tells systemd when it is ready.
 
-use super::{SOON, wait_for};
+use super::{Kept, SOON, processes_of, wait_for};
+use rustix::process::Signal;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
@@ -40,6 +41,7 @@ impl Default for PhpFpmOptions {
 pub(crate) struct PhpFpm {
     pub(crate) folder: PathBuf,
     settings: Vec<String>,
+    _kept: Kept,
 }
 
 impl PhpFpm {
@@ -74,7 +76,8 @@ impl PhpFpm {
             settings.push("extension=apcu".to_owned());
         }
         settings.extend(options.settings.iter().cloned());
-        let fpm = PhpFpm { folder, settings };
+        let kept = Kept::daemon(&folder.join("php-fpm.conf"));
+        let fpm = PhpFpm { folder, settings, _kept: kept };
         fpm.write_restart();
         fpm
     }
@@ -89,7 +92,7 @@ impl PhpFpm {
 
     /// The command line: program and arguments. It stays in the foreground.
     pub(crate) fn words(&self) -> Vec<String> {
-        let config = self.folder.join("php-fpm.conf").display().to_string();
+        let config = self.config().display().to_string();
         // -n: no php.ini and nothing of conf.d. -R: root may own the pool, where a test runs as root.
         let mut words = [PROGRAM, "-n", "-R", "-F", "-y", &config].map(str::to_owned).to_vec();
         words.extend(self.settings.iter().flat_map(|setting| ["-d".to_owned(), setting.clone()]));
@@ -126,23 +129,25 @@ impl PhpFpm {
         self.wait_until_it_answers();
     }
 
-    /// Stops it at once, whatever it is doing, and waits until it is gone.
+    /// Stops it at once, whatever it is doing, and waits until it is gone. It is looked for by its command line, since its folder may
+    /// be gone already.
     pub(crate) fn stop(&self) {
-        let Some(pid) = self.pid().and_then(rustix::process::Pid::from_raw) else { return };
-        // Only what runs from this folder: a number may have been given to somebody else since.
-        let is_ours = || {
-            let line = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-            // A process that has ended and was not reaped has no command line.
-            String::from_utf8_lossy(&line).contains(&self.folder.display().to_string())
-        };
-        let signal = |signal| is_ours() && rustix::process::kill_process(pid, signal).is_ok();
-        if signal(rustix::process::Signal::TERM) {
-            let deadline = std::time::Instant::now() + Duration::from_secs(10);
-            while is_ours() && std::time::Instant::now() < deadline {
-                super::pause();
+        let signal = |signal| {
+            let running = processes_of(&self.config());
+            for pid in &running {
+                let _already_gone = rustix::process::kill_process(*pid, signal);
             }
-            signal(rustix::process::Signal::KILL);
+            !running.is_empty()
+        };
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while signal(Signal::TERM) && std::time::Instant::now() < deadline {
+            super::pause();
         }
+        signal(Signal::KILL);
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.join("php-fpm.conf")
     }
 
     pub(crate) fn wait_until_it_answers(&self) {

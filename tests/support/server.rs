@@ -26,7 +26,7 @@ fn launch(address: &str, data: &Path, power_cut: Option<&str>) -> Running {
     command.args(["lockserver", "--api", address, "--data"]).arg(data).stdout(Stdio::null());
     command.envs(power_cut.map(|moment| (POWER_CUT_AT, moment)));
     let log = std::fs::OpenOptions::new().create(true).append(true).open(data.with_extension("log")).expect("a log");
-    Running(command.stderr(log).spawn().expect("the program starts"))
+    Running::of(command.stderr(log).spawn().expect("the program starts"))
 }
 
 impl LockServer {

@@ -11,7 +11,7 @@
 //! Its units see this machine's files, so what they write in a test's folder is there; only `/run/systemd`, `/run/user` and `/run/log` are
 //! theirs alone. Their standard error goes to its journal.
 
-use super::{Running, SOON, run, wait_for};
+use super::{Kept, Running, SOON, run, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -53,6 +53,7 @@ pub(crate) struct UserSystemd {
     folder: tempfile::TempDir,
     /// Its control group, in each hierarchy.
     groups: Vec<PathBuf>,
+    _kept: Vec<Kept>,
     process: Running,
 }
 
@@ -72,6 +73,7 @@ impl UserSystemd {
         // A name with a dash would be taken for a slice within another.
         let groups: Vec<PathBuf> = groups.map(|hierarchy| Path::new(hierarchy).join(format!("{name}.slice"))).collect();
         let spoken = groups.iter().map(|group| group.display().to_string()).collect::<Vec<_>>().join(" ");
+        let kept = groups.iter().map(|group| Kept::group(group)).collect();
         let log = std::fs::File::create(path("said")).expect("a log");
         let mut command = Command::new("unshare");
         command
@@ -86,8 +88,8 @@ impl UserSystemd {
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log);
-        let process = Running(command.spawn().expect("unshare, of util-linux"));
-        let mut systemd = UserSystemd { folder, groups, process };
+        let process = Running::of(command.spawn().expect("unshare, of util-linux"));
+        let mut systemd = UserSystemd { folder, _kept: kept, groups, process };
         systemd.give_it_journalctl();
         wait_for("a user's systemd answers", SOON, || {
             let is_over = systemd.process.is_over();

@@ -29,7 +29,7 @@ impl Bus {
         let mut command = Command::new("dbus-daemon");
         command.args(["--config-file=/usr/share/dbus-1/session.conf", "--nofork", "--nopidfile", &address]);
         let daemon = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let bus = Bus { folder, _daemon: Running(daemon.expect("apt-get install dbus-daemon")) };
+        let bus = Bus { folder, _daemon: Running::of(daemon.expect("apt-get install dbus-daemon")) };
         wait_for("the bus listens", SOON, || {
             std::os::unix::net::UnixStream::connect(bus.folder.path().join("bus")).ok()
         });

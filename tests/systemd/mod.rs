@@ -67,11 +67,16 @@ impl Site {
     }
 }
 
-/// The configuration of a host with one service.
-fn host(keys: &str) -> stagger::config::Config {
-    let text = format!(
+/// The file of a host with one service.
+fn host_file(keys: &str) -> String {
+    format!(
         "coordinator = \"http://locks:7532\"\nhost = \"mw1\"\n[service.app]\npools = [\"p\"]\n\
          depool = {{ kind = \"none\" }}\n{keys}\n"
-    );
-    parse(&text, Path::new("stagger.toml"), &Surroundings::default()).unwrap_or_else(|error| panic!("{error}"))
+    )
+}
+
+/// The configuration of such a host.
+fn host(keys: &str) -> stagger::config::Config {
+    parse(&host_file(keys), Path::new("stagger.toml"), &Surroundings::default())
+        .unwrap_or_else(|error| panic!("{error}"))
 }

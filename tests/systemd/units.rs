@@ -1,7 +1,7 @@
 //! The restart act itself, on a real systemd.
 
-use super::{Site, host};
-use crate::support::{SOON, lines, wait_for};
+use super::{Site, host, host_file};
+use crate::support::{SOON, lines, run, stagger, wait_for};
 use model::sequence::Seen;
 use stagger::unit::{Unit, UnitError, systemd};
 use std::time::{Duration, Instant};
@@ -121,6 +121,13 @@ async fn a_unit_that_there_is_not_is_told_with_the_one_that_may_be_meant() {
     assert_eq!((error.to_string().as_str(), error.output().as_str()), (said, ""));
     let error = restart(&site.units("\"quite-another-thing.service\"")).await.expect_err("there is none");
     assert!(error.to_string().ends_with("; `systemctl --user list-unit-files` shows which there are"), "{error}");
+    let unfit = site.units("\"php8.2-fpm.service\", \"php8.1-fpm.service\"").unfit().await.expect("asked");
+    assert_eq!(unfit.as_deref(), Some(said), "it is told before anything is restarted, too");
+    assert_eq!(
+        site.units("\"php8.2-fpm.service\"").unfit().await.expect("asked"),
+        None,
+        "one that is down can be started"
+    );
     let mask = site.systemd.runtime().join("systemd/user/masked.service");
     std::os::unix::fs::symlink("/dev/null", mask).expect("a link");
     site.systemd.must(&["daemon-reload"]);
@@ -132,6 +139,27 @@ async fn a_unit_that_there_is_not_is_told_with_the_one_that_may_be_meant() {
     site.systemd.write("needed.service", "[Unit]\nRefuseManualStart=yes\n[Service]\nExecStart=/bin/true\n");
     let error = restart(&site.units("\"needed.service\"")).await.expect_err("refused").to_string();
     assert!(error.starts_with("needed.service: systemd refuses: "), "{error}");
+}
+
+/// What the manual promises: it is said before the first rollout.
+#[test]
+fn stagger_check_refuses_a_unit_that_there_is_not() {
+    let site = Site::start();
+    site.running("php8.2-fpm.service", RUNS, "");
+    let check = |unit: &str| {
+        let file = site.path("stagger.toml");
+        let keys = restart_by(&format!("units = [\"{unit}\"]"));
+        std::fs::write(&file, host_file(&keys)).expect("a configuration");
+        let mut command = stagger();
+        command.envs(site.systemd.environment()).args(["check", "--ask", "-c"]).arg(file);
+        run(&mut command)
+    };
+    let (code, out, err) = check("php8.2-fpm.service");
+    assert!(code == 0 && out.contains("✓ app  restart  identity: php8.2-fpm.service="), "{code}: {out}{err}");
+    let (code, out, err) = check("php8.1-fpm.service");
+    let said = "✗ app  restart  php8.1-fpm.service: there is no such unit; is php8.2-fpm.service meant?";
+    assert!(code == 78 && out.contains("does not fit this host") && out.contains(said), "{code}: {out}{err}");
+    assert!(!out.contains("identity"), "{out}");
 }
 
 #[tokio::test]

@@ -45,7 +45,9 @@ impl Process {
     /// Starts a program in this folder; what it prints is in `log` there.
     pub(crate) fn start(program: &str, package: &str, folder: &Path, args: &[&str]) -> Process {
         let log = || File::options().append(true).create(true).open(folder.join("log")).expect("a log");
-        let started = Command::new(program)
+        // Of util-linux: it ends with the thread that starts it, even when the test is killed.
+        let started = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", program])
             .args(args)
             .current_dir(folder)
             .stdin(Stdio::null())

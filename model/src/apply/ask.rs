@@ -160,7 +160,10 @@ fn decide(draft: &mut Draft<'_>, ask: &Ask, ticket: Ticket, kept: Option<&Lease>
     };
     if ticket.waited_ms >= ticket.wait_ms && why.kind != RefusalKind::Paused {
         draft.drop_ticket(&ask.holder);
-        let value = format!("waited {}: {}", crate::settings::span(ticket.waited_ms / 1000 * 1000), why.value);
+        // Above a second, milliseconds are only noise.
+        let whole_ms = if ticket.waited_ms < 1000 { 1 } else { 1000 };
+        let waited = crate::settings::span(ticket.waited_ms / whole_ms * whole_ms);
+        let value = format!("waited {waited}: {}", why.value);
         return Answer::Refused(Refusal { kind: RefusalKind::TimedOut, value, ..why });
     }
     if old.is_none_or(|old| old.pools != ticket.pools)

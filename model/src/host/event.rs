@@ -63,6 +63,8 @@ pub enum Event<R> {
     Undone(Act),
     /// The balancers were asked.
     Looked(Vec<Look>),
+    /// The balancers were asked once more, with the receipt of the restart act that waits for it.
+    LookedAgain(R, Vec<Look>),
     /// Whether the interrupted restart act was done.
     Inspected(Seen),
     /// There is something new to say about the act under way.
@@ -137,6 +139,8 @@ pub enum Effect<R> {
     Undo(R),
     /// Ask the balancers of this service whether the host is in rotation.
     Look(Service),
+    /// The restart act is recorded, as the receipt says: ask the balancers once more. Between their answer and the act is nothing.
+    LookAgain(R, Service),
     /// Find out whether the interrupted restart act was done.
     Inspect {
         /// Whether it was looked for before, for as long as it may take: then one look is enough.

@@ -6,7 +6,7 @@
 use crate::host::Effect;
 use crate::host::pace::Pace;
 use crate::host::work::{Doing, Work};
-use crate::sequence::{Record, Step};
+use crate::sequence::{Look, Record, Seen, Step};
 use crate::time::Time;
 
 impl Work {
@@ -49,11 +49,11 @@ impl Work {
             Record::Acting { step, .. } if !self.may_act(step, now) => {
                 self.happened(Record::Withheld { step }, now, out);
             }
-            Record::Acting { step, .. } => {
-                self.begin(Doing::Acting(step), Some(step), now);
-                self.renew(now, out);
-                out.push(Effect::Act(receipt, step));
+            Record::Acting { step: Step::Restart, .. } if self.sequence.plan().depool => {
+                self.begin(Doing::LookingAgain, None, now);
+                out.push(Effect::LookAgain(receipt, self.sequence.plan().service.clone()));
             }
+            Record::Acting { step, .. } => self.do_now(receipt, step, now, out),
             Record::Undoing { .. } => {
                 self.begin(Doing::Undoing, Some(Step::Repool), now);
                 self.renew(now, out);
@@ -61,6 +61,27 @@ impl Work {
             }
             _ => self.advance(now, out),
         }
+    }
+
+    /// The balancers were asked at the very last. When they do not all say that the host is out, nothing is done, and it begins with
+    /// the look before the last word again: that is the one that decides what follows.
+    pub(super) fn looked_again<R>(&mut self, receipt: R, looks: &[Look], now: Time, out: &mut Vec<Effect<R>>) {
+        if self.doing != Doing::LookingAgain {
+            return;
+        }
+        let step = Step::Restart;
+        let is_out = self.sequence.found().is_some_and(|found| found.confirmed(looks) == Seen::Done);
+        if is_out && self.may_act(step, now) {
+            self.do_now(receipt, step, now, out);
+        } else {
+            self.happened(Record::Withheld { step }, now, out);
+        }
+    }
+
+    fn do_now<R>(&mut self, receipt: R, step: Step, now: Time, out: &mut Vec<Effect<R>>) {
+        self.begin(Doing::Acting(step), Some(step), now);
+        self.renew(now, out);
+        out.push(Effect::Act(receipt, step));
     }
 
     /// Nothing is acted that is not recorded, so this waits for the disk; unless nothing is begun that must go on.

@@ -286,64 +286,51 @@ fn a_balancer_that_forgot_is_asked_again_without_looking_what_was_before() {
     assert!(matches!(memo, Some(Record::Acting { memo: None, .. })));
 }
 
-/// It was asked for the last word, which took this long, in milliseconds.
-fn begun_after(ms: u64) -> (Rig, Vec<String>) {
+/// The restart is announced, on disk, and the balancers are asked at the very last.
+fn announced() -> Rig {
     let mut rig = Rig::beginning();
-    rig.now += ms;
-    let effects = rig.begun(Ok(rig::go(7)));
-    (rig, effects)
+    rig.holds_looks = true;
+    assert_eq!(rig.begun(Ok(go(7))), ["+acted", "+inspected", "+begun", "+acting", "look again"]);
+    rig
 }
 
-const BEGUN: [&str; 3] = ["+acted", "+inspected", "+begun"];
-
-#[test]
-fn a_last_word_that_took_its_time_is_followed_by_another_look() {
-    let (_, effects) = begun_after(1_000);
-    assert_eq!(effects, [&BEGUN[..], &["+acting", "renew restart", "act restart"]].concat());
-    let (mut rig, effects) = begun_after(1_001);
-    assert_eq!(effects, ["look php"]);
-    rig.now += 60;
-    assert_eq!(
-        rig.looked(&[("lb1", false)]),
-        [&BEGUN[..], &["+inspected", "+acting", "renew restart", "act restart"]].concat()
-    );
+fn cannot_tell() -> Vec<crate::sequence::Look> {
+    vec![crate::sequence::Look { presence: crate::member::Presence::Unknown, ..look("lb1", true) }]
 }
 
 #[test]
-fn a_disk_that_took_its_time_has_it_look_again_too() {
-    for (ms, is_acted) in [(5_000, true), (5_001, false)] {
-        let mut rig = Rig::beginning();
-        rig.holds_records = true;
-        rig.begun(Ok(rig::go(7)));
-        rig.now += ms;
-        let expected: &[&str] =
-            if is_acted { &["renew restart", "act restart"] } else { &["prepare restart", "look php"] };
-        assert_eq!(rig.recorded(), expected);
-    }
+fn between_the_balancers_answer_and_the_restart_is_nothing() {
+    assert_eq!(announced().looked_again(&[("lb1", false)]), ["renew restart", "act restart"]);
+    let mut rig = announced();
+    assert!(rig.on(Event::StopRequested).is_empty(), "it is asked, and answers soon");
+    assert_eq!(rig.looked_again(&[("lb1", false)]), ["+withheld", "+undoing", "renew repool", "undo"]);
+    let mut rig = announced();
+    rig.now += 22_500;
+    assert_eq!(rig.looked_again(&[("lb1", false)]), ["+withheld", "+undoing", "renew repool", "undo"]);
 }
 
 #[test]
 fn a_balancer_that_forgot_meanwhile_is_left_again_and_the_last_word_asked_for_again() {
-    let (mut rig, _) = begun_after(1_001);
+    let mut rig = announced();
+    assert_eq!(rig.looked_again(&[("lb1", true)]), ["prepare restart", "look php"]);
     assert_eq!(
         rig.looked(&[("lb1", true)]),
-        [&BEGUN[..], &["+inspected", "+acting", "renew depool", "act depool"]].concat()
+        ["+withheld", "+inspected", "+acting", "renew depool", "act depool"],
+        "the last word is not taken for one of a restart to come"
     );
     rig.acted();
     assert!(rig.acted().contains(&"look php".to_owned()), "out, and drained");
     rig.looked(&[("lb1", false)]);
     assert_eq!(rig.on(Event::Prepared(Prepared::Identity(Some("i1".into())))), ["begin"]);
-    assert!(rig.begun(Ok(rig::go(7))).contains(&"act restart".to_owned()));
+    rig.holds_looks = false;
+    assert!(rig.begun(Ok(go(7))).contains(&"act restart".to_owned()));
 }
 
 #[test]
 fn a_balancer_that_cannot_tell_any_more_stops_it_before_the_restart() {
-    let (mut rig, _) = begun_after(1_001);
-    let unknown = vec![crate::sequence::Look { presence: crate::member::Presence::Unknown, ..look("lb1", true) }];
-    assert_eq!(
-        rig.on(Event::Looked(unknown)),
-        [&BEGUN[..], &["+inspected", "+undoing", "renew repool", "undo"]].concat()
-    );
+    let mut rig = announced();
+    assert_eq!(rig.on(Event::LookedAgain(0, cannot_tell())), ["prepare restart", "look php"]);
+    assert_eq!(rig.on(Event::Looked(cannot_tell())), ["+withheld", "+inspected", "+undoing", "renew repool", "undo"]);
     assert_eq!(rig.on(Event::Undone(act())), ["+undone", "+ended", "settle failed_released failed"]);
 }
 

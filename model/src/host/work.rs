@@ -19,11 +19,6 @@ use std::time::Duration;
 /// How long a sequence taken up again waits to learn whether its lease is still its own, in milliseconds. Then it is undone,
 /// so that a host is not out for as long as its coordinator is.
 const CLAIM_WAIT_MS: u64 = 10_000;
-/// How old what the balancers said may be when the restart act is to be announced, in milliseconds. The last word can take its time,
-/// and a balancer that was started again meanwhile may have forgotten that the host is out.
-const LOOK_AGE_MAX_MS: u64 = 1_000;
-/// The same when the announcement is on disk: longer, so that a slow disk does not keep a host from restarting for ever.
-const ANNOUNCED_LOOK_AGE_MAX_MS: u64 = 5_000;
 /// How often a new note is told at most, in milliseconds.
 const NOTE_PAUSE_MS: u64 = 1_000;
 
@@ -48,8 +43,6 @@ pub(super) struct Work {
     prepared: Option<Memo>,
     /// Whether which incarnation runs is being found out, beside the look.
     is_identifying: bool,
-    /// When the balancers were last heard of.
-    looked: Option<Time>,
     /// Since when it waits to learn whether its lease is its own.
     claiming_since: Option<Time>,
     /// What has happened and is not on disk yet; it gets there before the next act.
@@ -85,6 +78,8 @@ pub(super) enum Doing {
     Acting(Step),
     Undoing,
     Looking,
+    /// The restart act is announced, and the balancers are asked once more.
+    LookingAgain,
     Inspecting,
     Settling,
 }
@@ -138,7 +133,6 @@ impl Work {
             holder,
             prepared: None,
             is_identifying: false,
-            looked: None,
             claiming_since: None,
             unwritten: Vec::new(),
             step: None,
@@ -189,6 +183,7 @@ impl Work {
                     self.happened(Record::Acted { step, act }, now, out);
                 }
             }
+            Event::LookedAgain(receipt, looks) => self.looked_again(receipt, &looks, now, out),
             Event::Undone(act) if self.doing == Doing::Undoing => self.happened(Record::Undone { act }, now, out),
             Event::Inspected(seen) if self.doing == Doing::Inspecting => {
                 self.note.clear();
@@ -219,7 +214,6 @@ impl Work {
         if self.doing == Doing::Looking
             && let Some(found) = self.sequence.found()
         {
-            self.looked = Some(now);
             let seen = found.confirmed(looks);
             self.happened(Record::Inspected { step: Step::Depool, seen }, now, out);
         }
@@ -269,16 +263,7 @@ impl Work {
 
     /// Whether an act that was announced may be done: the disk took its time, and meanwhile its authority can have run out.
     pub(super) fn may_act(&self, step: Step, now: Time) -> bool {
-        match step {
-            Step::Depool => self.may_go_on(now),
-            Step::Restart => self.may_go_on(now) && self.is_seen_out(now, ANNOUNCED_LOOK_AGE_MAX_MS),
-            _ => true,
-        }
-    }
-
-    /// Whether the balancers said at most so long ago that the host is out; always, when it does not leave them.
-    fn is_seen_out(&self, now: Time, age_ms_max: u64) -> bool {
-        !self.sequence.plan().depool || self.looked.is_some_and(|at| millis(now.since(at)) <= age_ms_max)
+        !matches!(step, Step::Depool | Step::Restart) || self.may_go_on(now)
     }
 
     /// Nothing is in flight any more: does what comes next.
@@ -343,9 +328,6 @@ impl Work {
     }
 
     fn act<R>(&mut self, step: Step, now: Time, out: &mut Vec<Effect<R>>) {
-        if step == Step::Restart && !self.is_seen_out(now, LOOK_AGE_MAX_MS) {
-            return self.look(now, out);
-        }
         let memo = match step {
             Step::Depool if self.sequence.found().is_some() => None,
             Step::Depool | Step::Restart => match self.prepared.take() {

@@ -340,6 +340,13 @@ fn a_waiter_gives_up_and_times_out() {
     // A wait of nothing is an answer at once.
     let now = model::request::Ask { wait_ms: Some(0), ..ask("d", "cd", &["p"]) };
     assert_eq!(refusal_kind(world.ask(&now)), RefusalKind::TimedOut);
+    for (wait_ms, said) in [(300, "waited 300ms: "), (1_250, "waited 1s: ")] {
+        let short = model::request::Ask { wait_ms: Some(wait_ms), ..ask("e", "ce", &["p"]) };
+        assert!(matches!(world.ask(&short), Answer::Queued(_)));
+        world.later(wait_ms);
+        let Answer::Refused(refusal) = world.ask(&short) else { panic!("still queued") };
+        assert!(refusal.value.starts_with(said), "{}", refusal.value);
+    }
 }
 
 fn refusal_kind(answer: Answer) -> RefusalKind {

@@ -30,20 +30,26 @@ struct Row {
     part: &'static str,
     ok: bool,
     says: String,
+    /// The exit code that it would give alone.
+    #[serde(skip)]
+    code: u8,
+}
+
+impl Row {
+    fn new(service: &Service, part: &'static str, code: u8, says: String) -> Row {
+        Row { service: service.clone(), part, ok: code == exit::OK, says, code }
+    }
 }
 
 /// Looks, and says what is wrong; with `asks`, what every probe answers too.
 pub(super) async fn run(asks: bool, context: &Context) -> Result<u8, Failure> {
     let config = context.config()?;
     let mut rows = missing(&config, std::env::var_os("PATH").as_ref());
-    let mut code = if rows.is_empty() { exit::OK } else { exit::CONFIGURATION };
     if asks {
-        let answers = ask_all(&config, &probes(&config)?).await;
-        if code == exit::OK && answers.iter().any(|row| !row.ok) {
-            code = exit::FAILED;
-        }
-        rows.extend(answers);
+        rows.extend(ask_all(&config, &probes(&config)?).await);
     }
+    // What the host does not have weighs more than what does not answer.
+    let code = rows.iter().map(|row| row.code).max().unwrap_or(exit::OK);
     match context.globals.json {
         true => out::json(&json!({ "host": config.host, "exit_code": code, "rows": rows }))?,
         false => out::result(&text(&config, &rows, code))?,
@@ -55,7 +61,7 @@ pub(super) async fn run(asks: bool, context: &Context) -> Result<u8, Failure> {
 fn missing(config: &Config, path: Option<&OsString>) -> Vec<Row> {
     let mut rows = Vec::new();
     for service in config.services.values() {
-        let mut row = |part, says| rows.push(Row { service: service.name.clone(), part, ok: false, says });
+        let mut row = |part, says| rows.push(Row::new(&service.name, part, exit::CONFIGURATION, says));
         if let Way::File(flag) = &service.depool.way
             && let Some(folder) = flag.path.parent().filter(|folder| !folder.is_dir())
         {
@@ -114,12 +120,11 @@ fn probes_of(service: &ServiceConfig) -> Vec<(&'static str, &Probe, Vec<&Predica
 async fn ask_all(config: &Config, client: &Client) -> Vec<Row> {
     let mut rows = Vec::new();
     for service in config.services.values() {
-        let mut row = |part, ok, says| rows.push(Row { service: service.name.clone(), part, ok, says });
-        match Unit::new(service, client).identity().await {
-            Ok(None) => {}
-            Ok(Some(identity)) => row("restart", true, format!("identity: {identity}")),
-            Err(error) => row("restart", false, format!("identity: {error}")),
-        }
+        rows.extend(ask_unit(service, client).await);
+        let mut row = |part, ok, says| {
+            let code = if ok { exit::OK } else { exit::FAILED };
+            rows.push(Row::new(&service.name, part, code, says));
+        };
         for look in Balancers::new(service, client).look().await {
             let detail = if look.detail.is_empty() { String::new() } else { format!(" ({})", look.detail) };
             let says = format!("{}: {}{detail}", look.balancer, look.presence);
@@ -147,6 +152,22 @@ async fn ask_all(config: &Config, client: &Client) -> Vec<Row> {
         }
     }
     rows
+}
+
+/// Whether what restarts is there, and which incarnation of it runs.
+async fn ask_unit(service: &ServiceConfig, client: &Client) -> Option<Row> {
+    let unit = Unit::new(service, client);
+    let identity = match unit.unfit().await {
+        // A unit that there is not would count as one that is down, and could not be started either.
+        Ok(Some(why)) => return Some(Row::new(&service.name, "restart", exit::CONFIGURATION, why)),
+        Ok(None) => unit.identity().await.transpose()?,
+        Err(error) => Err(error),
+    };
+    let (code, says) = match identity {
+        Ok(identity) => (exit::OK, identity),
+        Err(error) => (exit::FAILED, error.to_string()),
+    };
+    Some(Row::new(&service.name, "restart", code, format!("identity: {says}")))
 }
 
 /// What a probe answers, whether every expression holds over that, and what holds and what does not.

@@ -56,7 +56,7 @@ pub(super) async fn run(
 }
 
 /// Why systemd would not take a job of this unit, so far as its file tells.
-async fn unusable(bus: &Bus, unit: &UnitName, says: &Says) -> Option<Cause> {
+pub(super) async fn unusable(bus: &Bus, unit: &UnitName, says: &Says) -> Option<Cause> {
     match says.load.as_str() {
         "not-found" => {
             let known = bus.known().await;

@@ -16,6 +16,8 @@ pub(super) struct Rig {
     pub(super) journal: Vec<Record>,
     /// Whether records wait for [`Rig::recorded`].
     pub(super) holds_records: bool,
+    /// Whether the look after the restart was announced waits for [`Rig::looked_again`]; else all are out.
+    pub(super) holds_looks: bool,
     pub(super) ask: Option<Ask>,
     pub(super) renew: Option<Renew>,
     pub(super) settle: Option<Settle>,
@@ -50,6 +52,7 @@ impl Rig {
             now: 1_000_000,
             journal: Vec::new(),
             holds_records: false,
+            holds_looks: false,
             ask: None,
             renew: None,
             settle: None,
@@ -171,6 +174,11 @@ impl Rig {
             Effect::Act(_, step) => format!("act {step}"),
             Effect::Undo(_) => "undo".to_owned(),
             Effect::Look(service) => format!("look {service}"),
+            Effect::LookAgain(..) if self.holds_looks => "look again".to_owned(),
+            Effect::LookAgain(..) => {
+                words.extend(self.looked_again(&[("lb1", false), ("lb2", false)]));
+                return;
+            }
             Effect::Inspect { is_again: false } => "inspect".to_owned(),
             Effect::Inspect { is_again: true } => "inspect again".to_owned(),
             Effect::Settle(settle) => {
@@ -242,6 +250,11 @@ impl Rig {
     pub(super) fn looked(&mut self, looks: &[(&str, bool)]) -> Vec<String> {
         let looks = looks.iter().map(|(name, is_in)| look(name, *is_in)).collect();
         self.on(Event::Looked(looks))
+    }
+
+    pub(super) fn looked_again(&mut self, looks: &[(&str, bool)]) -> Vec<String> {
+        let looks = looks.iter().map(|(name, is_in)| look(name, *is_in)).collect();
+        self.on(Event::LookedAgain(u32::try_from(self.journal.len()).expect("few"), looks))
     }
 
     pub(super) fn acted(&mut self) -> Vec<String> {

@@ -77,9 +77,6 @@ struct World {
     said_go: bool,
     stopping: bool,
     exited: bool,
-    forgetful: bool,
-    /// When the balancers last answered.
-    looked: u64,
 }
 
 impl World {
@@ -106,8 +103,6 @@ impl World {
             said_go: false,
             stopping: false,
             exited: false,
-            forgetful: false,
-            looked: 0,
         };
         world.boot();
         world
@@ -178,7 +173,7 @@ impl World {
             let claim =
                 self.host.as_ref().and_then(Host::sequence).map(|sequence| sequence.plan().sequence.to_string());
             assert!(self.said_go, "a restart without a last word");
-            assert!(self.now - self.looked <= 5_000, "a restart long after the last look");
+            assert!(!self.is_in, "a restart in rotation");
             assert_eq!(self.acts_since_begun, 0, "two restarts on one last word");
             assert!(self.first.is_none_or(|first| first == self.incarnation), "a rollout restarts once");
             assert!(self.holds(&claim.unwrap_or_default()), "a restart without a lease");
@@ -217,7 +212,7 @@ impl World {
                 self.stopping = true;
                 self.tell(Event::StopRequested);
             }
-            Op::Forgets => self.forgetful = true,
+            Op::Forgets => self.forgets(),
             Op::Comes => self.comes(),
             op => self.main(op),
         }
@@ -257,12 +252,17 @@ impl World {
             Some(Effect::Record(records)) => {
                 matches!(records.last(), Some(Record::Acting { step: Step::Restart, .. }))
             }
-            Some(Effect::Act(_, Step::Restart)) => true,
+            Some(Effect::LookAgain(..) | Effect::Act(_, Step::Restart)) => true,
             _ => false,
         };
         if !is_too_late && std::mem::take(&mut self.handed_on) {
             self.incarnation += 1;
         }
+    }
+
+    /// At any moment but the last before a restart act, of which nobody can tell.
+    fn forgets(&mut self) {
+        self.is_in |= self.was_in && !matches!(self.main, Some(Effect::Act(_, Step::Restart)));
     }
 
     fn own(&mut self, claim: &str) -> Own {
@@ -327,12 +327,8 @@ impl World {
                 Event::Begun { sent, begin: if is_lost { Err(unheard("cut")) } else { Ok(begin) } }
             }
             Effect::Prepare(_) => Event::Prepared(Prepared::Looks(self.looks(op))),
-            Effect::Look(_) => {
-                let forgets = std::mem::take(&mut self.forgetful);
-                self.is_in |= forgets && self.was_in;
-                self.looked = now;
-                Event::Looked(self.looks(op))
-            }
+            Effect::Look(_) => Event::Looked(self.looks(op)),
+            Effect::LookAgain(receipt, _) => Event::LookedAgain(receipt, self.looks(op)),
             Effect::Inspect { .. } => Event::Inspected(self.inspect(op)),
             Effect::Act(_, step) => Event::Acted(self.act(step, is_done, op)),
             Effect::Undo(_) => {
@@ -426,7 +422,6 @@ impl World {
     fn calm(&mut self) {
         self.paused = false;
         self.owed = false;
-        self.forgetful = false;
         for _ in 0..400 {
             while !self.renewals.is_empty() {
                 self.run(Op::Renewed(true));
