@@ -90,7 +90,10 @@ fn lease_cause(lease: &Lease, now: Now) -> Cause {
         LeaseState::Held => {
             let step = lease.step.map(|step| format!(", {step}")).unwrap_or_default();
             let note = if lease.note.is_empty() { String::new() } else { format!(", {}", lease.note) };
-            cause(format!("{holder} held {since}{step}{note}, for {purpose}"), None)
+            // Time alone never ends it.
+            let is_for_ever = lease.purpose == Purpose::FleetLock;
+            let next = is_for_ever.then(|| format!("when it will not come back: stagger release {holder} --live"));
+            cause(format!("{holder} held {since}{step}{note}, for {purpose}"), next)
         }
         LeaseState::Failed => {
             let failure = lease.failed.values().next();

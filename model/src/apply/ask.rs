@@ -163,7 +163,8 @@ fn decide(draft: &mut Draft<'_>, ask: &Ask, ticket: Ticket, kept: Option<&Lease>
         // Above a second, milliseconds are only noise.
         let whole_ms = if ticket.waited_ms < 1000 { 1 } else { 1000 };
         let waited = crate::settings::span(ticket.waited_ms / whole_ms * whole_ms);
-        let value = format!("waited {waited}: {}", why.value);
+        // Whoever would not wait at all has not waited.
+        let value = if ticket.wait_ms == 0 { why.value } else { format!("waited {waited}: {}", why.value) };
         return Answer::Refused(Refusal { kind: RefusalKind::TimedOut, value, ..why });
     }
     if old.is_none_or(|old| old.pools != ticket.pools)
