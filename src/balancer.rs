@@ -156,7 +156,7 @@ impl Balancers {
     /// # Errors
     /// A balancer is not configured, or did not confirm after the tries. Others may have been left by then.
     pub async fn depool(&self, from: &ByName) -> Result<(), BalancerError> {
-        self.bring_all(from, Move::Out).await
+        self.bring_all(from, Move::Out, |said| said.confirms(Move::Out)).await
     }
 
     /// Puts the host into these balancers again, and returns when each of them confirms it. A second call finds it done. A
@@ -166,7 +166,16 @@ impl Balancers {
     /// # Errors
     /// A balancer is not configured, or did not confirm after the tries. Others may have been joined by then.
     pub async fn repool(&self, to: &ByName) -> Result<(), BalancerError> {
-        self.bring_all(to, Move::In).await
+        self.bring_all(to, Move::In, |said| said.confirms(Move::In)).await
+    }
+
+    /// As [`Balancers::repool`], after a depool that no restart followed: the host may be ill, as it was before or has become by
+    /// itself. It is put back as far as anyone's will goes, and no balancer sends it requests before it is well.
+    ///
+    /// # Errors
+    /// The same, but not for a host that is only ill.
+    pub async fn undo(&self, to: &ByName) -> Result<(), BalancerError> {
+        self.bring_all(to, Move::In, |said| said.confirms(Move::In) || said.is_unwell).await
     }
 
     /// Counts the sessions that these balancers have at the host. Empty, so never anything but unknown, when they cannot count.
@@ -189,28 +198,33 @@ impl Balancers {
         }
     }
 
-    async fn bring_all(&self, names: &ByName, way: Move) -> Result<(), BalancerError> {
+    async fn bring_all(
+        &self,
+        names: &ByName,
+        way: Move,
+        is_there: impl Fn(&Said) -> bool,
+    ) -> Result<(), BalancerError> {
         let all = self.all();
         let mut chosen = Vec::new();
         for name in names.keys() {
             let found = all.iter().find(|one| one.name() == *name);
             chosen.push(*found.ok_or_else(|| BalancerError::NotConfigured { balancer: name.clone() })?);
         }
-        let ends = join_all(chosen.iter().map(|one| self.bring(*one, way))).await;
+        let ends = join_all(chosen.iter().map(|one| self.bring(*one, way, &is_there))).await;
         let said: Vec<(String, String)> =
             chosen.iter().zip(ends).filter_map(|(one, end)| Some((one.name(), end.err()?))).collect();
         if said.is_empty() { Ok(()) } else { Err(BalancerError::NotConfirmed { wanted: way.wanted(), said }) }
     }
 
     /// Asks, moves and asks again, until it is confirmed or the tries are used up; then it says what was said last.
-    async fn bring(&self, one: One<'_>, way: Move) -> Result<(), String> {
+    async fn bring(&self, one: One<'_>, way: Move, is_there: impl Fn(&Said) -> bool) -> Result<(), String> {
         let mut last = String::new();
         for attempt in 0..self.depool.tries {
             if attempt > 0 {
                 pause::jittered(self.depool.pause).await;
             }
             let before = self.ask(one).await;
-            if before.confirms(way) {
+            if is_there(&before) {
                 match self.seal(one, way).await {
                     Ok(()) => return Ok(()),
                     Err(why) => {
@@ -235,7 +249,7 @@ impl Balancers {
                 One::Exec(commands) => exec::put(commands, way, &self.client, self.depool.timeout).await,
             };
             let said = self.ask(one).await;
-            if said.confirms(way) {
+            if is_there(&said) {
                 return Ok(());
             }
             last = match moved {

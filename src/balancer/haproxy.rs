@@ -51,7 +51,8 @@ pub(super) async fn ask(server: &HaproxyServer, within: Duration) -> Said {
         Err(why) => {
             // Its own words say more, when it has some.
             let stat = stat(server, &state.id, within).await.ok();
-            Said::unknown(excerpt(&format!("{why}{}", stat.map(|stat| because(&stat)).unwrap_or_default())))
+            let detail = excerpt(&format!("{why}{}", stat.map(|stat| because(&stat)).unwrap_or_default()));
+            Said { is_unwell: is_unwell(&state), ..Said::unknown(detail) }
         }
     }
 }
@@ -128,6 +129,13 @@ fn standing(state: &State) -> Result<Said, String> {
             other => Err(format!("its operational state is {other}, which this build does not know")),
         },
     }
+}
+
+/// Whether nobody has taken it out, and its check alone found it down: it is sent requests as soon as that passes. An agent may have
+/// stopped it for a reason of its own.
+fn is_unwell(state: &State) -> bool {
+    let admin = state.admin & !(CONFIGURED_MAINT | NAMED_BY_HAND);
+    admin == 0 && state.operation == STOPPED && state.weight > 0 && !state.has_agent
 }
 
 /// What the statistics say of a server that nobody took out.

@@ -277,26 +277,26 @@ impl<C: Coordinator + 'static> Shop<C> {
 
     /// Acts a step. That it was recorded is said by the receipt, which this takes and keeps.
     pub(super) fn act(&self, _recorded: Receipt, step: Step, deed: Deed, notes: Notes) -> Main {
-        let acting = self.clone().acting(step, deed, notes);
+        let acting = self.clone().acting(step, deed, false, notes);
         main(async move { Event::Acted(acting.await) })
     }
 
     /// Puts the host back where this sequence took it out.
     pub(super) fn undo(&self, _recorded: Receipt, deed: Deed, notes: Notes) -> Main {
-        let acting = self.clone().acting(Step::Repool, deed, notes);
+        let acting = self.clone().acting(Step::Repool, deed, true, notes);
         main(async move { Event::Undone(acting.await) })
     }
 
-    async fn acting(self, step: Step, deed: Deed, notes: Notes) -> Act {
+    async fn acting(self, step: Step, deed: Deed, is_undo: bool, notes: Notes) -> Act {
         let started = clock::now();
-        let (note, fault) = match self.acted(step, &deed, &notes).await {
+        let (note, fault) = match self.acted(step, &deed, is_undo, &notes).await {
             Ok(note) => (note, None),
             Err(fault) => (String::new(), Some(fault)),
         };
         Act { ms: millis(clock::now().since(started)), note, fault }
     }
 
-    async fn acted(&self, step: Step, deed: &Deed, notes: &Notes) -> Result<String, Fault> {
+    async fn acted(&self, step: Step, deed: &Deed, is_undo: bool, notes: &Notes) -> Result<String, Fault> {
         let client = self.told(deed);
         let missing = || Fault::plain(format!("{} is not configured any more", deed.service));
         let service = self.service(&deed.service).ok_or_else(missing)?;
@@ -337,7 +337,11 @@ impl<C: Coordinator + 'static> Shop<C> {
                 verified.map(|verified| verified.figures).map_err(|error| Fault::plain(error.to_string()))
             }
             Step::Repool => {
-                Balancers::new(service, &client).repool(&deed.balancers).await?;
+                let balancers = Balancers::new(service, &client);
+                match is_undo {
+                    true => balancers.undo(&deed.balancers).await?,
+                    false => balancers.repool(&deed.balancers).await?,
+                }
                 Ok(names("in", &deed.balancers))
             }
             Step::Check | Step::Ask | Step::Gate | Step::Begin | Step::Settle => {

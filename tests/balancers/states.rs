@@ -55,6 +55,15 @@ async fn each_state_is_in_or_out_or_nobody_can_tell() {
     is("app/plain", Presence::In, "UP, no check").await;
     is("app/checked", Presence::In, "UP").await;
     is("app/down", Presence::Unknown, "DOWN by its check: L7STS").await;
+    // It can be taken out; one that an agent, a resolver or an operator keeps out is left to them.
+    for (server, before) in [
+        ("app/down", Presence::In),
+        ("app/agent", Presence::Unknown),
+        ("app/nameless", Presence::Unknown),
+        ("app/disabled", Presence::Out),
+    ] {
+        assert_eq!(balancers(&keys(&haproxy, server)).look_before().await[0].presence, before, "{server}");
+    }
     is("app/disabled", Presence::Out, "MAINT").await;
     is("app/light", Presence::Out, "its weight is 0").await;
     is("app/agent", Presence::Unknown, "its weight is 0, perhaps by its agent").await;
@@ -148,6 +157,9 @@ async fn it_is_in_again_when_its_check_has_passed() {
     let error = balancers(&keys).repool(&names).await.expect_err("down").to_string();
     assert!(error.contains("DOWN by its check: L7STS"), "{error}");
     assert_eq!(haproxy.state("app/mw1").admin, 0, "it need not be told again");
+    patient.depool(&names).await.expect("out");
+    patient.undo(&names).await.expect("put back as far as anyone's will goes");
+    assert_eq!((haproxy.state("app/mw1").admin, haproxy.state("app/mw1").operation), (0, 0));
     patient.depool(&names).await.expect("out");
     let (moved, ()) = futures_util::future::join(patient.repool(&names), async {
         while haproxy.is_out("app/mw1") {

@@ -134,6 +134,25 @@ async fn every_bit_is_read_by_itself() {
     }
 }
 
+/// What a check alone found down can be taken out; what an agent, a resolver, a weight or an operator keeps out cannot.
+#[tokio::test]
+async fn only_what_its_check_alone_found_down_is_ill() {
+    let down = row("app", 1, "mw1", 0, 0);
+    for (row, is_unwell) in [
+        (down.clone(), true),
+        (row("app", 1, "mw1", 0, 0x44), true),
+        (row("app", 1, "mw1", 3, 0), false),
+        (row("app", 1, "mw1", 2, 0), false),
+        (row("app", 1, "mw1", 0, 0x20), false),
+        (row("app", 1, "mw1", 0, 0x08), false),
+        (down.replace(" 0 0 1 1 ", " 0 0 0 1 "), false),
+        (down.replace(" 6 0 0 0 - ", " 6 4 0 0 - "), false),
+    ] {
+        let said = asked(format!("{}\n", states(&row)), format!("{}\n", stats("mw1", "UP", "L7OK"))).await;
+        assert_eq!(said.is_unwell, is_unwell, "{row}");
+    }
+}
+
 /// What is sent to move a server in this administrative state.
 async fn sent(admin: u32, way: Move) -> (Result<(), String>, Vec<String>) {
     let told = Arc::new(Mutex::new(Vec::new()));
