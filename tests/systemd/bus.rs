@@ -118,6 +118,8 @@ fn properties() -> HashMap<&'static str, Variant<'static>> {
         ("Job", Variant::from((0_u32, none()))),
         ("ActiveEnterTimestampMonotonic", Variant::from(1_u64)),
         ("StateChangeTimestampMonotonic", Variant::from(1_u64)),
+        ("ConditionResult", Variant::from(true)),
+        ("ConditionTimestampMonotonic", Variant::from(1_u64)),
     ])
 }
 

@@ -112,6 +112,10 @@ pub(super) struct Says {
     pub(super) active_since_us: u64,
     /// When its state changed last, in microseconds.
     pub(super) changed_us: u64,
+    /// Whether the conditions of its file held when they were last looked at.
+    pub(super) condition: bool,
+    /// When that was, in microseconds; 0 for never.
+    pub(super) condition_us: u64,
 }
 
 impl Says {
@@ -225,6 +229,12 @@ impl Bus {
             Ok(stream) => Ok(Ends(stream.map_err(broken)?)),
             Err(_elapsed) => Err(Refusal::Silent),
         }
+    }
+
+    /// Keeps systemd from forgetting a unit that has ended, for as long as this connection lasts.
+    pub(super) async fn hold(&self, unit: &UnitName) -> Result<(), Refusal> {
+        let path: OwnedObjectPath = self.manager("LoadUnit", &(unit.as_str(),)).await?;
+        self.call((SYSTEMD, path.as_str(), UNIT), "Ref", &()).await
     }
 
     /// Begins a job for a unit; its name.
@@ -370,6 +380,8 @@ struct Properties {
     job: (u32, OwnedObjectPath),
     active_enter_timestamp_monotonic: u64,
     state_change_timestamp_monotonic: u64,
+    condition_result: bool,
+    condition_timestamp_monotonic: u64,
 }
 
 impl From<Properties> for Says {
@@ -384,6 +396,8 @@ impl From<Properties> for Says {
             job: Some(all.job.0).filter(|job| *job != 0),
             active_since_us: all.active_enter_timestamp_monotonic,
             changed_us: all.state_change_timestamp_monotonic,
+            condition: all.condition_result,
+            condition_us: all.condition_timestamp_monotonic,
         }
     }
 }

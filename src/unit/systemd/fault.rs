@@ -145,6 +145,17 @@ pub enum Cause {
     /// Its job is done, and it is not active.
     #[error("it is {0} after its job was done")]
     NotActive(String),
+    /// Its job is done, and its file did not let it start.
+    #[error("nothing was started: a condition of its file does not hold")]
+    Condition,
+    /// Its job is done, and what runs is what ran before.
+    #[error("its job is done, and the same start of it as before still runs")]
+    SameStart,
+    /// Its job is done, and systemd has forgotten what came of it.
+    #[error(
+        "its job is done, and nobody can tell whether it ran: systemd remembers a unit that ends only when polkit allows the verb `ref` too"
+    )]
+    Forgotten,
     /// Its job took too long, and goes on.
     #[error("not done within {}; its job goes on{}", model::settings::span(model::time::millis(*after)), it_is(state.as_deref()))]
     Hung {
