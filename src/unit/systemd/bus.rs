@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 use zbus::as_variant::Deserialize as OfVariant;
+use zbus::match_rule::Builder as MatchRuleBuilder;
 use zbus::{
     Connection, DBusError as _, DeserializeDict, DynamicType, MatchRule, Message, MessageStream, OwnedObjectPath, Type,
 };
@@ -35,6 +36,8 @@ const SYSTEMD_PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+const DBUS: &str = "org.freedesktop.DBus";
+const DBUS_PATH: &str = "/org/freedesktop/DBus";
 const LOGIND: &str = "org.freedesktop.login1";
 const LOGIND_PATH: &str = "/org/freedesktop/login1";
 const LOGIND_MANAGER: &str = "org.freedesktop.login1.Manager";
@@ -221,12 +224,20 @@ impl Bus {
 
     /// The ends of jobs from now on; ask for them before a job is begun.
     pub(super) async fn ends(&self) -> Result<Ends, Refusal> {
-        let broken = |error: zbus::Error| Refusal::Broken(error.to_string());
-        let rule = MatchRule::builder().msg_type(zbus::message::Type::Signal);
-        let rule = rule.interface(MANAGER).member("JobRemoved").build().map_err(broken)?;
-        let stream = MessageStream::for_match_rule(rule, &self.connection, ENDS_QUEUED_MAX);
-        match timeout(CALL_MAX, stream).await {
-            Ok(stream) => Ok(Ends(stream.map_err(broken)?)),
+        let rule = || MatchRule::builder().msg_type(zbus::message::Type::Signal);
+        // Anybody may send anything over a bus. Who has systemd's name is asked, and only that one is believed; and when another
+        // gets the name, which is systemd started anew, there is nobody to wait for any more.
+        let owners = rule().sender(DBUS).interface(DBUS).member("NameOwnerChanged").arg(0, SYSTEMD);
+        let owners = self.signals(owners).await?;
+        let owner: String = self.call((DBUS, DBUS_PATH, DBUS), "GetNameOwner", &(SYSTEMD,)).await?;
+        let jobs = self.signals(rule().sender(owner).interface(MANAGER).member("JobRemoved")).await?;
+        Ok(Ends { jobs, owners })
+    }
+
+    async fn signals(&self, rule: MatchRuleBuilder<'static>) -> Result<MessageStream, Refusal> {
+        let rule = rule.build().map_err(broken)?;
+        match timeout(CALL_MAX, MessageStream::for_match_rule(rule, &self.connection, ENDS_QUEUED_MAX)).await {
+            Ok(stream) => stream.map_err(broken),
             Err(_elapsed) => Err(Refusal::Silent),
         }
     }
@@ -310,13 +321,26 @@ fn is_nobody_there(name: &str) -> bool {
     matches!(last, "ServiceUnknown" | "NameHasNoOwner") || name.starts_with("org.freedesktop.DBus.Error.Spawn.")
 }
 
-/// The ends of jobs, in order.
-pub(super) struct Ends(MessageStream);
+fn broken(error: zbus::Error) -> Refusal {
+    Refusal::Broken(error.to_string())
+}
+
+/// The ends of jobs, in order, as systemd tells them.
+pub(super) struct Ends {
+    jobs: MessageStream,
+    /// That systemd's name has another owner.
+    owners: MessageStream,
+}
 
 impl Ends {
-    /// How a job ended; nothing when the connection broke before.
+    /// How a job ended; nothing when the connection broke before, or systemd is another.
     pub(super) async fn of(&mut self, job: &OwnedObjectPath) -> Option<String> {
-        while let Some(Ok(message)) = self.0.next().await {
+        loop {
+            let message = tokio::select! {
+                biased;
+                message = self.jobs.next() => message?.ok()?,
+                _another = self.owners.next() => return None,
+            };
             let body = message.body();
             let read: Result<(u32, OwnedObjectPath, String, String), _> = body.deserialize();
             if let Ok((_, path, _, result)) = read
@@ -325,7 +349,6 @@ impl Ends {
                 return Some(result);
             }
         }
-        None
     }
 }
 
