@@ -282,18 +282,25 @@ async fn systemd_itself_may_be_started_anew_in_the_middle() {
     wait_for("it started again", SOON, || (site.starts("app.service") == 2).then_some(()));
 }
 
-/// Where a bus is, and systemd's own socket is not.
+/// By the folder of the user's session, and by the address that the session names: which is meant then, and no other.
 #[tokio::test]
-async fn systemd_is_asked_over_a_bus_too() {
+async fn a_user_s_systemd_is_asked_over_the_user_s_bus() {
     let site = Site::start();
     site.running("app.service", RUNS, "");
     let bus = site.systemd.runtime().join("bus");
     assert!(bus.exists(), "apt-get install dbus-user-session");
-    let elsewhere = site.client().with("XDG_RUNTIME_DIR", "/nowhere");
-    let client = elsewhere.with("DBUS_SESSION_BUS_ADDRESS", &format!("unix:path={}", bus.display()));
     let config = host(&restart_by("units = [\"app.service\"]"));
-    let unit = Unit::new(config.services.values().next().expect("a service"), &client);
-    let before = unit.identity().await.expect("asked").expect("an identity");
-    restart(&unit).await.expect("restarted");
-    assert_eq!(unit.inspect(Some(&before), true).await, Seen::Done);
+    let service = config.services.values().next().expect("a service");
+    let unit = |folder: &str, address: &str| {
+        let client = site.client().with("XDG_RUNTIME_DIR", folder).with("DBUS_SESSION_BUS_ADDRESS", address);
+        Unit::new(service, &client)
+    };
+    let runtime = site.systemd.runtime().display().to_string();
+    for unit in [unit(&runtime, ""), unit("/nowhere", &format!("unix:path={}", bus.display()))] {
+        let before = unit.identity().await.expect("asked").expect("an identity");
+        restart(&unit).await.expect("restarted");
+        assert_eq!(unit.inspect(Some(&before), true).await, Seen::Done);
+    }
+    let error = unit(&runtime, "unix:path=/nowhere/bus").identity().await.expect_err("nobody is there").to_string();
+    assert!(error.starts_with("cannot ask the user's systemd: unix:path=/nowhere/bus: "), "{error}");
 }

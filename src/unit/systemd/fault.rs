@@ -17,12 +17,12 @@ const REBOOT: &str = "org.freedesktop.login1.reboot";
 /// Systemd could not be asked, or did not do it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SystemdError {
-    /// Nobody answers at any of its sockets.
+    /// It does not answer on its bus.
     #[error("cannot ask {manager}: {cause}")]
     Away {
         /// Which instance.
         manager: Manager,
-        /// Each socket that was tried, and what came of it.
+        /// Which bus was tried, and what came of it.
         cause: String,
     },
     /// It does not tell of a unit.
