@@ -3,6 +3,7 @@
 use super::{Move, Said};
 use crate::config::depool::Commands;
 use crate::probe::ask::Client;
+use crate::probe::exec::OUTPUT_BYTES_MAX;
 use crate::probe::observation::excerpt;
 use model::member::Presence;
 use std::time::Duration;
@@ -20,13 +21,17 @@ pub(super) async fn put(commands: &Commands, way: Move, client: &Client, timeout
     }
 }
 
-/// Runs the status command: exit 0 and `in` or `out` as the first word; anything else is unknown.
+/// Runs the status command: exit 0 and `in` or `out` as the first word; anything else is unknown, and so is what is too long to
+/// have its first word kept.
 pub(super) async fn ask(commands: &Commands, client: &Client, timeout: Duration) -> Said {
     let exit = match client.run(&commands.status, timeout).await {
         Ok(exit) if exit.is_success() => exit,
         Ok(exit) => return Said::unknown(excerpt(&exit.cause())),
         Err(error) => return Said::unknown(error.to_string()),
     };
+    if exit.is_stdout_cut {
+        return Said::unknown(format!("its status printed more than {OUTPUT_BYTES_MAX} bytes"));
+    }
     let mut words = exit.stdout.split_whitespace();
     let presence = match words.next() {
         Some("in") => Presence::In,

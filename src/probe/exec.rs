@@ -48,6 +48,10 @@ pub struct Exit {
     pub stdout: String,
     /// The end of what it complained.
     pub stderr: String,
+    /// Whether it printed more than is kept: its first word is not known then, nor what it did not print.
+    pub is_stdout_cut: bool,
+    /// Whether it complained more than is kept.
+    pub is_stderr_cut: bool,
     /// How long it took.
     pub elapsed: Duration,
 }
@@ -122,7 +126,14 @@ pub async fn run(command: &Command, options: &ExecOptions) -> Result<Exit, ExecE
             group.forget();
             // Only what is in the pipes already is of interest; too late is as good as never.
             let _late = timeout(OUTPUT_GRACE, async { tokio::join!(out.read_all(), err.read_all()) }).await;
-            Ok(Exit { code: code(status), stdout: out.text(), stderr: err.text(), elapsed: started.elapsed() })
+            Ok(Exit {
+                code: code(status),
+                stdout: out.text(),
+                stderr: err.text(),
+                is_stdout_cut: out.is_cut,
+                is_stderr_cut: err.is_cut,
+                elapsed: started.elapsed(),
+            })
         }
         Err(_elapsed) => {
             drop(group);
@@ -214,11 +225,13 @@ impl Drop for Group {
 struct Tail<R> {
     from: Option<R>,
     kept: Vec<u8>,
+    /// Whether something before what is kept was let go.
+    is_cut: bool,
 }
 
 impl<R: AsyncRead + Unpin> Tail<R> {
     fn of(from: Option<R>) -> Self {
-        Self { from, kept: Vec::new() }
+        Self { from, kept: Vec::new(), is_cut: false }
     }
 
     fn is_ended(&self) -> bool {
@@ -235,6 +248,7 @@ impl<R: AsyncRead + Unpin> Tail<R> {
                 self.kept.extend_from_slice(&chunk[..length]);
                 let surplus = self.kept.len().saturating_sub(OUTPUT_BYTES_MAX);
                 self.kept.drain(..surplus);
+                self.is_cut |= surplus > 0;
             }
         }
     }
