@@ -8,6 +8,11 @@ use crate::probe::observation::excerpt;
 use model::member::Presence;
 use std::time::Duration;
 
+/// Waits for what is left of earlier moves: a command that could not be killed may take effect at any moment, whatever the status says.
+pub(super) async fn settle(commands: &Commands, client: &Client, within: Duration) -> Result<(), String> {
+    client.left().ended([&commands.depool, &commands.repool], within).await
+}
+
 /// Runs the command that takes the host out or in; anything but exit 0 is a no, told in one line.
 pub(super) async fn put(commands: &Commands, way: Move, client: &Client, timeout: Duration) -> Result<(), String> {
     let command = match way {

@@ -3,6 +3,7 @@
 
 mod asking;
 mod lease;
+mod left;
 mod regardless;
 
 use crate::support::{Balancer, Host, LockServer, SOON, Tuning, lines, run, wait_for};
