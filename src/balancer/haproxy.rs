@@ -99,7 +99,7 @@ impl<'s> Count<'s> {
         // After a reload the number may be another server's; then it is asked for anew.
         let stat = stat(self.server, &id, within).await?;
         self.id = Some(id);
-        Ok(stat.current + stat.queued)
+        Ok(stat.current.saturating_add(stat.queued))
     }
 }
 
