@@ -223,6 +223,10 @@ impl Balancers {
             if attempt > 0 {
                 pause::jittered(self.depool.pause).await;
             }
+            if let Err(why) = self.settle(one).await {
+                last = why;
+                continue;
+            }
             let before = self.ask(one).await;
             if is_there(&before) {
                 match self.seal(one, way).await {
@@ -258,6 +262,14 @@ impl Balancers {
             };
         }
         Err(last)
+    }
+
+    /// Waits until nothing of an earlier move can come any more.
+    async fn settle(&self, one: One<'_>) -> Result<(), String> {
+        match one {
+            One::Exec(commands) => exec::settle(commands, &self.client, self.depool.timeout).await,
+            _ => Ok(()),
+        }
     }
 
     /// Makes sure that nothing of before comes late: a host that was to leave and never left must not leave after all.

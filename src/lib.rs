@@ -4,6 +4,8 @@ pub mod config;
 
 pub mod probe;
 
+pub mod door;
+
 pub mod balancer;
 pub mod unit;
 

@@ -8,6 +8,7 @@ pub mod tally;
 #[cfg(test)]
 mod tests;
 
+use crate::door;
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -129,7 +130,7 @@ impl Telemetry {
             async move { respond(answer) }
         };
         let router = Router::new().route("/metrics", get(metrics)).route("/healthz", get(|| async { "ok\n" }));
-        Ok(axum::serve(listener, router).await?)
+        Ok(door::serve(listener, router).await?)
     }
 }
 

@@ -42,15 +42,28 @@ pub struct Restarted {
     pub output: String,
     /// How long it took, in milliseconds.
     pub ms: u64,
-    /// Each unit that systemd restarted, and how long that took from the start of its job until it was active, in milliseconds.
-    /// Those that an act before this one had restarted are missing.
-    pub units: Vec<(String, u64)>,
+    /// Each unit that systemd restarted. Those that an act before this one had restarted are missing.
+    pub units: Vec<UnitRestarted>,
+}
+
+/// A unit that systemd restarted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitRestarted {
+    /// Which.
+    pub unit: String,
+    /// How long that took from the start of its job until it was active, or had ended, in milliseconds.
+    pub ms: u64,
+    /// It ran and ended well, as it is meant to, and is not active.
+    pub has_ended: bool,
 }
 
 impl Restarted {
     /// In one line, for people: each unit and its time; empty when a command restarted it.
     pub fn note(&self) -> String {
-        let each = self.units.iter().map(|(unit, ms)| format!("{unit} active after {}", model::settings::span(*ms)));
+        let each = self.units.iter().map(|UnitRestarted { unit, ms, has_ended }| {
+            let became = if *has_ended { "ended well" } else { "active" };
+            format!("{unit} {became} after {}", model::settings::span(*ms))
+        });
         each.collect::<Vec<_>>().join(", ")
     }
 }

@@ -12,7 +12,7 @@ use super::{Move, Said};
 use crate::config::depool::haproxy::HaproxyServer;
 use crate::config::nearest::nearest;
 use crate::probe::observation::excerpt;
-use answer::{Servers, Stat, State};
+use answer::{Id, Servers, Stat, State};
 use model::member::Presence;
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ pub(super) async fn put(server: &HaproxyServer, way: Move, within: Duration) -> 
 /// The sessions at one server, asked again and again. HAProxy is asked for this server alone once its number is known there.
 pub(super) struct Count<'s> {
     server: &'s HaproxyServer,
-    id: Option<String>,
+    id: Option<Id>,
 }
 
 impl<'s> Count<'s> {
@@ -100,7 +100,7 @@ impl<'s> Count<'s> {
         // After a reload the number may be another server's; then it is asked for anew.
         let stat = stat(self.server, &id, within).await?;
         self.id = Some(id);
-        Ok(stat.current + stat.queued)
+        Ok(stat.current.saturating_add(stat.queued))
     }
 }
 
@@ -185,10 +185,10 @@ async fn state(server: &HaproxyServer, within: Duration) -> Result<State, String
     }
 }
 
-/// This very server's statistics; `id` is its number in its backend.
-async fn stat(server: &HaproxyServer, id: &str, within: Duration) -> Result<Stat, String> {
+/// This very server's statistics. Asked by name, HAProxy may take a frontend for the backend.
+async fn stat(server: &HaproxyServer, id: &Id, within: Duration) -> Result<Stat, String> {
     const SERVERS_ONLY: u32 = 4;
-    let command = format!("show stat {} {SERVERS_ONLY} {id}", server.backend);
+    let command = format!("show stat {} {SERVERS_ONLY} {}", id.backend, id.server);
     let said = socket::ask(&server.socket, &command, within).await.map_err(|error| error.to_string())?;
     match &Stat::read(&said)?[..] {
         [stat] if stat.backend == server.backend && stat.server == server.server => Ok(stat.clone()),

@@ -6,6 +6,7 @@
 
 use super::{Move, Said, file};
 use crate::config::depool::lame_duck::LameDuck;
+use crate::door;
 use crate::probe::Observation;
 use crate::probe::ask::Client;
 use crate::probe::observation::excerpt;
@@ -27,7 +28,7 @@ const FLAG_TIMEOUT: Duration = Duration::from_secs(1);
 /// The listener broke.
 pub async fn serve(listener: TcpListener, ducks: Vec<LameDuck>) -> io::Result<()> {
     let router = Router::new().fallback(answer).with_state(Arc::<[LameDuck]>::from(ducks));
-    axum::serve(listener, router).await
+    door::serve(listener, router).await
 }
 
 /// Whatever the method is: balancers use several. A file that cannot be looked at is neither in nor out.

@@ -39,7 +39,7 @@ impl<'b> Sessions<'b> {
         if counts.is_empty() {
             return InFlight { sessions: None, detail: "no balancer counts sessions".to_owned() };
         }
-        let all = counts.iter().map(|(_, count)| count).sum::<u64>();
+        let all = counts.iter().fold(0_u64, |all, (_, count)| all.saturating_add(*count));
         let somewhere = counts.iter().filter(|(_, count)| *count > 0);
         let each = somewhere.map(|(server, count)| format!("{count} at {server}")).collect::<Vec<_>>().join(", ");
         let detail = if each.is_empty() { "0 in flight".to_owned() } else { format!("{all} in flight: {each}") };

@@ -186,6 +186,7 @@ async fn an_exec_status_of_another_form_is_unknown() {
         ("echo inactive", "neither in nor out: inactive"),
         ("echo out; exit 1", "exit 1: out"),
         ("echo oops >&2; exit 2", "exit 2: oops"),
+        ("echo in; seq -f 'out%.0f' 1 4000 | tr '\\n' ' '; echo out", "its status printed more than 8192 bytes"),
     ] {
         let looks = exec_service(flag, script).look().await;
         assert_eq!(presences(&looks), [Presence::Unknown], "{script}");

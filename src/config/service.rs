@@ -16,6 +16,9 @@ use std::path::Path;
 use std::time::Duration;
 use toml::de::DeTable;
 
+/// Folders that are empty after a boot.
+const FORGOTTEN: [&str; 3] = ["/run", "/var/run", "/dev/shm"];
+
 /// A service, valid as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceConfig {
@@ -92,7 +95,15 @@ pub(super) fn read<'t>(
                 "depool = { kind = \"haproxy\", … }, \"file\" or another; { kind = \"none\" } when there is no balancer",
             )
     })?;
-    let depool = depool::read(&depool, host, &service, state)?;
+    let how = depool;
+    let depool = depool::read(&how, host, &service, state)?;
+    if let restart::Way::Reboot(_) = restart.way
+        && let Some(forgotten) = forgotten(&depool.way, state)
+    {
+        return Err(how
+            .wrong(forgotten)
+            .help("the host would be in as soon as it is up, before anybody has verified it"));
+    }
     let on_failure = section
         .get("on_failure")
         .map(|field| field.choice(&[("keep", OnFailure::Keep), ("release", OnFailure::Release)]))
@@ -123,6 +134,17 @@ pub(super) fn read<'t>(
         drain,
         verify,
     })
+}
+
+/// Why a host that boots would be in its balancers again by that alone: what says that it is out lies where nothing survives a boot.
+fn forgotten(way: &Way, state: &Path) -> Option<String> {
+    let (path, what) = match way {
+        Way::File(flag) if flag.present_is_out => (flag.path.as_path(), "the flag"),
+        Way::LameDuck(_) => (state, "what the health URL says (`state`)"),
+        _ => return None,
+    };
+    let folder = FORGOTTEN.into_iter().find(|folder| path.starts_with(folder))?;
+    Some(format!("{what} must survive the reboot, and {folder} does not"))
 }
 
 fn read_pools(field: &Field<'_>) -> Result<BTreeSet<Pool>, Problem> {

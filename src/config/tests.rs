@@ -766,6 +766,28 @@ fn a_reboot_takes_its_time_and_no_more_than_a_lease_may_be_silent() {
     assert!(bad(&restart(", units = [\"a.service\"]")).contains("unknown key `units`"));
 }
 
+/// The flag is gone then, and the host in: before anybody has verified it.
+#[test]
+fn what_says_that_a_host_is_out_survives_its_reboot() {
+    let reboot = |depool: &str| {
+        let text = restarted("restart = { kind = \"reboot\" }\n");
+        text.replace("depool = { kind = \"none\" }", &format!("depool = {{ {depool} }}"))
+    };
+    for path in ["/run/stagger/php.out", "/var/run/php.out", "/dev/shm/php.out"] {
+        let error = bad(&reboot(&format!("kind = \"file\", path = \"{path}\"")));
+        assert!(error.contains("cannot use `service.php-fpm.depool`"), "{error}");
+        assert!(error.contains("the flag must survive the reboot, and /"), "{error}");
+        good(&reboot(&format!("kind = \"file\", path = \"{path}\", present = \"in\"")));
+        let other = BASE.replace("kind = \"none\"", &format!("kind = \"file\", path = \"{path}\""));
+        good(&other);
+    }
+    good(&reboot("kind = \"file\", path = \"/runtime/php.out\""));
+    let duck = reboot("kind = \"lame-duck\", listen = \"127.0.0.1:9\"");
+    good(&duck);
+    let error = bad(&format!("state = \"/run/stagger\"\n{duck}"));
+    assert!(error.contains("what the health URL says (`state`) must survive the reboot, and /run does not"), "{error}");
+}
+
 #[test]
 fn a_service_may_be_well_when_a_unit_of_it_stays_up() {
     let verify = |keys: &str| with(&format!("[service.php-fpm.verify]\n{keys}"));

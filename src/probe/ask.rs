@@ -5,7 +5,7 @@
 
 use crate::config::{Command, HttpUrl, Probe, Question};
 use crate::probe::connections::{self, ConnectionsError};
-use crate::probe::exec::{self, ExecError, ExecOptions};
+use crate::probe::exec::{self, ExecError, ExecOptions, Left};
 use crate::probe::fastcgi::{self, FastCgiError};
 use crate::probe::observation::{BODY_BYTES_MAX, Observation};
 use model::names::{Host, Service};
@@ -22,6 +22,7 @@ pub struct Client {
     http: reqwest::Client,
     env: Vec<(String, String)>,
     exe: Option<PathBuf>,
+    left: Left,
 }
 
 /// There is no answer. It is always worth asking again.
@@ -87,7 +88,7 @@ impl Client {
             .pool_max_idle_per_host(0)
             .build()
             .map_err(ProbeError::Client)?;
-        Ok(Self { http, env: Vec::new(), exe: None }.with("STAGGER_HOST", host.as_str()))
+        Ok(Self { http, env: Vec::new(), exe: None, left: Left::default() }.with("STAGGER_HOST", host.as_str()))
     }
 
     /// The same client, whose acting commands end with this process, through its own executable: none goes on by itself, so
@@ -125,9 +126,9 @@ impl Client {
     /// Runs a command that only looks, in this client's environment. One that outlives this process does no harm.
     ///
     /// # Errors
-    /// It cannot be started, or took longer than `timeout`.
+    /// It cannot be started, or took longer than `timeout`; then something of it may still run: [`Client::left`].
     pub async fn run(&self, command: &Command, timeout: Duration) -> Result<exec::Exit, ExecError> {
-        exec::run(command, &ExecOptions { timeout, env: self.env.clone(), die_with_parent: None }).await
+        exec::run(command, &self.options(timeout, None)).await
     }
 
     /// Runs a command that changes something, in this client's environment. It ends with this process.
@@ -135,7 +136,16 @@ impl Client {
     /// # Errors
     /// As [`Client::run`].
     pub async fn act(&self, command: &Command, timeout: Duration) -> Result<exec::Exit, ExecError> {
-        exec::run(command, &ExecOptions { timeout, env: self.env.clone(), die_with_parent: self.exe.clone() }).await
+        exec::run(command, &self.options(timeout, self.exe.clone())).await
+    }
+
+    fn options(&self, timeout: Duration, die_with_parent: Option<PathBuf>) -> ExecOptions {
+        ExecOptions { timeout, env: self.env.clone(), die_with_parent, left: self.left.clone() }
+    }
+
+    /// What is left of the commands that this client, or a clone of it, had to kill.
+    pub fn left(&self) -> &Left {
+        &self.left
     }
 
     /// Sends one request and reads the beginning of its answer, whatever its status.

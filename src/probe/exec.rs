@@ -1,8 +1,12 @@
 //! Runs one command, for a bounded time, and keeps the end of what it printed.
 //!
 //! Owns the process: its group, its end when the time is over or the future is dropped, and, when asked, its end with this
-//! program. Never uses a shell. A command that ended by itself may leave a service running behind it: that is left alone.
+//! program; and what is left of those that could not be killed (`left`). Never uses a shell. A command that ended by itself may leave a service running behind it: that is left alone.
 //! Called by the probes, the balancers and the units.
+
+mod left;
+
+pub use left::Left;
 
 use crate::config::Command;
 use model::bound::end;
@@ -37,6 +41,8 @@ pub struct ExecOptions {
     /// This program's executable, when the command must not outlive it: it is then started through [`DIE_WITH_PARENT`].
     /// What the command itself started may outlive both.
     pub die_with_parent: Option<PathBuf>,
+    /// Where it is noted when it is killed.
+    pub left: Left,
 }
 
 /// How a command ended, by itself.
@@ -48,6 +54,10 @@ pub struct Exit {
     pub stdout: String,
     /// The end of what it complained.
     pub stderr: String,
+    /// Whether it printed more than is kept: its first word is not known then, nor what it did not print.
+    pub is_stdout_cut: bool,
+    /// Whether it complained more than is kept.
+    pub is_stderr_cut: bool,
     /// How long it took.
     pub elapsed: Duration,
 }
@@ -92,8 +102,8 @@ pub enum ExecError {
         /// Why.
         source: io::Error,
     },
-    /// It took too long and was killed.
-    #[error("{program} took longer than {} and was killed", model::settings::span(model::time::millis(*after)))]
+    /// It took too long and was killed, as far as that is possible.
+    #[error("{program} took longer than {}{}", model::settings::span(model::time::millis(*after)), fate(*is_left))]
     TimedOut {
         /// Which program.
         program: String,
@@ -101,7 +111,13 @@ pub enum ExecError {
         after: Duration,
         /// What it had printed and complained.
         output: String,
+        /// Something of it runs still: it is somebody else's, such as what runs under `sudo`, or the kernel does not let it go.
+        is_left: bool,
     },
+}
+
+fn fate(is_left: bool) -> &'static str {
+    if is_left { ", could not be killed and still runs" } else { " and was killed" }
 }
 
 /// Runs a command and waits for its end. Dropped, it kills the command and its process group.
@@ -113,7 +129,7 @@ pub async fn run(command: &Command, options: &ExecOptions) -> Result<Exit, ExecE
     let started = Instant::now();
     let mut child =
         prepare(command, options).spawn().map_err(|source| ExecError::Start { program: program(), source })?;
-    let mut group = Group::of(child.id());
+    let mut group = Group::of(child.id(), command, &options.left);
     let (mut out, mut err) = (Tail::of(child.stdout.take()), Tail::of(child.stderr.take()));
     let ended = timeout(options.timeout, wait(&mut child, &mut out, &mut err)).await;
     match ended {
@@ -122,7 +138,14 @@ pub async fn run(command: &Command, options: &ExecOptions) -> Result<Exit, ExecE
             group.forget();
             // Only what is in the pipes already is of interest; too late is as good as never.
             let _late = timeout(OUTPUT_GRACE, async { tokio::join!(out.read_all(), err.read_all()) }).await;
-            Ok(Exit { code: code(status), stdout: out.text(), stderr: err.text(), elapsed: started.elapsed() })
+            Ok(Exit {
+                code: code(status),
+                stdout: out.text(),
+                stderr: err.text(),
+                is_stdout_cut: out.is_cut,
+                is_stderr_cut: err.is_cut,
+                elapsed: started.elapsed(),
+            })
         }
         Err(_elapsed) => {
             drop(group);
@@ -132,6 +155,7 @@ pub async fn run(command: &Command, options: &ExecOptions) -> Result<Exit, ExecE
                 program: program(),
                 after: options.timeout,
                 output: output(&out.text(), &err.text()),
+                is_left: options.left.ended([command], REAP_MAX).await.is_err(),
             })
         }
     }
@@ -189,23 +213,28 @@ fn output(stdout: &str, stderr: &str) -> String {
 }
 
 /// A command's process group; killed when dropped, unless the command has ended by itself.
-struct Group(Option<Pid>);
+struct Group<'a> {
+    leader: Option<Pid>,
+    command: &'a Command,
+    left: &'a Left,
+}
 
-impl Group {
-    fn of(id: Option<u32>) -> Self {
-        Self(id.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
+impl<'a> Group<'a> {
+    fn of(id: Option<u32>, command: &'a Command, left: &'a Left) -> Self {
+        Self { leader: id.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw), command, left }
     }
 
     fn forget(&mut self) {
-        self.0 = None;
+        self.leader = None;
     }
 }
 
-impl Drop for Group {
+impl Drop for Group<'_> {
     fn drop(&mut self) {
-        if let Some(leader) = self.0 {
-            // It may be gone already; then there is nothing to kill.
+        if let Some(leader) = self.leader {
+            // It may be gone already; then there is nothing to kill. Whether it can be killed at all shows when somebody looks.
             let _gone = rustix::process::kill_process_group(leader, Signal::KILL);
+            self.left.note(self.command, leader);
         }
     }
 }
@@ -214,11 +243,13 @@ impl Drop for Group {
 struct Tail<R> {
     from: Option<R>,
     kept: Vec<u8>,
+    /// Whether something before what is kept was let go.
+    is_cut: bool,
 }
 
 impl<R: AsyncRead + Unpin> Tail<R> {
     fn of(from: Option<R>) -> Self {
-        Self { from, kept: Vec::new() }
+        Self { from, kept: Vec::new(), is_cut: false }
     }
 
     fn is_ended(&self) -> bool {
@@ -235,6 +266,7 @@ impl<R: AsyncRead + Unpin> Tail<R> {
                 self.kept.extend_from_slice(&chunk[..length]);
                 let surplus = self.kept.len().saturating_sub(OUTPUT_BYTES_MAX);
                 self.kept.drain(..surplus);
+                self.is_cut |= surplus > 0;
             }
         }
     }

@@ -4,6 +4,7 @@
 //! only: over any other answer it is an error, so that a broken balancer or check is never read as a no.
 
 use crate::config::Predicate;
+use crate::probe::exec::OUTPUT_BYTES_MAX;
 use crate::probe::observation::{Observation, excerpt};
 use cel::Value;
 
@@ -15,6 +16,12 @@ pub enum PredicateError {
     NoAnswer {
         /// What it said.
         said: String,
+    },
+    /// The expression looks at what a command printed, and that was too much to be kept.
+    #[error("the command printed more than {OUTPUT_BYTES_MAX} bytes: `{variable}` is not all of it")]
+    Cut {
+        /// At which variable it looks.
+        variable: &'static str,
     },
     /// The expression cannot be evaluated over what was answered.
     #[error("cannot evaluate `{expression}`: {cause}; answered was {held}")]
@@ -42,13 +49,16 @@ impl Predicate {
     /// Whether it holds over this observation.
     ///
     /// # Errors
-    /// The observation is no good answer and the predicate does not look at that, or the expression cannot be evaluated,
-    /// or it gives anything but true or false.
+    /// The observation is no good answer and the predicate does not look at that; it looks at what was cut; or the expression
+    /// cannot be evaluated, or gives anything but true or false.
     pub fn holds(&self, observation: &Observation) -> Result<bool, PredicateError> {
         if let Some((variable, said)) = observation.failure()
             && !self.names(variable)
         {
             return Err(PredicateError::NoAnswer { said: excerpt(&said) });
+        }
+        if let Some(variable) = observation.cut().find(|variable| self.names(variable)) {
+            return Err(PredicateError::Cut { variable });
         }
         let expression = || excerpt(self.text());
         match self.program().execute(&observation.context()) {

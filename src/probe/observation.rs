@@ -38,7 +38,7 @@ pub enum Observation {
     Exec {
         /// How it ended.
         exit: Exit,
-        /// Its standard output as JSON; null when it is none.
+        /// Its standard output as JSON; null when it is none, or was cut.
         answer: Json,
     },
     /// To the question how many connections there are.
@@ -58,8 +58,21 @@ pub struct Connections {
 
 impl Observation {
     pub(super) fn of_exit(exit: Exit) -> Self {
-        let answer = serde_json::from_str(&exit.stdout).unwrap_or_default();
+        let answer =
+            if exit.is_stdout_cut { Json::Null } else { serde_json::from_str(&exit.stdout).unwrap_or_default() };
         Self::Exec { exit, answer }
+    }
+
+    /// The variables that hold only the end of what there was: what is not in them may have been in it.
+    pub(super) fn cut(&self) -> impl Iterator<Item = &'static str> {
+        let (out, err) = match self {
+            Self::Exec { exit, .. } => (exit.is_stdout_cut, exit.is_stderr_cut),
+            Self::Http { .. } | Self::Tcp { .. } | Self::Connections(_) => (false, false),
+        };
+        [("stdout", out), ("answer", out), ("stderr", err)]
+            .into_iter()
+            .filter(|(_, is_cut)| *is_cut)
+            .map(|(name, _)| name)
     }
 
     /// The number that a way leads to: a variable, and the keys in it.

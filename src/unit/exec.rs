@@ -19,8 +19,10 @@ pub(super) async fn identity(commands: &Commands, client: &Client) -> Result<Opt
     };
     let exit = well(client.run(command, IDENTITY_TIMEOUT).await?)?;
     let identity = exit.stdout.trim();
-    if identity.is_empty() || identity.len() > IDENTITY_BYTES_MAX {
-        return Err(UnitError::NoIdentity { bytes: identity.len() });
+    if identity.is_empty() || identity.len() > IDENTITY_BYTES_MAX || exit.is_stdout_cut {
+        return Err(UnitError::NoIdentity {
+            bytes: if exit.is_stdout_cut { exit.stdout.len() } else { identity.len() },
+        });
     }
     Ok(Some(identity.to_owned()))
 }

@@ -18,8 +18,8 @@ mod tests;
 
 pub use fault::{SystemdError, UnitFault};
 
-use super::Restarted;
 use super::look::Glimpse;
+use super::{Restarted, UnitRestarted};
 use crate::config::restart::{Manager, UnitName, Units};
 use crate::config::steps::Running;
 use crate::probe::ask::Client;
@@ -57,7 +57,7 @@ pub(super) async fn restart(
     let (mut fine, mut failed) = (Vec::new(), Vec::new());
     for unit in &units.units {
         match one(units, unit, timeout, since.as_ref(), client).await {
-            Ok(Some(ms)) => fine.push((unit.to_string(), ms)),
+            Ok(Some(restarted)) => fine.push(restarted),
             Ok(None) => {}
             Err(fault) => failed.push(*fault),
         }
@@ -66,7 +66,7 @@ pub(super) async fn restart(
         let ms = model::time::millis(started.elapsed());
         return Ok(Restarted { output: String::new(), ms, units: fine });
     }
-    Err(SystemdError::Units { failed, fine: fine.into_iter().map(|(unit, _)| unit).collect() })
+    Err(SystemdError::Units { failed, fine: fine.into_iter().map(|restarted| restarted.unit).collect() })
 }
 
 /// Restarts one; nothing when it was restarted since.
@@ -76,7 +76,7 @@ async fn one(
     timeout: Duration,
     since: Option<&Incarnations>,
     client: &Client,
-) -> Result<Option<u64>, Box<UnitFault>> {
+) -> Result<Option<UnitRestarted>, Box<UnitFault>> {
     if let Some(since) = since {
         let bus = Bus::connect(units.manager, client).await.map_err(|away| UnitFault::away(unit, &away))?;
         let says =

@@ -56,6 +56,8 @@ async fn an_identity_is_a_word_of_its_command() {
     assert_eq!(unit("true", Some("echo pid 7")).identity().await.expect("one").as_deref(), Some("pid 7"));
     assert!(matches!(unit("true", Some("true")).identity().await, Err(UnitError::NoIdentity { bytes: 0 })));
     assert!(matches!(unit("true", Some("seq 1 1000")).identity().await, Err(UnitError::NoIdentity { .. })));
+    let blank = "seq 1 9000 | tr -d '0-9'; echo 7";
+    assert!(matches!(unit("true", Some(blank)).identity().await, Err(UnitError::NoIdentity { bytes: 8192 })));
     assert!(matches!(unit("true", Some("echo 7; exit 1")).identity().await, Err(UnitError::Failed { .. })));
 }
 

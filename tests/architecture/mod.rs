@@ -4,21 +4,23 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// What each module of `src/` may know of the others.
-const MAY_KNOW: [(&str, &[&str]); 8] = [
+const MAY_KNOW: [(&str, &[&str]); 9] = [
     ("config", &[]),
     ("probe", &["config"]),
-    ("balancer", &["config", "probe"]),
+    ("door", &[]),
+    ("balancer", &["config", "probe", "door"]),
     ("unit", &["config", "probe"]),
     ("sequence", &["config", "probe", "balancer", "unit"]),
-    ("telemetry", &["config"]),
+    ("telemetry", &["config", "door"]),
     ("worker", &["config", "probe", "balancer", "unit", "sequence", "telemetry"]),
     ("cli", &["config", "probe", "balancer", "unit", "sequence", "telemetry", "worker"]),
 ];
 
 /// The packages that each module may know.
-const MAY_USE: [(&str, &[&str]); 8] = [
+const MAY_USE: [(&str, &[&str]); 9] = [
     ("config", &["model", "coordinator"]),
     ("probe", &["model"]),
+    ("door", &[]),
     ("balancer", &["model"]),
     ("unit", &["model"]),
     ("sequence", &["model"]),

@@ -3,6 +3,7 @@
 use super::scene::{Scene, balancers, wait_until_joined};
 use crate::support::haproxy::Haproxy;
 use crate::support::{SOON, Tuning, wait_for};
+use model::member::Presence;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -103,6 +104,30 @@ async fn the_sessions_of_all_balancers_are_summed_and_unknown_is_not_none() {
     let unknown = sessions.ask().await;
     assert!(unknown.sessions.is_none() && !unknown.is_at_most(1_000_000), "{unknown:?}");
     assert!(unknown.detail.starts_with(&two.admin), "{unknown:?}");
+}
+
+/// HAProxy looks for a name among frontends and backends alike.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frontend_of_the_same_name_is_not_taken_for_the_backend() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let slow = Slow::start();
+    let backends = format!(
+        "backend first\n    server other 127.0.0.1:9\nfrontend app\n    bind {}\n    default_backend app\n\
+         backend app\n    server mw1 {}\n",
+        crate::support::own_address(),
+        slow.address
+    );
+    let haproxy = Haproxy::start(folder.path(), "lb1", &backends);
+    let balancers = balancers(&format!("sockets = [\"{}\"]\nserver = \"app/{{host}}\"", haproxy.admin));
+    let looks = balancers.look().await;
+    assert_eq!((looks[0].presence, looks[0].detail.as_str()), (Presence::In, "UP, no check"));
+    let in_flight = balancers.sessions().ask().await;
+    assert_eq!(in_flight.sessions, Some(0), "{}", in_flight.detail);
+    let names = looks.into_iter().map(|look| (look.balancer, look.restore)).collect();
+    balancers.depool(&names).await.expect("out");
+    assert!(haproxy.is_out("app/mw1"));
+    balancers.repool(&names).await.expect("in");
+    assert!(!haproxy.is_out("app/mw1"));
 }
 
 /// Scenario 4: it waits until what was in flight at the balancer is gone, and says what was not.

@@ -105,6 +105,29 @@ fn configurations_are_read_and_wrong_ones_are_refused_in_the_words_shown() {
     assert!(files >= 3 && parts >= 8 && refused >= 5, "{files} files, {parts} parts, {refused} refused");
 }
 
+/// The commands of a text that begin with this word, each written as a list.
+fn lists_that_begin_with(text: &str, word: &str) -> Vec<Vec<String>> {
+    let begin = format!("[\"{word}\"");
+    let lists = text.match_indices(&begin).map(|(at, _)| text[at..].split_inclusive(']').next().unwrap_or_default());
+    lists.map(|list| serde_json::from_str(list).expect("a list of words")).collect()
+}
+
+#[test]
+fn what_the_page_on_installing_runs_with_sudo_is_what_its_example_allows() {
+    let example = std::fs::read_to_string(root().join("packaging/examples/stagger.sudoers")).expect("the example");
+    let allowed: Vec<&str> = example.lines().filter_map(|line| Some(line.split_once("NOPASSWD: ")?.1)).collect();
+    let page = std::fs::read_to_string(root().join("docs/install.md")).expect("the page");
+    let blocks = blocks_of(Path::new("docs/install.md"), &page);
+    let shown = blocks.iter().filter(|block| block.kind.starts_with("toml")).map(|block| block.text.as_str());
+    let run: Vec<_> = shown.chain([example.as_str()]).flat_map(|text| lists_that_begin_with(text, "sudo")).collect();
+    assert!(run.len() >= 2, "{run:?}");
+    for words in run {
+        let [_, no_password, command @ ..] = &words[..] else { panic!("{words:?}") };
+        assert_eq!(no_password, "-n", "nobody is there to type one");
+        assert!(allowed.contains(&command.join(" ").as_str()), "{words:?} is not among {allowed:?}");
+    }
+}
+
 /// Parts of a file with a key that nobody knows, one for each table: the refusal lists the keys that there are.
 const WITH_UNKNOWN_KEY: [&str; 15] = [
     "zzzzzzzz = 1",

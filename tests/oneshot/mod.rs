@@ -4,6 +4,7 @@
 mod asking;
 mod canaries;
 mod lease;
+mod left;
 mod regardless;
 
 use crate::support::{Balancer, Host, LockServer, SOON, Tuning, lines, run, wait_for};

@@ -124,6 +124,7 @@ impl UserSystemd {
         let bin = self.folder.path().join("bin");
         vec![
             ("XDG_RUNTIME_DIR".to_owned(), self.runtime().display().to_string()),
+            ("DBUS_SESSION_BUS_ADDRESS".to_owned(), String::new()),
             ("PATH".to_owned(), format!("{}:{path}", bin.display())),
         ]
     }

@@ -49,6 +49,7 @@ impl Bus {
 /// Somebody on the bus, and what was asked of it.
 struct StandIn {
     asked: Arc<Mutex<Vec<String>>>,
+    connection: Connection,
     task: JoinHandle<()>,
 }
 
@@ -59,8 +60,8 @@ impl StandIn {
         let calls = MessageStream::from(&connection);
         connection.request_name(name.to_owned()).await.expect("the name");
         let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-        let task = tokio::spawn(answer(connection, calls, Arc::clone(&asked), refuses));
-        StandIn { asked, task }
+        let task = tokio::spawn(answer(connection.clone(), calls, Arc::clone(&asked), refuses));
+        StandIn { asked, connection, task }
     }
 
     fn asked(&self) -> Vec<String> {
@@ -118,6 +119,8 @@ fn properties() -> HashMap<&'static str, Variant<'static>> {
         ("Job", Variant::from((0_u32, none()))),
         ("ActiveEnterTimestampMonotonic", Variant::from(1_u64)),
         ("StateChangeTimestampMonotonic", Variant::from(1_u64)),
+        ("ConditionResult", Variant::from(true)),
+        ("ConditionTimestampMonotonic", Variant::from(1_u64)),
     ])
 }
 
@@ -175,4 +178,48 @@ async fn a_bus_without_systemd_is_told_with_its_address() {
         error.starts_with(&format!("app.service: cannot ask the system's systemd: {}: ", bus.address())),
         "{error}"
     );
+}
+
+/// Has this connection say, until it is dropped, that the job that a stand-in begins is done: to everybody, and to each.
+fn say_done(connection: Connection) -> JoinHandle<()> {
+    let job = OwnedObjectPath::try_from("/org/freedesktop/systemd1/x").expect("a path");
+    let manager = "org.freedesktop.systemd1.Manager";
+    tokio::spawn(async move {
+        loop {
+            let bus = Some("org.freedesktop.DBus");
+            let names = connection.call_method(bus, "/", bus, "ListNames", &()).await.expect("an answer");
+            let names: Vec<String> = names.body().deserialize().expect("names");
+            let each = names.iter().filter(|name| name.starts_with(':')).map(|name| Some(name.as_str()));
+            for to in each.chain([None]) {
+                let body = (1_u32, &job, "app.service", "done");
+                let sent = connection.emit_signal(to, "/org/freedesktop/systemd1", manager, "JobRemoved", &body).await;
+                sent.expect("sent");
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+}
+
+const UNIT: &str = "restart = { kind = \"systemd\", units = [\"app.service\"], timeout = \"1s\" }";
+
+#[tokio::test]
+async fn only_systemd_itself_is_believed_that_a_job_is_over() {
+    let bus = Bus::start();
+    let systemd = StandIn::start(&bus, SYSTEMD, &[]).await;
+    let somebody = zbus::connection::Builder::address(bus.address().as_str()).build().await.expect("the bus");
+    let lies = say_done(somebody);
+    let (error, _) = restart(&bus, UNIT).await;
+    lies.abort();
+    assert_eq!(error, "app.service: not done within 1s; its job goes on, and it is active (running)");
+    assert!(systemd.asked().iter().any(|asked| asked == "RestartUnit app.service replace"), "{:?}", systemd.asked());
+}
+
+#[tokio::test]
+async fn a_job_that_is_done_is_no_restart_while_the_same_start_of_the_unit_runs() {
+    let bus = Bus::start();
+    let systemd = StandIn::start(&bus, SYSTEMD, &[]).await;
+    let says = say_done(systemd.connection.clone());
+    let (error, _) = restart(&bus, UNIT).await;
+    says.abort();
+    assert_eq!(error, "app.service: its job is done, and the same start of it as before still runs");
 }

@@ -3,7 +3,7 @@
 use super::{Site, host, host_file};
 use crate::support::{SOON, lines, run, stagger, wait_for};
 use model::sequence::Seen;
-use stagger::unit::{Unit, UnitError, systemd};
+use stagger::unit::{Unit, UnitError, UnitRestarted, systemd};
 use std::time::{Duration, Instant};
 
 const RUNS: &str = "exec sleep 1000";
@@ -25,7 +25,7 @@ async fn a_restart_changes_the_identity_and_says_how_long_it_took() {
     assert_eq!(before, format!("app.service={}", site.systemd.property("app.service", "InvocationID")));
     assert_eq!(unit.inspect(Some(&before), true).await, Seen::NotDone);
     let restarted = restart(&unit).await.expect("restarted");
-    let [(name, ms)] = &restarted.units[..] else { panic!("{restarted:?}") };
+    let [UnitRestarted { unit: name, ms, has_ended: false }] = &restarted.units[..] else { panic!("{restarted:?}") };
     assert_eq!(name, "app.service");
     assert!((300..20_000).contains(ms) && *ms <= restarted.ms, "{restarted:?}");
     assert!(restarted.note().starts_with("app.service active after "), "{}", restarted.note());
@@ -44,6 +44,45 @@ async fn a_unit_that_is_down_has_no_incarnation_and_is_started() {
     assert_eq!(before, "app.service=-");
     restart(&unit).await.expect("started");
     assert_eq!(unit.inspect(Some(&before), true).await, Seen::Done);
+}
+
+/// Whatever systemd does not keep in mind of a unit that is over.
+#[tokio::test]
+async fn a_unit_that_is_meant_to_end_has_run_anew() {
+    let site = Site::start();
+    site.unit("app.service", "exit 0", "Type=oneshot");
+    let unit = site.units("\"app.service\"");
+    for times in 1..=2 {
+        let restarted = restart(&unit).await.expect("it ran");
+        assert!(restarted.note().starts_with("app.service ended well after "), "{}", restarted.note());
+        assert_eq!(site.starts("app.service"), times);
+    }
+    site.unit("app.service", "exit 3", "Type=oneshot");
+    let error = restart(&unit).await.expect_err("it failed");
+    assert_eq!(error.exit(), Some(3), "{error}");
+}
+
+#[tokio::test]
+async fn a_unit_whose_condition_does_not_hold_was_not_restarted() {
+    let site = Site::start();
+    let file = |kind: &str| format!("Type={kind}\n[Unit]\nConditionPathExists=!{}", site.path("off").display());
+    site.unit("ends.service", "exit 0", &file("oneshot"));
+    site.unit("stays.service", "exit 0", &format!("RemainAfterExit=yes\n{}", file("oneshot")));
+    site.unit("runs.service", RUNS, &file("exec"));
+    for name in ["ends.service", "stays.service", "runs.service"] {
+        restart(&site.units(&format!("\"{name}\""))).await.expect("restarted");
+    }
+    std::fs::write(site.path("off"), "").expect("written");
+    let unmet = "nothing was started: a condition of its file does not hold";
+    for (name, said) in [
+        ("ends.service", unmet),
+        ("stays.service", unmet),
+        ("runs.service", "it is inactive (dead) after its job was done"),
+    ] {
+        let error = restart(&site.units(&format!("\"{name}\""))).await.expect_err("nothing ran");
+        assert_eq!(error.to_string(), format!("{name}: {said}"));
+        assert_eq!(site.starts(name), 1);
+    }
 }
 
 /// A reload leaves the process as it is; that it was done can be told all the same.
@@ -236,7 +275,7 @@ async fn of_two_units_only_the_one_that_is_left_is_restarted_when_it_is_done_aga
     restart(&site.units("\"a.service\"")).await.expect("restarted");
     assert_eq!(both.inspect(Some(&before), false).await, Seen::NotDone);
     let restarted = both.restart(Some(&before), |_| {}).await.expect("restarted");
-    let names: Vec<&str> = restarted.units.iter().map(|(unit, _)| unit.as_str()).collect();
+    let names: Vec<&str> = restarted.units.iter().map(|restarted| restarted.unit.as_str()).collect();
     assert_eq!(names, ["b.service"]);
     assert_eq!(both.inspect(Some(&before), true).await, Seen::Done);
     wait_for("both have started", SOON, || {
@@ -271,18 +310,25 @@ async fn systemd_itself_may_be_started_anew_in_the_middle() {
     wait_for("it started again", SOON, || (site.starts("app.service") == 2).then_some(()));
 }
 
-/// Where a bus is, and systemd's own socket is not.
+/// By the folder of the user's session, and by the address that the session names: which is meant then, and no other.
 #[tokio::test]
-async fn systemd_is_asked_over_a_bus_too() {
+async fn a_user_s_systemd_is_asked_over_the_user_s_bus() {
     let site = Site::start();
     site.running("app.service", RUNS, "");
     let bus = site.systemd.runtime().join("bus");
     assert!(bus.exists(), "apt-get install dbus-user-session");
-    let elsewhere = site.client().with("XDG_RUNTIME_DIR", "/nowhere");
-    let client = elsewhere.with("DBUS_SESSION_BUS_ADDRESS", &format!("unix:path={}", bus.display()));
     let config = host(&restart_by("units = [\"app.service\"]"));
-    let unit = Unit::new(config.services.values().next().expect("a service"), &client);
-    let before = unit.identity().await.expect("asked").expect("an identity");
-    restart(&unit).await.expect("restarted");
-    assert_eq!(unit.inspect(Some(&before), true).await, Seen::Done);
+    let service = config.services.values().next().expect("a service");
+    let unit = |folder: &str, address: &str| {
+        let client = site.client().with("XDG_RUNTIME_DIR", folder).with("DBUS_SESSION_BUS_ADDRESS", address);
+        Unit::new(service, &client)
+    };
+    let runtime = site.systemd.runtime().display().to_string();
+    for unit in [unit(&runtime, ""), unit("/nowhere", &format!("unix:path={}", bus.display()))] {
+        let before = unit.identity().await.expect("asked").expect("an identity");
+        restart(&unit).await.expect("restarted");
+        assert_eq!(unit.inspect(Some(&before), true).await, Seen::Done);
+    }
+    let error = unit(&runtime, "unix:path=/nowhere/bus").identity().await.expect_err("nobody is there").to_string();
+    assert!(error.starts_with("cannot ask the user's systemd: unix:path=/nowhere/bus: "), "{error}");
 }

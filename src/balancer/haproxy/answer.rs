@@ -9,13 +9,20 @@ const VERSION: &str = "1";
 /// Whether an agent check is enabled, in `srv_agent_state`.
 const AGENT_ENABLED: u32 = 0x04;
 
+/// The numbers by which HAProxy knows a server until it is reloaded. A backend's name may be a frontend's too; its number is not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Id {
+    pub(super) backend: String,
+    pub(super) server: String,
+}
+
 /// A server, by `show servers state`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct State {
     pub(super) backend: String,
     pub(super) server: String,
-    /// Its number in its backend; never to be trusted without its name.
-    pub(super) id: String,
+    /// The numbers of its backend and of itself in it; never to be trusted without their names.
+    pub(super) id: Id,
     /// `srv_op_state`.
     pub(super) operation: u32,
     /// `srv_admin_state`.
@@ -57,7 +64,8 @@ fn state(columns: &[&str], line: &str) -> Option<State> {
     if fields.len() != columns.len() {
         return None;
     }
-    let id = text("srv_id").filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()))?;
+    let id = |name: &str| text(name).filter(|id| id.bytes().all(|byte| byte.is_ascii_digit()));
+    let id = Id { backend: id("be_id")?, server: id("srv_id")? };
     Some(State {
         backend: text("be_name")?,
         server: text("srv_name")?,

@@ -109,6 +109,21 @@ async fn statistics_that_say_something_else_are_unknown_and_a_check_that_has_not
 }
 
 #[tokio::test]
+async fn a_number_of_sessions_that_cannot_be_is_not_few() {
+    let of = async |current: u64, queued: u64| {
+        let up = format!("{}\n", states(&row("app", 2, "mw1", 2, 0)));
+        let stats = stats("mw1", "UP", "L7OK").replace(",1,2,", &format!(",{queued},{current},"));
+        let answer = move |command: &str| {
+            if command.starts_with("show stat ") { format!("{stats}\n") } else { up.clone() }
+        };
+        answered_by(answer).await
+    };
+    let servers = [of(u64::MAX, 1).await, of(1, 0).await];
+    let in_flight = crate::balancer::Sessions::of(&servers, WITHIN).ask().await;
+    assert_eq!((in_flight.sessions, in_flight.is_at_most(u32::MAX)), (Some(u64::MAX), false), "{}", in_flight.detail);
+}
+
+#[tokio::test]
 async fn every_bit_is_read_by_itself() {
     for (admin, operation, presence, detail) in [
         (0x01, 0, Presence::Out, "MAINT"),

@@ -21,6 +21,7 @@ use model::names::Service;
 use serde::Serialize;
 use serde_json::json;
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -67,6 +68,13 @@ fn missing(config: &Config, path: Option<&OsString>) -> Vec<Row> {
         {
             row("depool", format!("the folder {} is not there, and nobody makes it", folder.display()));
         }
+        if let restart::Way::Reboot(_) = service.restart.way
+            && let Some(folder) =
+                marked_out_in(&service.depool.way, &config.state).filter(|folder| is_forgotten(folder))
+        {
+            let is_gone = "is in memory: after the reboot nothing says any more that the host is out";
+            row("depool", format!("the folder {} {is_gone}", folder.display()));
+        }
         for (part, command) in commands(service) {
             if let Err(absent) = program::find(OsStr::new(command.program()), path.cloned()) {
                 row(part, format!("cannot run {}: {absent}", command.program()));
@@ -74,6 +82,23 @@ fn missing(config: &Config, path: Option<&OsString>) -> Vec<Row> {
         }
     }
     rows
+}
+
+/// The folder of what says that the host is out, where that is a file of its own.
+fn marked_out_in<'c>(way: &'c Way, state: &'c Path) -> Option<&'c Path> {
+    match way {
+        Way::File(flag) if flag.present_is_out => flag.path.parent(),
+        Way::LameDuck(_) => Some(state),
+        _ => None,
+    }
+}
+
+/// Whether a folder is gone after a boot. One that cannot be looked at is told of elsewhere.
+fn is_forgotten(folder: &Path) -> bool {
+    // The numbers of tmpfs and ramfs: statfs(2).
+    const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
+    let kind = rustix::fs::statfs(folder).ok().and_then(|system| u32::try_from(system.f_type).ok());
+    kind.is_some_and(|kind| IN_MEMORY.contains(&kind))
 }
 
 /// Every command of a service.
@@ -202,7 +227,6 @@ fn text(config: &Config, rows: &[Row], code: u8) -> String {
 mod tests {
     use super::*;
     use crate::config::{Surroundings, parse};
-    use std::path::Path;
 
     fn config(folder: &Path, parts: &str) -> Config {
         let text = format!(
@@ -236,6 +260,25 @@ mod tests {
             "✗ verify cannot run no-such-program: it is in no folder of PATH (/usr/bin:/bin)".to_owned(),
         ];
         assert_eq!(says(&missing(&wrong, Some(&path))), expected);
+    }
+
+    #[test]
+    fn what_says_that_a_host_is_out_must_not_be_in_memory_when_it_boots() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let memory = tempfile::tempdir_in("/dev/shm").expect("a folder in memory");
+        std::os::unix::fs::symlink(memory.path(), folder.path().join("flags")).expect("a link");
+        let path = OsString::from("/usr/bin:/bin");
+        let depool = "depool = { kind = \"file\", path = \"FOLDER/flags/out\" }\n";
+        let stays = config(folder.path(), depool);
+        assert_eq!(missing(&stays, Some(&path)), []);
+        let mut boots = stays;
+        let reboot = restart::Way::Reboot(restart::Reboot { command: None });
+        boots.services.values_mut().for_each(|service| service.restart.way = reboot.clone());
+        let at = folder.path().display();
+        let said = format!(
+            "✗ depool the folder {at}/flags is in memory: after the reboot nothing says any more that the host is out"
+        );
+        assert_eq!(says(&missing(&boots, Some(&path))), [said]);
     }
 
     #[tokio::test]

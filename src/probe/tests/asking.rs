@@ -111,3 +111,21 @@ async fn a_command_is_seen_by_its_variables() {
     let refused = holds(&failed, "stdout == ''").await.expect_err("a failed command's output proves nothing");
     assert_eq!(refused.to_string(), "no usable answer: exit 3: wrong");
 }
+
+#[tokio::test]
+async fn what_is_not_kept_of_a_long_output_is_neither_a_yes_nor_a_no() {
+    let long = exec("echo 'DOWN: mw1'; seq 1 4000 | sed 's/.*/ok/'; echo '{}' >&2");
+    for expression in ["!stdout.contains('DOWN')", "stdout.startsWith('ok')", "answer == null"] {
+        let error = holds(&long, expression).await.expect_err(expression);
+        assert!(matches!(error, PredicateError::Cut { .. }), "{expression}: {error}");
+    }
+    let said = holds(&long, "!stdout.contains('DOWN')").await.expect_err("not known");
+    assert_eq!(said.to_string(), "the command printed more than 8192 bytes: `stdout` is not all of it");
+    assert_eq!(holds(&long, "exit == 0 && stderr == '{}\\n'").await, Ok(true), "what is whole can be told");
+    // The end of a long text may be JSON by itself.
+    let number = exec("seq 1 4000 | tr -d '\\n'");
+    assert!(matches!(holds(&number, "answer > 1").await, Err(PredicateError::Cut { variable: "answer" })));
+    let complaints = exec("seq 1 4000 >&2; echo fine");
+    assert_eq!(holds(&complaints, "stdout == 'fine\\n'").await, Ok(true));
+    assert!(holds(&complaints, "!stderr.contains('error')").await.is_err());
+}

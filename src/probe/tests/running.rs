@@ -1,6 +1,6 @@
 //! Commands: how they end, what is kept, what is killed and what is not.
 
-use crate::probe::exec::{DIE_WITH_PARENT, ExecError, ExecOptions, OUTPUT_BYTES_MAX, die_with_parent, run};
+use crate::probe::exec::{DIE_WITH_PARENT, ExecError, ExecOptions, Left, OUTPUT_BYTES_MAX, die_with_parent, run};
 use crate::probe::fixture::{DEADLINE, client, command, runs, sh, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -9,9 +9,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 const SHIM_PARENT: &str = "STAGGER_TEST_SHIM_PARENT";
+const MAY_NOT_KILL: &str = "STAGGER_TEST_MAY_NOT_KILL";
 
 fn options() -> ExecOptions {
-    ExecOptions { timeout: DEADLINE, env: Vec::new(), die_with_parent: None }
+    ExecOptions { timeout: DEADLINE, env: Vec::new(), die_with_parent: None, left: Left::default() }
 }
 
 fn kill(pid: u32) {
@@ -58,10 +59,46 @@ async fn a_program_that_is_missing_is_named() {
 async fn a_command_that_takes_too_long_is_killed_with_its_group() {
     let timeout = Duration::from_millis(1500);
     let error = run(&sh("sleep 600 & echo $!; wait"), &ExecOptions { timeout, ..options() }).await.expect_err("slow");
-    assert!(error.to_string().starts_with("sh took longer than 1s500ms"), "{error}");
+    assert_eq!(error.to_string(), "sh took longer than 1s500ms and was killed");
     let ExecError::TimedOut { output, .. } = error else { panic!("{error}") };
     let grandchild: u32 = output.trim().parse().expect("a pid");
     wait_until("the grandchild is gone", || !runs(grandchild)).await;
+}
+
+/// Whether this is the test that was run again by itself, as a root that may kill nobody else's processes; else it is run so here.
+fn may_not_kill(test: &str) -> bool {
+    if std::env::var_os(MAY_NOT_KILL).is_some() {
+        return true;
+    }
+    let this = std::env::current_exe().expect("this program");
+    let mut again = std::process::Command::new("setpriv");
+    again.args(["--bounding-set=-kill", "--inh-caps=-kill"]).arg(this).args(["--test-threads=1", "--exact", test]);
+    let ended = again.env(MAY_NOT_KILL, "1").output().expect("setpriv, of util-linux");
+    let said = [ended.stdout, ended.stderr].map(|said| String::from_utf8_lossy(&said).into_owned()).concat();
+    assert!(ended.status.success() && said.contains("1 passed"), "it needs root: {said}");
+    false
+}
+
+/// As with `sudo`: what runs as somebody else.
+#[tokio::test]
+async fn a_command_that_cannot_be_killed_is_said_to_run_still_until_it_has_ended() {
+    let name = "a_command_that_cannot_be_killed_is_said_to_run_still_until_it_has_ended";
+    if !may_not_kill(&format!("probe::tests::running::{name}")) {
+        return;
+    }
+    let options = ExecOptions { timeout: Duration::from_millis(200), ..options() };
+    let other = command(&["setpriv", "--reuid=1", "--clear-groups", "sleep", "5"]);
+    let error = run(&other, &options).await.expect_err("slow");
+    assert_eq!(error.to_string(), "setpriv took longer than 200ms, could not be killed and still runs");
+    let left = options.left.ended([&other], Duration::ZERO).await.expect_err("it runs");
+    assert_eq!(left, "an earlier setpriv could not be killed and still runs");
+    options.left.ended([&command(&["true"])], Duration::ZERO).await.expect("another command is none of it");
+    options.left.ended([&other], DEADLINE).await.expect("it has ended");
+    let patient = ExecOptions { timeout: DEADLINE, ..options.clone() };
+    let dropped = tokio::time::timeout(Duration::from_millis(200), run(&other, &patient)).await;
+    assert!(dropped.is_err(), "nobody waits for it");
+    assert!(options.left.ended([&other], Duration::ZERO).await.is_err(), "and it runs");
+    options.left.ended([&other], DEADLINE).await.expect("it has ended");
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! How systemd is reached, and asked.
 //!
-//! Owns the sockets that are tried, the time limits of calls, and what is read of a unit. A connection serves one question or one job:
-//! so none is old when systemd was started anew. Called by [`super`] and `job`.
+//! Owns which bus that is, the time limits of calls, and what is read of a unit. A connection serves one question or one job:
+//! so none is old when systemd was started anew. Systemd's own socket beside the bus (`systemd/private`) is for its own programs: it
+//! names itself there as no sender may be named. Called by [`super`] and `job`.
 
 use super::fault::SystemdError;
 use crate::config::restart::{Action, Manager, UnitName};
@@ -17,6 +18,7 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 use zbus::as_variant::Deserialize as OfVariant;
+use zbus::match_rule::Builder as MatchRuleBuilder;
 use zbus::{
     Connection, DBusError as _, DeserializeDict, DynamicType, MatchRule, Message, MessageStream, OwnedObjectPath, Type,
 };
@@ -27,14 +29,14 @@ pub(super) const CALL_MAX: Duration = Duration::from_secs(5);
 const ENDS_QUEUED_MAX: Option<NonZeroUsize> = NonZeroUsize::new(1024);
 /// The socket of the machine's bus.
 const SYSTEM_BUS: &str = "/run/dbus/system_bus_socket";
-/// Systemd's own socket, where root needs no bus.
-const SYSTEM_PEER: &str = "/run/systemd/private";
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const SYSTEMD_PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 const UNIT: &str = "org.freedesktop.systemd1.Unit";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+const DBUS: &str = "org.freedesktop.DBus";
+const DBUS_PATH: &str = "/org/freedesktop/DBus";
 const LOGIND: &str = "org.freedesktop.login1";
 const LOGIND_PATH: &str = "/org/freedesktop/login1";
 const LOGIND_MANAGER: &str = "org.freedesktop.login1.Manager";
@@ -49,8 +51,6 @@ pub(super) fn monotonic_us() -> u64 {
 /// Where systemd may be reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
-    /// By itself, at its own socket.
-    Peer(PathBuf),
     /// Over the bus with this socket.
     Bus(PathBuf),
     /// Over the bus of this address.
@@ -60,7 +60,7 @@ enum Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Peer(path) | Place::Bus(path) => write!(f, "{}", path.display()),
+            Place::Bus(path) => write!(f, "{}", path.display()),
             Place::Address(address) => f.write_str(address),
         }
     }
@@ -112,6 +112,10 @@ pub(super) struct Says {
     pub(super) active_since_us: u64,
     /// When its state changed last, in microseconds.
     pub(super) changed_us: u64,
+    /// Whether the conditions of its file held when they were last looked at.
+    pub(super) condition: bool,
+    /// When that was, in microseconds; 0 for never.
+    pub(super) condition_us: u64,
 }
 
 impl Says {
@@ -145,20 +149,14 @@ impl Says {
 pub(super) struct Bus {
     connection: Connection,
     pub(super) manager: Manager,
-    has_bus: bool,
 }
 
 impl Bus {
-    /// Reaches systemd, at the first place where it answers.
+    /// Reaches systemd.
     pub(super) async fn connect(manager: Manager, client: &Client) -> Result<Bus, SystemdError> {
-        let mut causes = Vec::new();
-        for place in places(manager, client) {
-            match Bus::at(&place, manager).await {
-                Ok(bus) => return Ok(bus),
-                Err(cause) => causes.push(format!("{place}: {cause}")),
-            }
-        }
-        Err(SystemdError::Away { manager, cause: causes.join("; ") })
+        let place = place(manager, client);
+        let away = |cause| SystemdError::Away { manager, cause: format!("{place}: {cause}") };
+        Bus::at(&place, manager).await.map_err(away)
     }
 
     async fn at(place: &Place, manager: Manager) -> Result<Bus, String> {
@@ -166,7 +164,7 @@ impl Bus {
             Ok(connection) => connection?,
             Err(_elapsed) => return Err(Refusal::Silent.to_string()),
         };
-        let bus = Bus { connection, manager, has_bus: !matches!(place, Place::Peer(_)) };
+        let bus = Bus { connection, manager };
         // Whoever subscribes is told of jobs that end; and that it is answered shows that systemd is there.
         bus.manager::<_, ()>("Subscribe", &()).await.map_err(|refusal| refusal.to_string())?;
         Ok(bus)
@@ -190,8 +188,7 @@ impl Bus {
     where
         B: Serialize + DynamicType + Sync,
     {
-        let destination = self.has_bus.then_some(destination);
-        let asked = self.connection.call_method(destination, path, Some(interface), method, body);
+        let asked = self.connection.call_method(Some(destination), path, Some(interface), method, body);
         match timeout(CALL_MAX, asked).await {
             Err(_elapsed) => Err(Refusal::Silent),
             Ok(Ok(answer)) => Ok(answer),
@@ -217,14 +214,28 @@ impl Bus {
 
     /// The ends of jobs from now on; ask for them before a job is begun.
     pub(super) async fn ends(&self) -> Result<Ends, Refusal> {
-        let broken = |error: zbus::Error| Refusal::Broken(error.to_string());
-        let rule = MatchRule::builder().msg_type(zbus::message::Type::Signal);
-        let rule = rule.interface(MANAGER).member("JobRemoved").build().map_err(broken)?;
-        let stream = MessageStream::for_match_rule(rule, &self.connection, ENDS_QUEUED_MAX);
-        match timeout(CALL_MAX, stream).await {
-            Ok(stream) => Ok(Ends(stream.map_err(broken)?)),
+        let rule = || MatchRule::builder().msg_type(zbus::message::Type::Signal);
+        // Anybody may send anything over a bus. Who has systemd's name is asked, and only that one is believed; and when another
+        // gets the name, which is systemd started anew, there is nobody to wait for any more.
+        let owners = rule().sender(DBUS).interface(DBUS).member("NameOwnerChanged").arg(0, SYSTEMD);
+        let owners = self.signals(owners).await?;
+        let owner: String = self.call((DBUS, DBUS_PATH, DBUS), "GetNameOwner", &(SYSTEMD,)).await?;
+        let jobs = self.signals(rule().sender(owner).interface(MANAGER).member("JobRemoved")).await?;
+        Ok(Ends { jobs, owners })
+    }
+
+    async fn signals(&self, rule: MatchRuleBuilder<'static>) -> Result<MessageStream, Refusal> {
+        let rule = rule.build().map_err(broken)?;
+        match timeout(CALL_MAX, MessageStream::for_match_rule(rule, &self.connection, ENDS_QUEUED_MAX)).await {
+            Ok(stream) => stream.map_err(broken),
             Err(_elapsed) => Err(Refusal::Silent),
         }
+    }
+
+    /// Keeps systemd from forgetting a unit that has ended, for as long as this connection lasts.
+    pub(super) async fn hold(&self, unit: &UnitName) -> Result<(), Refusal> {
+        let path: OwnedObjectPath = self.manager("LoadUnit", &(unit.as_str(),)).await?;
+        self.call((SYSTEMD, path.as_str(), UNIT), "Ref", &()).await
     }
 
     /// Begins a job for a unit; its name.
@@ -275,14 +286,7 @@ impl Bus {
 
     /// Asks for a boot of the host.
     pub(super) async fn reboot(&self) -> Result<(), SystemdError> {
-        let by_logind = match self.has_bus {
-            true => self.call::<_, ()>((LOGIND, LOGIND_PATH, LOGIND_MANAGER), "Reboot", &(false,)).await,
-            false => Err(Refusal::Error {
-                name: "org.freedesktop.DBus.Error.ServiceUnknown".to_owned(),
-                message: String::new(),
-            }),
-        };
-        match by_logind {
+        match self.call::<_, ()>((LOGIND, LOGIND_PATH, LOGIND_MANAGER), "Reboot", &(false,)).await {
             Ok(()) => Ok(()),
             Err(Refusal::Error { name, .. }) if is_nobody_there(&name) => {
                 let target = ("reboot.target", "replace-irreversibly");
@@ -300,13 +304,26 @@ fn is_nobody_there(name: &str) -> bool {
     matches!(last, "ServiceUnknown" | "NameHasNoOwner") || name.starts_with("org.freedesktop.DBus.Error.Spawn.")
 }
 
-/// The ends of jobs, in order.
-pub(super) struct Ends(MessageStream);
+fn broken(error: zbus::Error) -> Refusal {
+    Refusal::Broken(error.to_string())
+}
+
+/// The ends of jobs, in order, as systemd tells them.
+pub(super) struct Ends {
+    jobs: MessageStream,
+    /// That systemd's name has another owner.
+    owners: MessageStream,
+}
 
 impl Ends {
-    /// How a job ended; nothing when the connection broke before.
+    /// How a job ended; nothing when the connection broke before, or systemd is another.
     pub(super) async fn of(&mut self, job: &OwnedObjectPath) -> Option<String> {
-        while let Some(Ok(message)) = self.0.next().await {
+        loop {
+            let message = tokio::select! {
+                biased;
+                message = self.jobs.next() => message?.ok()?,
+                _another = self.owners.next() => return None,
+            };
             let body = message.body();
             let read: Result<(u32, OwnedObjectPath, String, String), _> = body.deserialize();
             if let Ok((_, path, _, result)) = read
@@ -315,14 +332,12 @@ impl Ends {
                 return Some(result);
             }
         }
-        None
     }
 }
 
 async fn open(place: &Place) -> Result<Connection, String> {
     use zbus::connection::Builder;
     let builder = match place {
-        Place::Peer(path) => Builder::unix_stream(plain(path).await?).p2p(),
         Place::Bus(path) => Builder::unix_stream(plain(path).await?),
         Place::Address(address) => Builder::address(address.as_str()),
     };
@@ -335,24 +350,17 @@ async fn plain(path: &Path) -> Result<std::os::unix::net::UnixStream, String> {
     stream.map_err(|error| error.to_string())
 }
 
-/// The places to try, in order.
-fn places(manager: Manager, client: &Client) -> Vec<Place> {
+/// Where it is. Whoever names a bus means that one, and no other.
+fn place(manager: Manager, client: &Client) -> Place {
     let said = |name: &str| client.variable(name).filter(|value| !value.is_empty());
     match manager {
-        // Whoever names a bus means that one, and no other.
-        Manager::System => match said("DBUS_SYSTEM_BUS_ADDRESS") {
-            Some(address) => vec![Place::Address(address)],
-            None => {
-                let is_root = rustix::process::geteuid().is_root();
-                let bus = std::iter::once(Place::Bus(SYSTEM_BUS.into()));
-                bus.chain(is_root.then(|| Place::Peer(SYSTEM_PEER.into()))).collect()
-            }
-        },
+        Manager::System => {
+            said("DBUS_SYSTEM_BUS_ADDRESS").map_or_else(|| Place::Bus(SYSTEM_BUS.into()), Place::Address)
+        }
         Manager::User => {
             let own = || format!("/run/user/{}", rustix::process::geteuid().as_raw());
-            let folder = PathBuf::from(said("XDG_RUNTIME_DIR").unwrap_or_else(own));
-            let bus = said("DBUS_SESSION_BUS_ADDRESS").map_or_else(|| Place::Bus(folder.join("bus")), Place::Address);
-            vec![Place::Peer(folder.join("systemd/private")), bus]
+            let bus = || Place::Bus(PathBuf::from(said("XDG_RUNTIME_DIR").unwrap_or_else(own)).join("bus"));
+            said("DBUS_SESSION_BUS_ADDRESS").map_or_else(bus, Place::Address)
         }
     }
 }
@@ -370,6 +378,8 @@ struct Properties {
     job: (u32, OwnedObjectPath),
     active_enter_timestamp_monotonic: u64,
     state_change_timestamp_monotonic: u64,
+    condition_result: bool,
+    condition_timestamp_monotonic: u64,
 }
 
 impl From<Properties> for Says {
@@ -384,6 +394,8 @@ impl From<Properties> for Says {
             job: Some(all.job.0).filter(|job| *job != 0),
             active_since_us: all.active_enter_timestamp_monotonic,
             changed_us: all.state_change_timestamp_monotonic,
+            condition: all.condition_result,
+            condition_us: all.condition_timestamp_monotonic,
         }
     }
 }

@@ -17,12 +17,12 @@ const REBOOT: &str = "org.freedesktop.login1.reboot";
 /// Systemd could not be asked, or did not do it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SystemdError {
-    /// Nobody answers at any of its sockets.
+    /// It does not answer on its bus.
     #[error("cannot ask {manager}: {cause}")]
     Away {
         /// Which instance.
         manager: Manager,
-        /// Each socket that was tried, and what came of it.
+        /// Which bus was tried, and what came of it.
         cause: String,
     },
     /// It does not tell of a unit.
@@ -145,6 +145,17 @@ pub enum Cause {
     /// Its job is done, and it is not active.
     #[error("it is {0} after its job was done")]
     NotActive(String),
+    /// Its job is done, and its file did not let it start.
+    #[error("nothing was started: a condition of its file does not hold")]
+    Condition,
+    /// Its job is done, and what runs is what ran before.
+    #[error("its job is done, and the same start of it as before still runs")]
+    SameStart,
+    /// Its job is done, and systemd has forgotten what came of it.
+    #[error(
+        "its job is done, and nobody can tell whether it ran: systemd remembers a unit that ends only when polkit allows the verb `ref` too"
+    )]
+    Forgotten,
     /// Its job took too long, and goes on.
     #[error("not done within {}; its job goes on{}", model::settings::span(model::time::millis(*after)), it_is(state.as_deref()))]
     Hung {

@@ -5,8 +5,9 @@
 use super::bus::{Bus, Says, monotonic_us};
 use super::fault::{Cause, UnitFault};
 use super::{incarnation, words};
-use crate::config::restart::{UnitName, Units};
+use crate::config::restart::{Action, UnitName, Units};
 use crate::probe::ask::Client;
+use crate::unit::UnitRestarted;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -17,8 +18,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// by two clocks; process, how it ended, with what.
 type Command = (String, Vec<String>, bool, u64, u64, u64, u64, u32, i32, i32);
 
-/// Restarts a unit, and returns when its job is over and it is up: how long that took from the start of the job, in milliseconds.
-/// Dropped, the job goes on.
+/// Restarts a unit, and returns when its job is over and it runs anew, or ran, if that is its way. Dropped, the job goes on.
 ///
 /// # Errors
 /// The unit is not up, or not in time; or systemd does not take the job.
@@ -27,7 +27,7 @@ pub(super) async fn run(
     unit: &UnitName,
     timeout: Duration,
     client: &Client,
-) -> Result<u64, Box<UnitFault>> {
+) -> Result<UnitRestarted, Box<UnitFault>> {
     let deadline = Instant::now() + timeout;
     let bus = Bus::connect(units.manager, client).await.map_err(|away| UnitFault::away(unit, &away))?;
     let refused = |refusal| UnitFault::refused(bus.manager, unit, units.action, refusal);
@@ -35,13 +35,19 @@ pub(super) async fn run(
     if let Some(cause) = unusable(&bus, unit, &before).await {
         return Err(UnitFault::plain(unit, cause));
     }
+    let kind: Option<String> = bus.of_service(unit, "Type").await;
+    let is_oneshot = kind.as_deref() == Some("oneshot");
+    if is_oneshot {
+        // Once it has ended, systemd may forget it, and with it that it ran. Where this is refused, the end is looked at all the same.
+        let _held = bus.hold(unit).await;
+    }
     let mut ends = bus.ends().await.map_err(refused)?;
     let began_us = monotonic_us();
     let job = match bus.begin(unit, units.action).await {
         Ok(job) => job,
         Err(refusal) => return Err(refused(refusal)),
     };
-    let attempt = Attempt { units, unit, before, began_us, client };
+    let attempt = Attempt { units, unit, is_oneshot, before, began_us, client };
     match timeout_at(deadline, ends.of(&job)).await {
         Err(_elapsed) => Err(attempt.hung(timeout).await),
         Ok(Some(result)) => {
@@ -74,6 +80,8 @@ pub(super) async fn unusable(bus: &Bus, unit: &UnitName, says: &Says) -> Option<
 struct Attempt<'a> {
     units: &'a Units,
     unit: &'a UnitName,
+    /// It is meant to end.
+    is_oneshot: bool,
     /// What was said of the unit before.
     before: Says,
     began_us: u64,
@@ -82,30 +90,37 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// The job is over, so.
-    async fn over(&self, bus: &Bus, result: &str, over_us: u64) -> Result<u64, Box<UnitFault>> {
+    async fn over(&self, bus: &Bus, result: &str, over_us: u64) -> Result<UnitRestarted, Box<UnitFault>> {
         let refused = |refusal| UnitFault::refused(bus.manager, self.unit, self.units.action, refusal);
         let says = bus.says(self.unit).await.map_err(refused)?;
-        if result == "done" && (says.is_active() || self.has_ended_well(bus, &says).await) {
-            return Ok(self.took_ms(&says, over_us));
+        match self.amiss(result, &says) {
+            None => Ok(self.restarted(&says, over_us)),
+            Some(cause) => Err(self.failed(bus, &says, cause).await),
         }
-        let cause = match result {
-            "done" => Cause::NotActive(says.state()),
-            other => Cause::Job(other.to_owned()),
-        };
-        Err(self.failed(bus, &says, cause).await)
     }
 
-    /// A unit that is meant to end, and did so well.
-    async fn has_ended_well(&self, bus: &Bus, says: &Says) -> bool {
+    /// What is wrong with how the job ended. That it is done says only that nothing is left to do: systemd calls a start so, too, whose
+    /// conditions do not hold.
+    fn amiss(&self, result: &str, says: &Says) -> Option<Cause> {
+        let is_new = says.invocation.is_some() && says.invocation != self.before.invocation;
+        let may_be_old = self.units.action == Action::ReloadOrRestart && self.before.is_active();
         let is_over = says.active == "inactive";
-        let kind: Option<String> = bus.of_service(self.unit, "Type").await;
-        is_over && kind.as_deref() == Some("oneshot")
+        match result {
+            "done" if says.is_active() && (is_new || may_be_old) => None,
+            "done" if says.is_active() => Some(Cause::SameStart),
+            "done" if is_over && self.is_oneshot && is_new => None,
+            "done" if is_over && !says.condition && says.condition_us >= self.began_us => Some(Cause::Condition),
+            "done" if is_over && self.is_oneshot && says.invocation.is_none() => Some(Cause::Forgotten),
+            "done" => Some(Cause::NotActive(says.state())),
+            other => Some(Cause::Job(other.to_owned())),
+        }
     }
 
-    /// From the start of the job until it was active; one that was only reloaded has been so for longer.
-    fn took_ms(&self, says: &Says, over_us: u64) -> u64 {
+    /// From the start of the job until it was active, or had ended; one that was only reloaded has been active for longer.
+    fn restarted(&self, says: &Says, over_us: u64) -> UnitRestarted {
         let active_us = if says.active_since_us > self.began_us { says.active_since_us } else { over_us };
-        active_us.saturating_sub(self.began_us) / 1000
+        let ms = active_us.saturating_sub(self.began_us) / 1000;
+        UnitRestarted { unit: self.unit.to_string(), ms, has_ended: !says.is_active() }
     }
 
     /// Our time is over. The job goes on: to take it back would leave the unit wherever it is.
@@ -123,7 +138,7 @@ impl Attempt<'_> {
     }
 
     /// Systemd itself was started anew in the middle, and tells no end: what becomes of the unit tells it.
-    async fn without_its_end(&self) -> Result<u64, Box<UnitFault>> {
+    async fn without_its_end(&self) -> Result<UnitRestarted, Box<UnitFault>> {
         loop {
             if let Ok(bus) = Bus::connect(self.units.manager, self.client).await
                 && let Ok(says) = bus.says(self.unit).await
@@ -133,7 +148,7 @@ impl Attempt<'_> {
                 let action = self.units.action;
                 let is_another = incarnation::of(&says, action) != incarnation::of(&self.before, action);
                 return match says.is_active() && is_another {
-                    true => Ok(self.took_ms(&says, monotonic_us())),
+                    true => Ok(self.restarted(&says, monotonic_us())),
                     false => Err(self.failed(&bus, &says, Cause::Broken(says.state())).await),
                 };
             }
