@@ -107,6 +107,14 @@ fn the_smallest_useful_file_has_a_safe_default_for_everything() {
     );
     assert_eq!(service.depool.way, Way::None);
     assert_eq!(service.depool.tries, 5);
+    let flag = BASE.replace("kind = \"none\"", "kind = \"file\", path = \"/run/out\"");
+    let drain = Drain { min: Duration::from_secs(3), max: Duration::from_secs(30), until: None, sessions: None };
+    assert_eq!(self::service(&good(&flag)).drain, drain, "where there is one");
+    assert_eq!(
+        self::service(&good(&(flag + "drain = { max = \"1m\" }\n"))).drain.min,
+        drain.min,
+        "unless said otherwise"
+    );
 }
 
 #[test]
@@ -268,11 +276,6 @@ fn impossible_durations_are_refused_with_their_place() {
     assert!(bad(&with(&format!("{verify}times = 61"))).contains("can never succeed"));
     assert!(bad(&with(&format!("{verify}times = 0"))).contains("not between 1 and 1000"));
     assert!(bad(&with(&format!("steady = \"60s\"\n{verify}"))).contains("steady for 1m: more than 1m"));
-    let flag = good(&BASE.replace("kind = \"none\"", "kind = \"file\", path = \"/run/out\""));
-    assert_eq!(
-        service(&flag).drain,
-        Drain { min: Duration::from_secs(3), max: Duration::from_secs(30), until: None, sessions: None }
-    );
     let long = good(&with("drain = { min = \"40s\" }"));
     assert_eq!(service(&long).drain.max, Duration::from_secs(40), "the least alone moves the most");
 }

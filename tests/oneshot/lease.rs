@@ -5,6 +5,7 @@ use crate::support::{Running, SOON, Tuning, own_address, run, signal, wait_for};
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 fn untouched(scene: &Scene) {
     assert_eq!((starts(&scene.host.folder), scene.balancer.peak()), (0, 0), "nothing was done");
@@ -40,7 +41,7 @@ fn a_wait_that_is_over_and_a_queue_that_is_full_do_nothing_and_exit_2() {
     let mut waiter = scene.server.command(&["run", "-p", "p", "--name", "first", "--", "true"]);
     let _waiter = Running::of(waiter.stderr(Stdio::null()).spawn().expect("the program starts"));
     wait_for("the queue is full", SOON, || scene.server.must(&["leases"]).contains("first").then_some(()));
-    let (code, _, err) = scene.run(&["restart", "web"]);
+    let (code, _, err) = scene.run(&["restart", "web", "--wait", "10s"]);
     assert!(code == 2 && error(&err).ends_with("1 wait for p already, and max_queue is 1"), "{code}: {err}");
     untouched(&scene);
 }
@@ -68,8 +69,10 @@ fn a_lock_server_that_is_gone_silent_or_talks_nonsense_gives_no_lease() {
             }
         });
         let mut command = scene.host.command(&["restart", "web", "--wait", "700ms"]);
+        let started = Instant::now();
         let (code, _, err) = run(command.env("STAGGER_COORDINATOR", format!("http://{address}")));
         assert_eq!(code, 2, "{reply:?}: {err}");
+        assert!(started.elapsed() < Duration::from_secs(5), "{reply:?}: it waited for {:?}", started.elapsed());
         assert!(error(&err).starts_with("error: no lease, and nothing was done: "), "{reply:?}: {err}");
     }
     scene.server.kill();
@@ -118,9 +121,7 @@ fn a_command_that_was_killed_while_the_host_was_out_is_ended_by_the_worker_or_th
             let (code, _, err) = scene.run(&["restart", "web"]);
             assert!(code == 0 && err.contains("first finishing what an earlier process left of web"), "{code}: {err}");
         }
-        wait_for("it is in again", std::time::Duration::from_secs(90), || {
-            (!scene.balancer.is_out("mw1331")).then_some(())
-        });
+        wait_for("it is in again", Duration::from_secs(90), || (!scene.balancer.is_out("mw1331")).then_some(()));
         wait_for("its lease is given back", SOON, || {
             (scene.server.json(&["leases"])["leases"].as_array().map(Vec::len) == Some(0)).then_some(())
         });

@@ -38,7 +38,10 @@ pub(crate) fn stagger() -> Command {
 
 /// Runs a command to its end; what it printed, and its exit code.
 pub(crate) fn run(command: &mut Command) -> (i32, String, String) {
-    let output: Output = command.output().expect("the program starts");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("the program starts");
+    let _kept = Kept::process(&child);
+    let output: Output = child.wait_with_output().expect("its output");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     (output.status.code().unwrap_or(-1), text(output.stdout), text(output.stderr))
 }
