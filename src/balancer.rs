@@ -30,6 +30,15 @@ pub struct Balancers {
     client: Client,
 }
 
+/// What a look at a balancer's setup found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doubt {
+    /// Whether no restart can go well like this; else somebody should look.
+    pub is_wrong: bool,
+    /// What, and where.
+    pub says: String,
+}
+
 /// A balancer is not where it was told to be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BalancerError {
@@ -148,6 +157,14 @@ impl Balancers {
             restore: String::new(),
         };
         said.into_iter().map(look).collect()
+    }
+
+    /// What is, or may be, wrong with how the balancers are set up, beside what a look at each says. Moves nothing.
+    pub async fn doubts(&self) -> Vec<Doubt> {
+        match &self.depool.way {
+            Way::Haproxy(servers) => haproxy::setup::look(servers, self.depool.timeout).await,
+            _ => Vec::new(),
+        }
     }
 
     /// Takes the host out of these balancers, and returns when each of them confirms it. A second call finds it done. Dropped,

@@ -118,6 +118,9 @@ pub fn main() -> u8 {
         Err(error) => return told(&error),
     };
     let context = Context { globals: cli.globals, seats: seat::Seats::default() };
+    if let Some(file) = &context.globals.config {
+        out::propose_with(file);
+    }
     dispatch(cli.command, &context).unwrap_or_else(|failure| {
         match &failure {
             Failure::Configuration(_) => out::note_as_it_is(&failure.render()),

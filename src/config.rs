@@ -99,6 +99,12 @@ pub enum CoordinatorUrlError {
     /// Another way to reach a coordinator.
     #[error("a coordinator is reached by http://, redis://, rediss://, redis+sentinel://, etcd:// or etcds://")]
     Scheme,
+    /// No way at all.
+    #[error("it does not begin with http:// or another scheme; did you mean {meant}?")]
+    NoScheme {
+        /// What was probably meant.
+        meant: String,
+    },
     /// A store's URL that is wrong.
     #[error("{0}")]
     Store(String),
@@ -168,7 +174,13 @@ impl FromStr for CoordinatorUrl {
         if store.is_some() {
             return Ok(Self(text.to_owned()));
         }
-        let rest = text.strip_prefix("http://").ok_or(CoordinatorUrlError::Scheme)?;
+        let Some(rest) = text.strip_prefix("http://") else {
+            let meant = format!("http://{text}");
+            return Err(match meant.parse::<CoordinatorUrl>() {
+                Ok(_) if !text.contains("://") => CoordinatorUrlError::NoScheme { meant },
+                _ => CoordinatorUrlError::Scheme,
+            });
+        };
         let (authority, domain) = rest.split_once('/').map_or((rest, None), |(host, domain)| (host, Some(domain)));
         let is_of_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
         for server in authority.split(',') {
@@ -246,7 +258,7 @@ fn read_top<'t>(
     let top = Section::open(text, document, 0..0, "", &["coordinator", "listen", "host", "state", "service"])?;
     let coordinator = top.must("coordinator", "http://HOST:PORT of the lock server")?.parse::<CoordinatorUrl>()?;
     let listen = match top.get("listen") {
-        Some(field) => field.parse::<SocketAddr>()?,
+        Some(field) => field.socket_address()?,
         None => SocketAddr::from((Ipv4Addr::LOCALHOST, LISTEN_PORT)),
     };
     let host = match top.get("host") {

@@ -13,6 +13,7 @@ mod driver;
 mod effects;
 mod environment;
 mod log;
+pub mod lonely;
 mod membership;
 mod wake;
 
@@ -198,7 +199,7 @@ pub async fn run<C: Coordinator + 'static>(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), WorkerError> {
     let shop = shop(config, coordinator, options, "the worker")?;
-    let _alone = HostLock::of_worker(&config.state)?;
+    let _alone = HostLock::of_worker(&config.state, &config.host)?;
     // Before anything else: the balancers must find out what the run before this one left.
     let ducks = ducks(config).await?;
     let listener = match listener {

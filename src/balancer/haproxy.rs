@@ -6,7 +6,9 @@
 //! numbers are those of HAProxy's management guide, sections 9.1 and 9.3 (`show servers state`).
 
 mod answer;
+pub(super) mod setup;
 mod socket;
+mod whose;
 
 use super::{Move, Said};
 use crate::config::depool::haproxy::HaproxyServer;
@@ -176,7 +178,10 @@ async fn state(server: &HaproxyServer, within: Duration) -> Result<State, String
     }
     let mut mine = servers.all.iter().filter(|other| other.server == server.server);
     match (mine.next(), mine.next()) {
-        (Some(state), None) => Ok(state.clone()),
+        (Some(state), None) => match whose::another(server, state, &servers.all) {
+            Some(why) => Err(why),
+            None => Ok(state.clone()),
+        },
         (Some(_), Some(_)) => Err(format!("{} has several servers {}", server.backend, server.server)),
         (None, _) => {
             let names: Vec<&str> = servers.all.iter().map(|other| other.server.as_str()).collect();

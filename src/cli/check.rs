@@ -146,7 +146,7 @@ fn text(verdict: &Verdict) -> String {
     }));
     lines.push(match verdict.restart {
         true => format!("{service} needs a restart"),
-        false => format!("NOT restarting {service}"),
+        false => format!("{service} needs no restart"),
     });
     lines.join("\n")
 }
@@ -182,7 +182,7 @@ mod tests {
 web: {\"free\":90,\"keys\":5}
   yes  answer.free <= 100 → run false
   no   answer.keys > 5 → restart
-NOT restarting web";
+web needs no restart";
         assert_eq!(text(&verdict), expected);
         let check = check.replace("\"keys\": 5", "\"keys\": 6");
         let verdict = asked(&check).await.expect("a verdict");

@@ -18,9 +18,9 @@ use model::sequence::Look;
 use serde_json::json;
 use std::sync::Arc;
 
-/// Take a service of this host out of its balancers
+/// Take a service of this host out of its balancers, or all of them
 ///
-/// Each balancer must confirm. It takes no lease, and the host stays out until somebody runs `repool`: a restart in the
+/// Without a service, every one of the host's file, one after the other. Each balancer must confirm. It takes no lease, and the host stays out until somebody runs `repool`: a restart in the
 /// meantime leaves it out.
 ///
 /// Exit codes: 0 every balancer confirms; 1 one does not; 4 nobody can tell, a person is needed.
@@ -28,21 +28,40 @@ use std::sync::Arc;
 /// Example: stagger depool php-fpm
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct DepoolArgs {
-    /// Which
-    service: Service,
+    /// Which; all of this host when left out
+    service: Option<Service>,
 }
 
 /// Takes it out.
 pub(crate) async fn run(args: DepoolArgs, context: &Context) -> Result<u8, Failure> {
-    bring(&args.service, Presence::Out, context).await
+    bring(args.service.as_ref(), Presence::Out, context).await
+}
+
+/// Brings one service where it is wanted, or every one of the host: then each line says of which it is. Of several, the worst code counts.
+pub(super) async fn bring(service: Option<&Service>, wanted: Presence, context: &Context) -> Result<u8, Failure> {
+    let config = context.config()?;
+    let Some(service) = service else {
+        let mut worst = exit::OK;
+        for service in config.services.keys() {
+            let code = bring_one(&config, service, wanted, context, &format!("{service}  ")).await?;
+            worst = worst.max(code);
+        }
+        return Ok(worst);
+    };
+    bring_one(&config, service, wanted, context, "").await
 }
 
 /// Brings a service where it is wanted, at every balancer that does not say that it is there, and shows what each says then.
-pub(super) async fn bring(service: &Service, wanted: Presence, context: &Context) -> Result<u8, Failure> {
-    let config = context.config()?;
-    let balancers = Balancers::new(service_of(&config, service)?, &probes(&config)?);
-    let _lock = lock(&config, service, wanted)?;
-    let journals = journals(&config);
+async fn bring_one(
+    config: &Config,
+    service: &Service,
+    wanted: Presence,
+    context: &Context,
+    whose: &str,
+) -> Result<u8, Failure> {
+    let balancers = Balancers::new(service_of(config, service)?, &probes(config)?);
+    let _lock = lock(config, service, wanted)?;
+    let journals = journals(config);
     let before = balancers.look().await;
     if wanted == Presence::Out {
         disown(journals.as_ref(), service, |_| true);
@@ -62,7 +81,7 @@ pub(super) async fn bring(service: &Service, wanted: Presence, context: &Context
     let code = code(&after, wanted);
     match context.globals.json {
         true => out::json(&json!({ "service": service, "exit_code": code, "balancers": after }))?,
-        false => out::result(&text(service, &before, &after, wanted))?,
+        false => out::result(&text(service, &before, &after, wanted, whose))?,
     }
     if wanted == Presence::In && code == exit::OK {
         known::note_kept_slots(&context.client()?, &config.host, service).await;
@@ -112,8 +131,8 @@ fn code(looks: &[Look], wanted: Presence) -> u8 {
     }
 }
 
-/// `✓ lb1  out`, a line for each balancer.
-fn text(service: &Service, before: &[Look], after: &[Look], wanted: Presence) -> String {
+/// `✓ lb1  out`, a line for each balancer; `whose` stands before each.
+fn text(service: &Service, before: &[Look], after: &[Look], wanted: Presence, whose: &str) -> String {
     if after.is_empty() {
         return format!("{service} has no balancer");
     }
@@ -123,7 +142,7 @@ fn text(service: &Service, before: &[Look], after: &[Look], wanted: Presence) ->
         let already = if look.presence == wanted && was(look) { ", as before" } else { "" };
         let detail = super::render::text::clean(&look.detail);
         let detail = if detail.is_empty() { detail } else { format!(" ({detail})") };
-        format!("{sign} {}  {}{already}{detail}", look.balancer, look.presence)
+        format!("{sign} {whose}{}  {}{already}{detail}", look.balancer, look.presence)
     };
     after.iter().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -152,8 +171,8 @@ mod tests {
             look("lb3", Presence::Unknown, "timed out"),
         ];
         let expected = "✓ lb1  out\n✓ lb2  out, as before\n✗ lb3  unknown (timed out)";
-        assert_eq!(text(&service, &before, &after, Presence::Out), expected);
-        assert_eq!(text(&service, &[], &[], Presence::Out), "web has no balancer");
+        assert_eq!(text(&service, &before, &after, Presence::Out, ""), expected);
+        assert_eq!(text(&service, &[], &[], Presence::Out, ""), "web has no balancer");
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub(crate) async fn run(args: RestartArgs, context: &Context) -> Result<u8, Fail
         .map_err(|error| failure(worker::WorkerError::Coordinator(error)))?;
     let shows_steps = !context.globals.json;
     let mut silence = Silence { url: config.coordinator.to_string(), is_told: false };
-    let mut waiting = None;
+    let (mut waiting, mut said) = (None, None);
     let mut unprinted = Ok(());
     let tell = |progress: Progress| {
         if let Some(line) = silence.line(&progress) {
@@ -77,6 +77,9 @@ pub(crate) async fn run(args: RestartArgs, context: &Context) -> Result<u8, Fail
         }
         if let Progress::Waiting { holders, .. } | Progress::Refused { holders } = &progress {
             waiting = Some(holders.clone());
+        }
+        if let Progress::Ended { note, .. } = &progress {
+            said = Some(note.clone()).filter(|_| shows_steps);
         }
         if let Err(error) = told(&progress, shows_steps) {
             unprinted = Err(error);
@@ -95,7 +98,8 @@ pub(crate) async fn run(args: RestartArgs, context: &Context) -> Result<u8, Fail
         return Ok(code);
     }
     let pools = config.services.get(&service).map(|service| service.pools.clone()).unwrap_or_default();
-    let seen = Seen { unanswered: silence.is_told.then_some(silence.url), waiting, pool: pools.into_iter().next() };
+    let seen =
+        Seen { unanswered: silence.is_told.then_some(silence.url), waiting, said, pool: pools.into_iter().next() };
     let lines = text::finish(&service, &finish, &config.host, &seen);
     match code {
         exit::OK => out::result(&lines)?,

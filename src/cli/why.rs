@@ -1,9 +1,11 @@
 //! `stagger why`: why something waits, who causes it, and what to type.
 
+use super::client::Client;
 use super::context::Context;
 use super::failure::Failure;
 use super::scope::Typed;
 use super::{exit, known, out, render, scope};
+use crate::worker::lonely;
 use model::names::Scope;
 
 /// Explain why something waits, and what to type
@@ -33,9 +35,24 @@ pub(crate) async fn run(args: WhyArgs, context: &Context) -> Result<u8, Failure>
         known => known?,
     }
     let why = client.why(&scope).await?;
+    if scope == Scope::All {
+        warn_of_lonely(&client).await;
+    }
     match context.globals.json {
         true => out::json(&why)?,
         false => out::result(&render::why::why(&why))?,
     }
     Ok(exit::OK)
+}
+
+/// Says which pools may be mistyped; nothing, when that cannot be told.
+async fn warn_of_lonely(client: &Client) {
+    for found in lonely::anywhere(client.coordinator()).await.unwrap_or_default() {
+        let pool = &found.pool;
+        out::note(&format!(
+            "warning: one host alone is in the pool {pool}; is {} meant, of {} hosts?\n\
+             hint: who that is: stagger members pool/{pool}; if it is right: stagger set pool/{pool} slots=1 --reason …",
+            found.near, found.members
+        ));
+    }
 }

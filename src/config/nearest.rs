@@ -11,13 +11,14 @@ pub(crate) fn nearest<'w>(word: &str, known: &[&'w str]) -> Option<&'w str> {
     near.min().map(|(_, near)| near)
 }
 
-/// How many typing mistakes lie between a word and a known one; nothing when they are too many for a mistake.
+/// How many typing mistakes lie between a word and a known one, capitals aside; nothing when they are too many for a mistake.
 pub(crate) fn distance(word: &str, known: &str) -> Option<usize> {
     // What differs that much in length needs no closer look: names can be long, and many.
     if word.len().abs_diff(known.len()) > TYPOS_MAX * char::MAX.len_utf8() {
         return None;
     }
-    Some(strsim::levenshtein(word, known)).filter(|typos| *typos <= TYPOS_MAX && *typos * 2 <= known.len())
+    let (word, small) = (word.to_lowercase(), known.to_lowercase());
+    Some(strsim::levenshtein(&word, &small)).filter(|typos| *typos <= TYPOS_MAX && *typos * 2 <= known.len())
 }
 
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod tests {
         let known = ["pools", "drain", "in", "depool"];
         assert_eq!(nearest("pool", &known), Some("pools"));
         assert_eq!(nearest("dpeool", &known), Some("depool"));
+        assert_eq!(nearest("DEPOOL", &known), Some("depool"));
         assert_eq!(nearest("gate", &known), None);
         assert_eq!(nearest("on", &known), Some("in"));
         assert_eq!(nearest("ab", &known), None);

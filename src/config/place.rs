@@ -14,6 +14,9 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// Longest path and query of a script, in bytes.
 const SCRIPT_BYTES_MAX: usize = 2048;
 
+/// What stands before an address or a path elsewhere, as in HAProxy's own configuration, and not here.
+const UNDRESSED: [&str; 8] = ["unix://", "unix:", "unix@", "ipv4@", "ipv6@", "tcp://", "tcp@", "tcp:"];
+
 /// A request to a FastCGI server, such as php-fpm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FastCgi {
@@ -142,11 +145,22 @@ pub(super) fn read_local_end(field: &Field<'_>, host: &Host) -> Result<LocalEnd,
 /// Reads `HOST:PORT`, with `{host}` filled in; `why` is what is said when it is none.
 pub(super) fn address(field: &Field<'_>, host: &Host, why: &str) -> Result<String, Problem> {
     let address = field.filled(host)?;
-    let port = address.rsplit_once(':').filter(|(name, _)| !name.is_empty()).and_then(|(_, port)| port.parse().ok());
-    if port.is_none_or(|port: u16| port == 0) {
-        return Err(field.wrong(why));
+    if is_address(&address) {
+        return Ok(address);
     }
-    Ok(address)
+    let problem = field.wrong(why);
+    let bare = UNDRESSED.iter().find_map(|dress| address.strip_prefix(dress));
+    Err(match bare.filter(|bare| bare.starts_with('/') || is_address(bare)) {
+        Some(bare) => problem.help(format!("did you mean \"{bare}\"?")),
+        None => problem,
+    })
+}
+
+fn is_address(text: &str) -> bool {
+    let is_of_host = |c: char| c.is_ascii_alphanumeric() || "._-:[]%".contains(c);
+    text.rsplit_once(':').is_some_and(|(name, port)| {
+        !name.is_empty() && name.chars().all(is_of_host) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    })
 }
 
 fn socket_path(field: &Field<'_>, host: &Host) -> Result<PathBuf, Problem> {

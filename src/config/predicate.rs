@@ -178,6 +178,6 @@ mod tests {
         assert!(Predicate::compile(&nested(NESTING_MAX), &["a"]).is_ok());
         let error = Predicate::compile(&nested(NESTING_MAX + 1), &["a"]).expect_err("too deep");
         assert_eq!(error.message, "an expression has at most 8 brackets inside each other");
-        assert!(Predicate::compile("(a)+".repeat(100).trim_end_matches('+'), &["a"]).is_ok());
+        assert!(Predicate::compile(&format!("{}a > 0", "(a)+".repeat(100)), &["a"]).is_ok());
     }
 }

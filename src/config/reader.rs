@@ -9,6 +9,7 @@ use super::predicate::Predicate;
 use super::probe::{ARGUMENTS_MAX, Command, HttpUrl};
 use model::names::Host;
 use model::settings::SettingKind;
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -70,9 +71,14 @@ impl<'t> Section<'t> {
             return self.setting(kind, problem);
         }
         let place = if self.name.is_empty() { "at the top".to_owned() } else { format!("in [{}]", self.name) };
-        match nearest(key, known) {
-            Some(near) => problem.label(format!("not a key {place}")).help(format!("did you mean `{near}`?")),
-            None => problem.label(format!("not a key {place}")).help(format!("the keys here are {}", known.join(", "))),
+        let problem = problem.label(format!("not a key {place}"));
+        match (nearest(key, known), self.name.strip_prefix("service.")) {
+            (Some(near), _) => problem.help(format!("did you mean `{near}`?")),
+            // TOML takes a dot for the end of a table's name.
+            (None, Some(service)) if self.get(key).is_some_and(|field| field.table("").is_ok()) => {
+                problem.help(format!("a name with a dot is quoted: [service.\"{service}.{key}\"]"))
+            }
+            (None, _) => problem.help(format!("the keys here are {}", known.join(", "))),
         }
     }
 
@@ -196,6 +202,19 @@ impl<'t> Field<'t> {
     /// The text as something that reads itself.
     pub(super) fn parse<T: FromStr<Err: std::fmt::Display>>(&self) -> Result<T, Problem> {
         self.string()?.parse().map_err(|error: T::Err| self.wrong(error.to_string()))
+    }
+
+    /// An IP address and a port, to listen at.
+    pub(super) fn socket_address(&self) -> Result<SocketAddr, Problem> {
+        let text = self.string()?;
+        text.parse().map_err(|_: std::net::AddrParseError| {
+            let problem = self.wrong("an IP address and a port are needed, such as \"127.0.0.1:7533\"");
+            let local = text.strip_prefix("localhost").unwrap_or(text);
+            match local.strip_prefix(':').unwrap_or(local).parse::<u16>() {
+                Ok(port) => problem.help(format!("did you mean \"127.0.0.1:{port}\"?")),
+                Err(_) => problem,
+            }
+        })
     }
 
     /// One of a few words.

@@ -492,7 +492,20 @@ fn haproxys_servers_are_exact_names_at_every_socket() {
     let sockets = |sockets: &str| one(sockets, "\"app/{host}\"");
     assert!(sockets("[]").contains("between 1 and 16 sockets"));
     assert!(sockets("\"lb1:9999\"").contains("sockets wants a list of sockets"));
-    assert!(sockets("[\"lb1\"]").contains("an address is written HOST:PORT"));
+    for (socket, help) in [
+        ("lb1", None),
+        ("run/haproxy.sock", None),
+        ("unix:/run/h.sock", Some("/run/h.sock")),
+        ("unix:///run/h.sock", Some("/run/h.sock")),
+        ("unix@/run/h.sock", Some("/run/h.sock")),
+        ("ipv4@127.0.0.1:21999", Some("127.0.0.1:21999")),
+        ("tcp://lb1:9999", Some("lb1:9999")),
+        ("http://lb1:9999/", None),
+    ] {
+        let said = sockets(&format!("[\"{socket}\"]"));
+        assert!(said.contains("a socket is HOST:PORT, or a path from the root"), "{said}");
+        assert_eq!(help.map(|help| said.contains(&format!("did you mean \"{help}\"?"))), help.map(|_| true), "{said}");
+    }
     assert!(sockets("[\"lb1:9999\", \"lb1:9999\"]").contains("this socket is listed twice"));
     assert!(bad(&depooled("kind = \"haproxy\", server = \"app/{host}\"", "")).contains("missing key `sockets`"));
 }
@@ -553,7 +566,9 @@ fn coordinators_are_lock_servers_by_port_or_stores() {
     for url in ["redis://a:x", "etcd://a:x", "redis+sentinel://a:1"] {
         assert!(matches!(coordinator(url), Err(CoordinatorUrlError::Store(_))), "{url}");
     }
-    for url in ["https://a:1", "a:1", ""] {
+    let meant = "http://127.0.0.1:21532".to_owned();
+    assert_eq!(coordinator("127.0.0.1:21532"), Err(CoordinatorUrlError::NoScheme { meant }));
+    for url in ["https://a:1", "a", ""] {
         assert_eq!(coordinator(url), Err(CoordinatorUrlError::Scheme), "{url}");
     }
     for url in ["http://a", "http://:1", "http://a:0", "http://a:x", "http://u@a:1", "http://a b:1"] {
@@ -807,4 +822,57 @@ fn a_service_may_be_well_when_a_unit_of_it_stays_up() {
     assert!(bad(&verify("unit = \"a\"")).contains("ends in its kind"));
     let never = bad(&verify("unit = \"a.service\"\nactive = \"1m\""));
     assert!(never.contains("1 answer every 1s, steady for 0s, active for 1m: more than 1m"), "{never}");
+}
+
+#[test]
+fn what_was_probably_meant_is_offered() {
+    let dotted = BASE.replace("[service.php-fpm]", "[service.php8.2-fpm]");
+    let said = bad(&dotted);
+    assert!(said.contains("a name with a dot is quoted: [service.\"php8.2-fpm\"]"), "{said}");
+    assert_eq!(service(&good(&dotted.replace("php8.2-fpm", "\"php8.2-fpm\""))).name.as_str(), "php8.2-fpm");
+    let said = bad(&BASE.replace("\"none\"", "\"HAProxy\""));
+    assert!(said.contains("did you mean \"haproxy\"?"), "{said}");
+    let said = bad(&format!("listen = \"21543\"\n{BASE}"));
+    assert!(
+        said.contains("such as \"127.0.0.1:7533\"") && said.contains("did you mean \"127.0.0.1:21543\"?"),
+        "{said}"
+    );
+    let said = bad(&format!("listen = \"localhost:1\"\n{BASE}"));
+    assert!(said.contains("did you mean \"127.0.0.1:1\"?"), "{said}");
+    let said = bad(&with("verify = { http = \"http://a:1/\", expect = \"status\" }"));
+    assert!(said.contains("`status`, a number, is neither yes nor no: compare it, such as status == 200"), "{said}");
+    let said = bad(&with("verify = { fastcgi = \"unix:/run/php.sock\", script = \"/ping\" }"));
+    assert!(said.contains("did you mean \"/run/php.sock\"?"), "{said}");
+    let said = bad(&with("steady = \"2min\""));
+    assert!(said.contains("did you mean 2m?"), "{said}");
+    let said = bad(&BASE.replace("http://locks:7532", "127.0.0.1:21532"));
+    assert!(said.contains("did you mean http://127.0.0.1:21532?"), "{said}");
+}
+
+#[test]
+fn a_server_is_named_for_its_host_when_the_name_stands_there_whole() {
+    let unnamed = |server: &str, host: &str| {
+        let depool = format!("{{ kind = \"haproxy\", sockets = [\"lb1:1\"], server = \"{server}\" }}");
+        let text = format!("host = \"{host}\"\n{}", BASE.replace("{ kind = \"none\" }", &depool));
+        match &service(&good(&text)).depool.way {
+            Way::Haproxy(servers) => servers[0].unnamed.as_ref().map(ToString::to_string),
+            other => panic!("{other:?}"),
+        }
+    };
+    for (server, host) in [
+        ("app/{host}", "web1"),
+        ("app/x{host}x", "web1"),
+        ("app/web1", "web1"),
+        ("app/WEB1", "web1"),
+        ("web1/http", "web1"),
+        ("app/php-web1_80", "web1"),
+        ("app/web1", "web1.eqiad.wmnet"),
+        ("app/web1.eqiad", "web1"),
+    ] {
+        assert_eq!(unnamed(server, host), None, "{server} {host}");
+    }
+    for (server, host) in [("app/web2", "web1"), ("app/web10", "web1"), ("app/myweb1", "web1"), ("app/s10", "10.0.0.1")]
+    {
+        assert_eq!(unnamed(server, host).as_deref(), Some(host), "{server} {host}");
+    }
 }

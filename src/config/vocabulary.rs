@@ -5,7 +5,7 @@
 
 use super::nearest::nearest;
 use super::predicate::ExpressionError;
-use cel::common::ast::{EntryExpr, Expr};
+use cel::common::ast::{EntryExpr, Expr, LiteralValue, operators};
 use cel::{Context, IdedExpr, Program};
 
 /// The functions of this build; a test holds them against it.
@@ -32,9 +32,61 @@ pub(super) fn check(program: &Program, text: &str, variables: &[&str]) -> Result
     let variable = words.variables.iter().filter(|name| !is_known(name)).map(|name| (*name, false));
     let function = words.functions.iter().filter(|name| !is_function(name)).map(|name| (*name, true));
     let unknown = variable.chain(function).map(|(name, called)| (place(text, name, called), name, called));
-    let Some((at, name, called)) = unknown.min_by_key(|(at, _, _)| at.unwrap_or(usize::MAX)) else { return Ok(()) };
+    let Some((at, name, called)) = unknown.min_by_key(|(at, _, _)| at.unwrap_or(usize::MAX)) else {
+        return truth(program.expression()).map_err(|message| ExpressionError { message, at: None });
+    };
     let message = if called { no_function(name) } else { no_variable(name, variables) };
     Err(ExpressionError { message, at })
+}
+
+/// What a variable is, where that is always the same, and a question about it.
+fn kind(variable: &str) -> Option<(&'static str, &'static str)> {
+    Some(match variable {
+        "status" => ("a number", "status == 200"),
+        "exit" => ("a number", "exit == 0"),
+        "connections" => ("a number", "connections == 0"),
+        "close_wait" => ("a number", "close_wait == 0"),
+        "listeners" => ("a number", "listeners > 0"),
+        "body" => ("a text", "body.contains('ok')"),
+        "stdout" => ("a text", "stdout.contains('ok')"),
+        "stderr" => ("a text", "stderr == ''"),
+        "headers" => ("a table", "'content-type' in headers"),
+        _ => return None,
+    })
+}
+
+/// Refuses an expression, or an operand of `&&`, `||` and `!`, that is certainly neither yes nor no, whatever is answered.
+fn truth(expression: &IdedExpr) -> Result<(), String> {
+    let is = |what: &str| Err(format!("{what} is neither yes nor no: compare it"));
+    match &expression.expr {
+        Expr::Literal(LiteralValue::Boolean(_)) => Ok(()),
+        Expr::Literal(_) => is("a number or a text"),
+        Expr::List(_) => is("a list"),
+        Expr::Map(_) | Expr::Struct(_) => is("a table"),
+        Expr::Ident(name) => match kind(name) {
+            Some((what, question)) => {
+                is(&format!("`{name}`, {what},")).map_err(|why| format!("{why}, such as {question}"))
+            }
+            None => Ok(()),
+        },
+        Expr::Call(call) => match call.func_name.as_str() {
+            operators::LOGICAL_AND | operators::LOGICAL_OR | operators::LOGICAL_NOT => {
+                call.args.iter().try_for_each(truth)
+            }
+            operators::CONDITIONAL => call.args.iter().try_for_each(truth),
+            operators::ADD
+            | operators::SUBSTRACT
+            | operators::MULTIPLY
+            | operators::DIVIDE
+            | operators::MODULO
+            | operators::NEGATE => is("what is calculated"),
+            name @ ("bytes" | "double" | "int" | "size" | "string" | "type" | "uint") => {
+                is(&format!("what `{name}` gives"))
+            }
+            _ => Ok(()),
+        },
+        Expr::Unspecified | Expr::Select(_) | Expr::Comprehension(_) => Ok(()),
+    }
 }
 
 fn no_variable(name: &str, variables: &[&str]) -> String {
@@ -192,6 +244,26 @@ mod tests {
         for form in FORMS {
             assert!(Predicate::compile(form.1, &["answer", "list"]).is_ok(), "{form:?}");
         }
+    }
+
+    #[test]
+    fn what_is_certainly_neither_yes_nor_no_is_refused() {
+        for (text, message) in [
+            ("status", "`status`, a number, is neither yes nor no: compare it, such as status == 200"),
+            ("!body", "`body`, a text, is neither yes nor no: compare it, such as body.contains('ok')"),
+            ("status == 200 && size(body)", "what `size` gives is neither yes nor no: compare it"),
+            ("status - 200", "what is calculated is neither yes nor no: compare it"),
+            ("status > 1 ? 'in' : 'out'", "a number or a text is neither yes nor no: compare it"),
+            ("[status]", "a list is neither yes nor no: compare it"),
+        ] {
+            assert_eq!(refused(text), (message.to_owned(), None), "{text}");
+        }
+        for fine in ["answer", "answer.ok && true", "!answer.ok", "dyn(answer)", "has(answer.ok)", "answer[0] || false"]
+        {
+            assert!(Predicate::compile(fine, &VARIABLES).is_ok(), "{fine}");
+        }
+        let own = "answer.list.exists(status, status)";
+        assert!(Predicate::compile(own, &VARIABLES).is_ok(), "a name of its own");
     }
 
     #[test]

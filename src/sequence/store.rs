@@ -46,6 +46,14 @@ pub enum StoreError {
         /// Why.
         source: io::Error,
     },
+    /// There is no folder for them, and there can be none.
+    #[error("cannot make the folder {path}: {source}")]
+    Folder {
+        /// Which.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// A journal was damaged.
     #[error("a journal is damaged: {0}; move the file away when it is clear how far that sequence came")]
     Damaged(#[from] Damage),
@@ -99,7 +107,8 @@ impl Journals {
     /// The folder cannot be made.
     pub fn in_folder(disk: Arc<dyn Disk>, state: &Path, crash: Crash) -> Result<Journals, StoreError> {
         let folder = state.join(FOLDER);
-        disk.make_folder(&folder).map_err(|source| io_error(&folder, source))?;
+        let failed = |source| StoreError::Folder { path: folder.display().to_string(), source };
+        disk.make_folder(&folder).map_err(failed)?;
         Ok(Journals { disk, folder, crash, told: Arc::default() })
     }
 

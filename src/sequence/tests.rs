@@ -502,8 +502,11 @@ fn the_lock_is_had_once_and_names_who_has_it() {
         Err(LockError::Busy { who }) => assert!(who.ends_with(", short"), "{who}"),
         other => panic!("{other:?}"),
     }
-    let worker = HostLock::of_worker(folder.path()).expect("another lock");
-    assert!(matches!(HostLock::of_worker(folder.path()), Err(LockError::Busy { who }) if who.ends_with(", a worker")));
+    let host = "mw1".parse().expect("a host");
+    let worker = HostLock::of_worker(folder.path(), &host).expect("another lock");
+    let again = HostLock::of_worker(folder.path(), &host);
+    assert!(matches!(again, Err(LockError::Busy { who }) if who.ends_with(", the worker of mw1")));
+    assert_eq!(super::lock::worker_in(folder.path()).as_deref(), Some("mw1"));
     drop((lock, worker));
     // A file that cannot be written to can be locked all the same.
     let full = folder.path().join("full");

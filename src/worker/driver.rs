@@ -6,7 +6,7 @@
 
 use crate::sequence::{HostLock, Journal, Receipt};
 use crate::worker::effects::{Beside, Came, Deed, Main, Notes, Shop};
-use crate::worker::log::Contact;
+use crate::worker::log::{self, Contact};
 use crate::worker::membership::{Heard, Membership, sleep_until};
 use crate::worker::wake::Wake;
 use crate::worker::{Progress, Trouble, WorkerError, clock};
@@ -22,6 +22,7 @@ use model::sequence::record::Balancers as ByName;
 use model::sequence::{Fault, Found, Record, Sequence, Step, Unwind};
 use model::time::{Time, millis};
 use std::future::Future;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// A host, and what is under way for it.
@@ -138,14 +139,18 @@ impl<C: Coordinator + 'static, P: FnMut(Option<&Purpose>, Progress)> Driver<C, P
     fn joined(&mut self, call: crate::worker::membership::Call) {
         let Some(membership) = &mut self.membership else { return };
         let heard = membership.heard(call);
-        self.shop.telemetry.coordinator(!matches!(heard, Heard::Silence(_)));
+        self.shop.telemetry.coordinator(!matches!(heard, Heard::Silence(_) | Heard::Answered(_)));
+        let has_joined = self.contact.has_joined();
         self.contact.say(&heard, &self.shop.config.coordinator, clock::now());
         match heard {
             Heard::Welcome(welcome) => {
+                if !has_joined {
+                    tokio::spawn(log::lonely(Arc::clone(&self.shop.coordinator), self.shop.config.clone()));
+                }
                 self.take(Event::Joined(welcome));
                 self.notice();
             }
-            Heard::Silence(_) | Heard::Taken => {}
+            Heard::Silence(_) | Heard::Answered(_) | Heard::Taken => {}
             Heard::Duplicate(failure) => {
                 self.failure = Some(failure);
                 self.take(Event::StopRequested);

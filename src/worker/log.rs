@@ -4,11 +4,13 @@
 
 use crate::config::{Config, CoordinatorUrl};
 use crate::worker::membership::Heard;
-use crate::worker::{Progress, Trouble};
+use crate::worker::{Progress, Trouble, lonely};
+use coordinator::Coordinator;
 use model::lease::Purpose;
 use model::names::Service;
 use model::time::Time;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use tracing::field::display;
 
 /// Says who starts, what is restarted here, and whom it asks.
@@ -47,15 +49,40 @@ impl Contact {
                 }
                 self.has_joined = true;
             }
-            Heard::Silence(why) => match &mut self.silent {
-                Some((_, said)) if said == why => tracing::debug!(%url, why, "the coordinator does not answer"),
-                silent => {
-                    tracing::warn!(%url, why, "the coordinator does not answer; it is asked again and again");
-                    *silent = Some((silent.as_ref().map_or(now, |(since, _)| *since), why.clone()));
-                }
-            },
+            Heard::Silence(why) if self.is_told(why, now) => {
+                tracing::debug!(%url, why, "the coordinator does not answer");
+            }
+            Heard::Silence(why) => {
+                tracing::warn!(%url, why, "the coordinator does not answer; it is asked again and again");
+            }
+            Heard::Answered(why) if self.is_told(why, now) => {
+                tracing::debug!(%url, why, "what answers there cannot be joined");
+            }
+            Heard::Answered(why) => {
+                tracing::error!(%url, why, "what answers there cannot be joined; is the coordinator's URL right? It is asked again and again");
+            }
             Heard::Taken | Heard::Duplicate(_) => {}
         }
+    }
+
+    /// Whether it has ever answered.
+    pub(super) fn has_joined(&self) -> bool {
+        self.has_joined
+    }
+
+    /// Whether just this was said last. From now on it was.
+    fn is_told(&mut self, why: &str, now: Time) -> bool {
+        let is_told = self.silent.as_ref().is_some_and(|(_, said)| said == why);
+        self.silent = Some((self.silent.as_ref().map_or(now, |(since, _)| *since), why.to_owned()));
+        is_told
+    }
+}
+
+/// Says which pools of this host may be mistyped. What the coordinator does not answer is not said.
+pub(super) async fn lonely<C: Coordinator>(coordinator: Arc<C>, config: Arc<Config>) {
+    let own = config.services.values().flat_map(|service| service.pools.clone()).collect();
+    for found in lonely::pools(&*coordinator, &config.host, &own).await.unwrap_or_default() {
+        tracing::warn!(pool = %found.pool, near = %found.near, "{found}");
     }
 }
 

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::sequence::HostLock;
 use crate::worker::effects::{Shop, until};
 use crate::worker::{WorkerError, clock};
-use coordinator::Coordinator;
+use coordinator::{Coordinator, Error};
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use model::bound::beginning;
 use model::lease::TEXT_BYTES_MAX;
@@ -71,6 +71,8 @@ pub(super) enum Heard {
     Welcome(Box<Welcome>),
     /// Nobody answered: why.
     Silence(String),
+    /// Something answered, and not as a coordinator that could be joined: what it said.
+    Answered(String),
     /// It was not let in, or somebody else has the name; it is tried again.
     Taken,
     /// Somebody else has kept the name.
@@ -208,7 +210,10 @@ impl Membership {
                 self.seen = None;
                 self.refusals =
                     if error.is_for_good() { self.refusals.saturating_add(1) } else { self.refusals.min(1) };
-                Heard::Silence(error.to_string())
+                match error {
+                    Error::NotApplied { .. } | Error::Unknown { .. } => Heard::Silence(error.to_string()),
+                    _ => Heard::Answered(error.to_string()),
+                }
             }
         }
     }

@@ -576,7 +576,7 @@ async fn a_second_worker_on_the_same_folder_does_not_start() {
             let told = second.expect_err("refused").to_string();
             assert_eq!(
                 told,
-                format!("one worker runs per host and state folder: pid {}, a worker", std::process::id())
+                format!("one worker runs per host and state folder: pid {}, the worker of mw1", std::process::id())
             );
             worker.stop().await.expect("a clean end");
         })

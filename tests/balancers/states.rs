@@ -199,3 +199,52 @@ async fn a_socket_that_may_only_look_says_what_it_needs() {
     assert_eq!(looks[0].presence, Presence::Unknown);
     assert!(looks[0].detail.contains("Connection refused"), "{looks:?}");
 }
+
+/// A name that was copied from another host's file moves nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_hosts_server_is_neither_asked_nor_moved() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let backends = "backend app\n    server mw1 127.0.0.1:9\n    server mw2 127.0.0.1:10\n\
+                    backend far\n    server s7 192.0.2.7:80\n    server s8 127.0.0.1:9\n";
+    let haproxy = Haproxy::start(folder.path(), "lb", backends);
+    for (server, said) in [
+        ("app/mw2", "app/mw2 is another host's: mw1 is app/mw1"),
+        ("far/s7", "far/s7 is another host's: mw1 has no address 192.0.2.7"),
+    ] {
+        let balancers = balancers(&keys(&haproxy, server));
+        let looks = balancers.look().await;
+        assert_eq!((looks[0].presence, looks[0].detail.as_str()), (Presence::Unknown, said));
+        let error = balancers.depool(&all(&looks)).await.expect_err("not ours").to_string();
+        assert!(error.contains(said), "{error}");
+        assert_eq!(haproxy.state(server).admin, 0);
+    }
+    let nameless = balancers(&keys(&haproxy, "far/s8"));
+    assert_eq!(nameless.look().await[0].presence, Presence::In, "nothing says that it is another's");
+}
+
+/// What a look at the setup finds before the first restart does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_weak_socket_and_a_second_backend_are_found_before_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let backends = "backend app\n    server mw1 127.0.0.1:9\n    server mw2 127.0.0.1:10\n\
+                    backend api\n    server mw1 127.0.0.1:9\n\
+                    backend other\n    server mw1 127.0.0.1:11\n\
+                    backend led\n    server mw1 127.0.0.1:9 track app/mw1\n";
+    let backends = backends.replacen("127.0.0.1:9\n", "127.0.0.1:9 check inter 1h\n", 1);
+    let haproxy = Haproxy::start(folder.path(), "lb", &backends);
+    let doubts = async |depool: &str| {
+        let doubts = balancers(depool).doubts().await;
+        doubts.into_iter().map(|doubt| (doubt.is_wrong, doubt.says)).collect::<Vec<_>>()
+    };
+    let says = format!(
+        "{} app/mw1: api/mw1 is at 127.0.0.1:9 too, gets traffic in a restart, and is not listed",
+        haproxy.admin
+    );
+    assert_eq!(doubts(&keys(&haproxy, "app/{host}")).await, [(false, says)]);
+    let both = format!("sockets = [\"{}\"]\nserver = [\"app/{{host}}\", \"api/{{host}}\"]", haproxy.admin);
+    assert_eq!(doubts(&both).await, []);
+    let weak = format!("sockets = [{:?}]\nserver = \"other/{{host}}\"", haproxy.operator);
+    let at = haproxy.operator.display();
+    let says = format!("{at}: it is of `level operator`, which moves no server: the socket needs `level admin`");
+    assert_eq!(doubts(&weak).await, [(true, says)]);
+}

@@ -281,7 +281,7 @@ fn two_workers_with_one_name_and_two_on_one_host() {
     let (code, _, err) = crate::support::run(&mut host.command(&["worker"]));
     assert_ne!(code, 0);
     let pid = format!("pid {}", worker.process.0.id());
-    assert!(err.contains(&pid) && err.contains("a worker"), "{err}");
+    assert!(err.contains(&pid) && err.contains("the worker of "), "{err}");
     // Another state folder, the same name: the lock server says so.
     let text = std::fs::read_to_string(&host.config).expect("a configuration");
     let other = scene.folder.path().join("other.toml");

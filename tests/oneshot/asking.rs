@@ -59,8 +59,9 @@ fn without_need_no_lease_is_asked_for_and_always_restarts_all_the_same() {
     scene.server.kill();
     let (code, out, err) = scene.run(&["restart", "web"]);
     assert!(code == 0 && out.contains("NOT restarting web") && err.is_empty(), "{code}: {out}{err}");
+    assert_eq!(out.matches("fragmentation").count(), 1, "what the check says is said once: {out}");
     let (code, out, _) = scene.run(&["check", "web"]);
-    assert!(code == 0 && out.ends_with("NOT restarting web\n"), "{code}: {out}");
+    assert!(code == 0 && out.ends_with("web needs no restart\n"), "{code}: {out}");
     assert_eq!(lines(&scene.host.folder.join("starts")).len(), 1);
 }
 

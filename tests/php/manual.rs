@@ -65,7 +65,7 @@ fn the_example_of_a_php_fpm_host_works_as_it_stands() {
         assert!(said.contains(part), "{part} is not in {said}");
     }
     let (code, said, error) = command(&["check", "php-fpm"]);
-    assert!(code == 0 && said.trim_end().ends_with("NOT restarting php-fpm"), "{said}{error}");
+    assert!(code == 0 && said.trim_end().ends_with("php-fpm needs no restart"), "{said}{error}");
     let (code, said, error) = command(&["restart", "php-fpm"]);
     assert!(code == 0 && format!("{said}{error}").contains("NOT restarting php-fpm"), "{said}{error}");
 

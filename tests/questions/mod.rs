@@ -1,6 +1,6 @@
 //! The seven questions of docs/questions.md: each has one command, and it answers.
 
-use crate::support::{Balancer, Host, LockServer, SOON, Tuning, run, wait_for};
+use crate::support::{Balancer, Host, LockServer, SOON, Tuning, run, stagger, wait_for};
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::Stdio;
@@ -296,7 +296,7 @@ fn a_restart_that_waited_in_vain_names_who_was_in_the_way() {
     let mut run = crate::support::Running::of(run.spawn().expect("the program starts"));
     wait_for("the slot is taken", SOON, || server.must(&["leases"]).contains("other").then_some(()));
     let late = said(&server, &["restart", "web", "-c", &file, "--always", "--wait", "300ms"]);
-    let named = late.1.contains("; other held ") && late.1.contains("\nhint: stagger why pool/p");
+    let named = late.1.contains("; other held ") && late.1.contains(&format!("\nhint: stagger -c {file} why pool/p"));
     assert!(late.0 == 2 && named, "{late:?}");
     run.kill();
 }
@@ -310,8 +310,65 @@ fn a_restart_of_a_host_that_was_taken_out_by_hand_says_that_it_is_out_still() {
     let file = host.config.to_str().expect("a path").to_owned();
     assert_eq!(said(&server, &["depool", "web", "-c", &file]).0, 0);
     let (code, text) = said(&server, &["restart", "web", "-c", &file, "--always"]);
-    let told = text.contains(" already, not by Stagger\n") && text.contains(", not by Stagger: stagger repool web");
+    let told = text.contains(" already, not by Stagger\n")
+        && text.contains(&format!(", not by Stagger: stagger -c {file} repool web"));
     assert!(code == 0 && told && balancer.is_out("a"), "{code}: {text}");
     assert_eq!(said(&server, &["repool", "web", "-c", &file]).0, 0);
     assert!(!balancer.is_out("a"));
+}
+
+#[test]
+fn depool_and_repool_take_every_service_when_none_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = LockServer::start(folder.path());
+    let balancer = Balancer::start();
+    let host = Host::new(folder.path(), "a", &server.url, &balancer, &Tuning::default());
+    let file = host.config.to_str().expect("a path").to_owned();
+    let text = std::fs::read_to_string(&file).expect("the configuration");
+    let flag = folder.path().join("second.out");
+    let second = format!(
+        "[service.second]\npools = [\"p\"]\nrestart = {{ kind = \"exec\", command = [\"true\"] }}\n\
+         depool = {{ kind = \"file\", path = {flag:?} }}\n"
+    );
+    std::fs::write(&file, format!("{text}\n{second}")).expect("written");
+    let (code, text) = said(&server, &["depool", "-c", &file]);
+    assert!(code == 0 && balancer.is_out("a") && flag.exists(), "{code}: {text}");
+    assert!(text.contains("✓ web  ") && text.contains("✓ second  "), "{text}");
+    let (code, text) = said(&server, &["repool", "-c", &file]);
+    assert!(code == 0 && !balancer.is_out("a") && !flag.exists(), "{code}: {text}");
+}
+
+#[test]
+fn a_check_that_asks_says_whether_there_is_a_coordinator_and_whether_a_pool_may_be_mistyped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = LockServer::start(folder.path());
+    server.wait_until_ready();
+    let file = folder.path().join("stagger.toml").display().to_string();
+    let check = |url: &str, pool: &str| {
+        let state = folder.path().join("state");
+        let text = format!(
+            "coordinator = \"{url}\"\nhost = \"mw1\"\nlisten = \"127.0.0.1:0\"\nstate = {state:?}\n[service.web]\n\
+             pools = [\"{pool}\"]\nrestart = {{ kind = \"exec\", command = [\"true\"] }}\ndepool = {{ kind = \"none\" }}\n"
+        );
+        std::fs::write(&file, text).expect("written");
+        let (code, out, err) = run(stagger().args(["check", "--ask", "-c", &file]));
+        (code, out + &err)
+    };
+    let url = &server.url;
+    server.set("pool/app-eqiad", "slots=1");
+    let (code, text) = check(url, "app-eqiad");
+    assert!(code == 0 && text.contains(&format!("✓ mw1  coordinator  {url}: it answers")), "{code}: {text}");
+    assert!(!text.contains("! "), "{text}");
+    let (code, text) = check(url, "app-eqaid");
+    let meant = "! mw1  pools    no other host is in the pool app-eqaid; did you mean app-eqiad, ";
+    assert!(code == 0 && text.contains(meant), "{code}: {text}");
+    for (url, why) in [
+        (format!("{url}/web"), "domain"),
+        ("http://127.0.0.1:1".to_owned(), "refused"),
+        ("http://no-such-host.invalid:7532".to_owned(), ""),
+    ] {
+        let (code, text) = check(&url, "app-eqiad");
+        let told = text.lines().any(|line| line.starts_with("✗ mw1  coordinator  ") && line.contains(why));
+        assert!(code == 1 && told, "{url}: {code}: {text}");
+    }
 }

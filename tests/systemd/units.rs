@@ -193,8 +193,9 @@ fn stagger_check_refuses_a_unit_that_there_is_not() {
         command.envs(site.systemd.environment()).args(["check", "--ask", "-c"]).arg(file);
         run(&mut command)
     };
+    // No coordinator is there.
     let (code, out, err) = check("php8.2-fpm.service");
-    assert!(code == 0 && out.contains("✓ app  restart  identity: php8.2-fpm.service="), "{code}: {out}{err}");
+    assert!(code == 1 && out.contains("✓ app  restart  identity: php8.2-fpm.service="), "{code}: {out}{err}");
     let (code, out, err) = check("php8.1-fpm.service");
     let said = "✗ app  restart  php8.1-fpm.service: there is no such unit; is php8.2-fpm.service meant?";
     assert!(code == 78 && out.contains("does not fit this host") && out.contains(said), "{code}: {out}{err}");

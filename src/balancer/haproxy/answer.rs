@@ -3,6 +3,7 @@
 
 use crate::probe::observation::excerpt;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// The version of the form of `show servers state`.
 const VERSION: &str = "1";
@@ -23,6 +24,8 @@ pub(super) struct State {
     pub(super) server: String,
     /// The numbers of its backend and of itself in it; never to be trusted without their names.
     pub(super) id: Id,
+    /// Where it is: address and port, as far as both are known.
+    pub(super) place: Option<(IpAddr, u16)>,
     /// `srv_op_state`.
     pub(super) operation: u32,
     /// `srv_admin_state`.
@@ -70,11 +73,18 @@ fn state(columns: &[&str], line: &str) -> Option<State> {
         backend: text("be_name")?,
         server: text("srv_name")?,
         id,
+        place: place(text("srv_addr"), text("srv_port")),
         operation: number("srv_op_state")?,
         admin: number("srv_admin_state")?,
         weight: number("srv_uweight")?,
         has_agent: number("srv_agent_state")? & AGENT_ENABLED != 0,
     })
+}
+
+/// An address that does not resolve is a dash, or all zeros; a server that is asked at the very port of its visitor has port 0.
+fn place(address: Option<String>, port: Option<String>) -> Option<(IpAddr, u16)> {
+    let address = address?.parse::<IpAddr>().ok().filter(|address| !address.is_unspecified())?;
+    Some((address, port?.parse().ok()?))
 }
 
 /// A server, by `show stat`.

@@ -31,6 +31,9 @@ pub(super) enum SocketError {
         /// What came.
         beginning: String,
     },
+    /// A web server answered.
+    #[error("this is HTTP, not a runtime socket")]
+    Http,
     /// More than [`ANSWER_BYTES_MAX`].
     #[error("its answer has more than {ANSWER_BYTES_MAX} bytes")]
     TooLong,
@@ -52,6 +55,9 @@ pub(super) async fn ask(socket: &Socket, command: &str, within: Duration) -> Res
         return Err(SocketError::TooLong);
     }
     let answer = String::from_utf8_lossy(&bytes);
+    if answer.starts_with("HTTP/") {
+        return Err(SocketError::Http);
+    }
     match answer.strip_suffix('\n') {
         Some(whole) if whole.is_empty() || whole.ends_with('\n') => Ok(whole.to_owned()),
         _ => Err(SocketError::Cut { beginning: excerpt(&answer) }),

@@ -38,7 +38,7 @@ async fn answered_by(answer: impl Fn(&str) -> String + Send + 'static) -> Haprox
             let _closed_early = stream.write_all(answer(command.trim_end()).as_bytes()).await;
         }
     });
-    HaproxyServer { socket: Socket::Tcp(address), backend: "app".to_owned(), server: "mw1".to_owned() }
+    HaproxyServer { socket: Socket::Tcp(address), backend: "app".to_owned(), server: "mw1".to_owned(), unnamed: None }
 }
 
 const WITHIN: Duration = Duration::from_secs(5);
@@ -59,6 +59,7 @@ async fn an_answer_that_is_not_whole_and_about_this_server_is_unknown() {
     };
     assert_eq!(asked(format!("{up}\n"), good()).await.presence, Presence::In);
     is("", good(), "its answer was cut off").await;
+    is("HTTP/1.0 400 Bad request\r\n\r\n<html>", good(), "this is HTTP, not a runtime socket").await;
     is(&up, good(), "its answer was cut off").await;
     is(&up[..up.len() - 9], good(), "its answer was cut off").await;
     is(&format!("{}\n\n", &up[..up.len() - 9]), good(), "a line of another form").await;

@@ -1,7 +1,11 @@
 //! `stagger check` without a service: whether a host's file is right, as far as this host can tell.
 //!
 //! Owns what is looked at beside the file's own words: the folders and programs that it names and, when asked for, every probe of
-//! it, once. Nothing is moved, nothing is restarted, no command of a rule is run. Called by `check`.
+//! it, once. What a worker needs for itself is looked at in `place`, what is shared with other hosts in `shared`. Nothing is moved,
+//! nothing is restarted, no command of a rule is run. Called by `check`.
+
+mod place;
+mod shared;
 
 use super::probes;
 use crate::balancer::Balancers;
@@ -26,10 +30,13 @@ use std::path::Path;
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Row {
-    service: Service,
-    /// The table of the file that it stands in.
+    /// Nothing, where it is about the whole host.
+    service: Option<Service>,
+    /// The key of the file that it stands in.
     part: &'static str,
     ok: bool,
+    /// Nothing is wrong, and somebody should look.
+    warning: bool,
     says: String,
     /// The exit code that it would give alone.
     #[serde(skip)]
@@ -38,15 +45,25 @@ struct Row {
 
 impl Row {
     fn new(service: &Service, part: &'static str, code: u8, says: String) -> Row {
-        Row { service: service.clone(), part, ok: code == exit::OK, says, code }
+        Row { service: Some(service.clone()), ..Row::of_host(part, code, says) }
+    }
+
+    fn of_host(part: &'static str, code: u8, says: String) -> Row {
+        Row { service: None, part, ok: code == exit::OK, warning: false, says, code }
+    }
+
+    fn warning(self) -> Row {
+        Row { ok: true, warning: true, code: exit::OK, ..self }
     }
 }
 
 /// Looks, and says what is wrong; with `asks`, what every probe answers too.
 pub(super) async fn run(asks: bool, context: &Context) -> Result<u8, Failure> {
     let config = context.config()?;
-    let mut rows = missing(&config, std::env::var_os("PATH").as_ref());
+    let mut rows = place::rows(&config).await;
+    rows.extend(missing(&config, std::env::var_os("PATH").as_ref()));
     if asks {
+        rows.extend(shared::rows(&config, &context.client()?).await);
         rows.extend(ask_all(&config, &probes(&config)?).await);
     }
     // What the host does not have weighs more than what does not answer.
@@ -155,6 +172,14 @@ async fn ask_all(config: &Config, client: &Client) -> Vec<Row> {
             let says = format!("{}: {}{detail}", look.balancer, look.presence);
             row("depool", look.presence != Presence::Unknown, says);
         }
+        for doubt in Balancers::new(service, client).doubts().await {
+            let row = Row::new(&service.name, "depool", exit::CONFIGURATION, doubt.says);
+            rows.push(if doubt.is_wrong { row } else { row.warning() });
+        }
+        let mut row = |part, ok, says| {
+            let code = if ok { exit::OK } else { exit::FAILED };
+            rows.push(Row::new(&service.name, part, code, says));
+        };
         if service.drain.sessions.is_some() {
             let in_flight = Balancers::new(service, client).sessions().ask().await;
             row("drain", in_flight.sessions.is_some(), in_flight.detail);
@@ -169,11 +194,14 @@ async fn ask_all(config: &Config, client: &Client) -> Vec<Row> {
         for (part, probe, expressions) in probes_of(service) {
             // Whether a check asks for a restart, or a drain is over, is no fault; that a service is not well is one.
             let must_hold = part == "verify";
+            let question = probe.question.to_string();
             let (ok, says) = match ask(probe, &expressions, &client).await {
-                Ok((all_hold, says)) => (all_hold || !must_hold, says),
-                Err(error) => (false, error),
+                Ok((all_hold, says)) => (all_hold || !must_hold, format!("{question}: {says}")),
+                // Most errors name what was asked themselves.
+                Err(error) if error.starts_with(&question) => (false, error),
+                Err(error) => (false, format!("{question}: {error}")),
             };
-            row(part, ok, format!("{}: {says}", probe.question));
+            row(part, ok, says);
         }
     }
     rows
@@ -217,8 +245,15 @@ fn text(config: &Config, rows: &[Row], code: u8) -> String {
     let services = count(config.services.len(), "service");
     let mut lines = vec![format!("{head}: {}, {services}, {}", config.host, config.coordinator)];
     lines.extend(rows.iter().map(|row| {
-        let sign = if row.ok { "✓" } else { "✗" };
-        format!("{sign} {}  {:<7}  {}", row.service, row.part, clean(&row.says))
+        let sign = if row.warning {
+            "!"
+        } else if row.ok {
+            "✓"
+        } else {
+            "✗"
+        };
+        let whose = row.service.as_ref().map_or(config.host.as_str(), Service::as_str);
+        format!("{sign} {whose}  {:<7}  {}", row.part, clean(&row.says))
     }));
     lines.join("\n")
 }
@@ -228,7 +263,7 @@ mod tests {
     use super::*;
     use crate::config::{Surroundings, parse};
 
-    fn config(folder: &Path, parts: &str) -> Config {
+    pub(super) fn config(folder: &Path, parts: &str) -> Config {
         let text = format!(
             "coordinator = \"http://locks:7532\"\nhost = \"mw1\"\n[service.web]\npools = [\"p\"]\n\
              restart = {{ kind = \"exec\", command = [\"true\"], identity = [\"echo\", \"pid 7\"] }}\n{}",
@@ -237,8 +272,17 @@ mod tests {
         parse(&text, Path::new("stagger.toml"), &Surroundings::default()).expect("a configuration")
     }
 
-    fn says(rows: &[Row]) -> Vec<String> {
-        rows.iter().map(|row| format!("{} {} {}", if row.ok { "✓" } else { "✗" }, row.part, row.says)).collect()
+    pub(super) fn says(rows: &[Row]) -> Vec<String> {
+        let sign = |row: &Row| {
+            if row.warning {
+                "!"
+            } else if row.ok {
+                "✓"
+            } else {
+                "✗"
+            }
+        };
+        rows.iter().map(|row| format!("{} {} {}", sign(row), row.part, row.says)).collect()
     }
 
     #[test]
@@ -279,6 +323,21 @@ mod tests {
             "✗ depool the folder {at}/flags is in memory: after the reboot nothing says any more that the host is out"
         );
         assert_eq!(says(&missing(&boots, Some(&path))), [said]);
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_is_named_once_when_there_is_no_answer() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (probe, named) in [
+            ("fastcgi = \"FOLDER/none\", script = \"/ping\"", "/ping"),
+            ("http = \"http://127.0.0.1:1/ping\"", "/ping"),
+        ] {
+            let parts = format!("depool = {{ kind = \"none\" }}\nverify = {{ {probe} }}\n");
+            let config = config(folder.path(), &parts);
+            let rows = says(&ask_all(&config, &probes(&config).expect("a client")).await);
+            let told = rows.iter().find(|row| row.starts_with("✗ verify ")).expect("a row");
+            assert_eq!(told.matches(named).count(), 1, "{told}");
+        }
     }
 
     #[tokio::test]

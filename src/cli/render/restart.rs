@@ -92,6 +92,8 @@ pub(crate) struct Seen {
     pub(crate) unanswered: Option<String>,
     /// Who was in the way, once it waited.
     pub(crate) waiting: Option<Vec<Holding>>,
+    /// What the last step said, when that was shown.
+    pub(crate) said: Option<String>,
     /// The pool to ask about.
     pub(crate) pool: Option<Pool>,
 }
@@ -102,6 +104,7 @@ pub(crate) fn finish(service: &Service, finish: &Finish, host: &Host, seen: &See
         Finish::Restarted(report) => {
             format!("{service} restarted in {}{}", seconds(took_ms(report)), still_out(service, report))
         }
+        Finish::NothingToDo(figures) if seen.said.as_ref() == Some(figures) => format!("NOT restarting {service}"),
         Finish::NothingToDo(figures) => format!("NOT restarting {service}: {}", clean(figures)),
         Finish::Failed(report) => failed(service, report),
         Finish::NoLease(why) => no_lease(service, why, host, seen),
@@ -238,7 +241,7 @@ mod tests {
         let (service, host) = names();
         let end = |seen: &Seen| finish(&service, &Finish::NoLease("waited 1s: 1 of 1 taken".to_owned()), &host, seen);
         let pool = Some("app".parse().expect("a pool"));
-        let waited = Seen { waiting: Some(vec![holding()]), pool: pool.clone(), unanswered: None };
+        let waited = Seen { waiting: Some(vec![holding()]), pool: pool.clone(), ..Seen::default() };
         assert_eq!(
             end(&waited),
             "error: no lease, and nothing was done: waited 1s: 1 of 1 taken; mw2 held 6s, php-fpm@42, drain\nhint: stagger why pool/app"
@@ -323,6 +326,10 @@ mod tests {
         let good = report(restarted_target("mw1", &[(Step::Ask, 9_000), (Step::Drain, 3_000), (Step::Restart, 200)]));
         assert_eq!(end(Finish::Restarted(good)), "php-fpm restarted in 3.2s");
         assert_eq!(end(Finish::NothingToDo("free_mib 300".to_owned())), "NOT restarting php-fpm: free_mib 300");
+        let shown = Seen { said: Some("free_mib 300".to_owned()), ..Seen::default() };
+        let (service, host) = ("php-fpm".parse().expect("a service"), "mw1".parse().expect("a host"));
+        let end_shown = finish(&service, &Finish::NothingToDo("free_mib 300".to_owned()), &host, &shown);
+        assert_eq!(end_shown, "NOT restarting php-fpm", "the figures were shown by the step before");
         let bad = report(failed_target("mw1"));
         let expected = "error: php-fpm failed: restart: exit 78: [pool www] unknown entry 'pm.max_chldren'; NOT repooling; \
                         out of lb1, lb2\nhint: fixed? stagger restart php-fpm";

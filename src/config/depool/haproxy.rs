@@ -25,6 +25,9 @@ pub struct HaproxyServer {
     pub backend: String,
     /// The server in it, by its exact name.
     pub server: String,
+    /// This host, where no name says that the server is its own: then what the load balancer knows of it must not say that it is
+    /// another's.
+    pub unnamed: Option<Host>,
 }
 
 impl fmt::Display for HaproxyServer {
@@ -66,6 +69,7 @@ pub(super) fn read(section: &Section<'_>, host: &Host) -> Result<Vec<HaproxyServ
     let mut servers: Vec<HaproxyServer> = Vec::new();
     for name in names {
         let (backend, server) = read_server(&name, host)?;
+        let is_named = name.string()?.contains("{host}") || is_named_for(host, &format!("{backend}/{server}"));
         if servers.iter().any(|other| other.backend == backend && other.server == server) {
             return Err(name.wrong("this server is listed twice"));
         }
@@ -73,9 +77,22 @@ pub(super) fn read(section: &Section<'_>, host: &Host) -> Result<Vec<HaproxyServ
             socket: socket.clone(),
             backend: backend.clone(),
             server: server.clone(),
+            unnamed: (!is_named).then(|| host.clone()),
         }));
     }
     Ok(servers)
+}
+
+/// Whether the host's name stands in this one, whole: `mw1` in `php-mw1`, and not in `mw10`. Of a long name, its first part does.
+pub fn is_named_for(host: &Host, name: &str) -> bool {
+    let (host, name) = (host.as_str().to_ascii_lowercase(), name.to_ascii_lowercase());
+    let short = host.split('.').next().filter(|short| short.contains(|c: char| c.is_ascii_alphabetic()));
+    std::iter::once(host.as_str()).chain(short).any(|word| {
+        name.match_indices(word).any(|(at, _)| {
+            let is_of_word = |c: char| c.is_ascii_alphanumeric();
+            !name[..at].ends_with(is_of_word) && !name[at + word.len()..].starts_with(is_of_word)
+        })
+    })
 }
 
 fn read_sockets(field: &Field<'_>, host: &Host) -> Result<Vec<Socket>, Problem> {
@@ -88,7 +105,7 @@ fn read_sockets(field: &Field<'_>, host: &Host) -> Result<Vec<Socket>, Problem> 
         let socket = if item.string()?.starts_with('/') {
             Socket::Unix(item.absolute_path(host)?)
         } else {
-            Socket::Tcp(place::address(&item, host, "an address is written HOST:PORT")?)
+            Socket::Tcp(place::address(&item, host, "a socket is HOST:PORT, or a path from the root")?)
         };
         if sockets.contains(&socket) {
             return Err(item.wrong("this socket is listed twice"));

@@ -30,7 +30,7 @@ pub struct LameDuck {
 /// Reads the keys of this kind; `state` is the worker's folder. The flag's `confirm` is the caller's to read.
 pub(super) fn read(section: &Section<'_>, host: &Host, service: &Service, state: &Path) -> Result<LameDuck, Problem> {
     let field = section.must("listen", "\"0.0.0.0:7534\": where the worker serves the health URL")?;
-    let listen = field.parse::<SocketAddr>()?;
+    let listen = field.socket_address()?;
     if listen.port() == 0 {
         return Err(field.wrong("the balancers must know the port"));
     }

@@ -87,6 +87,46 @@ fn a_silence_is_said_once_and_so_is_its_end() {
     assert_eq!(logged.with(&["does not answer", "why=\"timed out\""]).len(), 1);
 }
 
+#[test]
+fn what_answers_and_cannot_be_joined_is_told_as_that() {
+    let logged = Logged::new();
+    let url = "http://locks:7532/web".parse().expect("a URL");
+    let mut contact = log::Contact::default();
+    for ms in [0, 1_000] {
+        let heard = membership::Heard::Answered("there is no domain web here (not_found, 404)".to_owned());
+        contact.say(&heard, &url, model::time::Time(ms));
+    }
+    assert_eq!(logged.with(&["ERROR", "what answers there cannot be joined", "no domain web here"]).len(), 1);
+    assert_eq!(logged.with(&["does not answer"]), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_pool_that_may_be_mistyped_is_told_when_it_has_joined() {
+    LocalSet::new()
+        .run_until(async {
+            let logged = Logged::new();
+            let mut site = Site::new().await;
+            let act = Act::Set {
+                scope: "pool/app-eqiad".parse().expect("a scope"),
+                setting: model::settings::Setting::Slots(model::settings::Slots::Count(1)),
+                reason: "a test".to_owned(),
+                for_ms: None,
+            };
+            let operation = coordinator::random_id().expect("an id");
+            site.coordinator.admin(&Admin { operation, by: "me".to_owned(), act }).await.expect("set");
+            for service in site.config.services.values_mut() {
+                service.pools = ["app-eqaid".parse().expect("a pool")].into();
+            }
+            let worker = site.start().await;
+            site.wait("it is told", async |_| !logged.with(&["WARN", "did you mean app-eqiad"]).is_empty()).await;
+            let anywhere = lonely::anywhere(&site.coordinator).await.expect("an answer");
+            let told: Vec<_> = anywhere.iter().map(|found| (found.pool.as_str(), found.near.as_str())).collect();
+            assert_eq!(told, [("app-eqaid", "app-eqiad")], "and to whoever asks");
+            worker.stop().await.expect("a clean end");
+        })
+        .await;
+}
+
 #[tokio::test]
 async fn what_a_command_did_to_the_host_is_told_at_once() {
     LocalSet::new()
