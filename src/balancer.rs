@@ -19,7 +19,7 @@ use crate::config::{Depool, ServiceConfig};
 use crate::probe::ask::Client;
 use crate::probe::pause;
 use futures_util::future::join_all;
-use model::member::Presence;
+use model::member::{Presence, Remedy};
 use model::sequence::record::Balancers as ByName;
 use model::sequence::{Fault, Look};
 
@@ -71,11 +71,16 @@ struct Said {
     is_joining: bool,
     /// It answered well: it would use the host, and does not find it well.
     is_unwell: bool,
+    /// What ends somebody else's doing there, where that is known.
+    undo: Option<String>,
 }
+
+/// What is noted of a host that a balancer did not find well before it was taken out there.
+const UNWELL: &str = "unwell";
 
 impl Said {
     fn known(presence: Presence, detail: impl Into<String>) -> Self {
-        Self { presence, detail: detail.into(), is_foreign: false, is_joining: false, is_unwell: false }
+        Self { presence, detail: detail.into(), is_foreign: false, is_joining: false, is_unwell: false, undo: None }
     }
 
     fn unknown(detail: impl Into<String>) -> Self {
@@ -139,13 +144,18 @@ impl Balancers {
 
     async fn look_as(&self, read: impl Fn(&Said) -> Presence) -> Vec<Look> {
         let said = join_all(self.all().into_iter().map(|one| async move { (one, self.ask(one).await) })).await;
-        // Nothing of the ways that exist must be put back beside the presence itself.
         let look = |(one, said): (One<'_>, Said)| Look {
             balancer: one.name(),
             presence: read(&said),
             is_foreign: said.is_foreign && said.presence == Presence::Out,
+            // Nothing of the ways that exist must be put back beside the presence itself.
+            restore: if said.is_unwell { UNWELL.to_owned() } else { String::new() },
+            remedy: match () {
+                () if said.is_unwell => Remedy::Restart,
+                () if said.is_foreign => Remedy::Theirs(said.undo),
+                () => Remedy::Repool,
+            },
             detail: said.detail,
-            restore: String::new(),
         };
         said.into_iter().map(look).collect()
     }
@@ -156,7 +166,7 @@ impl Balancers {
     /// # Errors
     /// A balancer is not configured, or did not confirm after the tries. Others may have been left by then.
     pub async fn depool(&self, from: &ByName) -> Result<(), BalancerError> {
-        self.bring_all(from, Move::Out).await
+        self.bring_all(from, Move::Out, |_| false).await
     }
 
     /// Puts the host into these balancers again, and returns when each of them confirms it. A second call finds it done. A
@@ -166,7 +176,16 @@ impl Balancers {
     /// # Errors
     /// A balancer is not configured, or did not confirm after the tries. Others may have been joined by then.
     pub async fn repool(&self, to: &ByName) -> Result<(), BalancerError> {
-        self.bring_all(to, Move::In).await
+        self.bring_all(to, Move::In, |_| false).await
+    }
+
+    /// As [`Balancers::repool`], of a host that was not restarted: one that a balancer did not find well before need not be well
+    /// there now, and is as it was when the balancer would use it again.
+    ///
+    /// # Errors
+    /// As [`Balancers::repool`].
+    pub async fn undo(&self, to: &ByName) -> Result<(), BalancerError> {
+        self.bring_all(to, Move::In, |before| before == UNWELL).await
     }
 
     /// Counts the sessions that these balancers have at the host. Empty, so never anything but unknown, when they cannot count.
@@ -189,28 +208,31 @@ impl Balancers {
         }
     }
 
-    async fn bring_all(&self, names: &ByName, way: Move) -> Result<(), BalancerError> {
+    /// Brings the host there; where `may_be_ill` of what was noted, it need not be found well.
+    async fn bring_all(&self, names: &ByName, way: Move, may_be_ill: fn(&str) -> bool) -> Result<(), BalancerError> {
         let all = self.all();
         let mut chosen = Vec::new();
-        for name in names.keys() {
+        for (name, before) in names {
             let found = all.iter().find(|one| one.name() == *name);
-            chosen.push(*found.ok_or_else(|| BalancerError::NotConfigured { balancer: name.clone() })?);
+            let one = *found.ok_or_else(|| BalancerError::NotConfigured { balancer: name.clone() })?;
+            chosen.push((one, may_be_ill(before)));
         }
-        let ends = join_all(chosen.iter().map(|one| self.bring(*one, way))).await;
+        let ends = join_all(chosen.iter().map(|(one, may_be_ill)| self.bring(*one, way, *may_be_ill))).await;
         let said: Vec<(String, String)> =
-            chosen.iter().zip(ends).filter_map(|(one, end)| Some((one.name(), end.err()?))).collect();
+            chosen.iter().zip(ends).filter_map(|((one, _), end)| Some((one.name(), end.err()?))).collect();
         if said.is_empty() { Ok(()) } else { Err(BalancerError::NotConfirmed { wanted: way.wanted(), said }) }
     }
 
     /// Asks, moves and asks again, until it is confirmed or the tries are used up; then it says what was said last.
-    async fn bring(&self, one: One<'_>, way: Move) -> Result<(), String> {
+    async fn bring(&self, one: One<'_>, way: Move, may_be_ill: bool) -> Result<(), String> {
+        let is_there = |said: &Said| said.confirms(way) || (may_be_ill && said.is_unwell);
         let mut last = String::new();
         for attempt in 0..self.depool.tries {
             if attempt > 0 {
                 pause::jittered(self.depool.pause).await;
             }
             let before = self.ask(one).await;
-            if before.confirms(way) {
+            if is_there(&before) {
                 match self.seal(one, way).await {
                     Ok(()) => return Ok(()),
                     Err(why) => {
@@ -235,7 +257,7 @@ impl Balancers {
                 One::Exec(commands) => exec::put(commands, way, &self.client, self.depool.timeout).await,
             };
             let said = self.ask(one).await;
-            if said.confirms(way) {
+            if is_there(&said) {
                 return Ok(());
             }
             last = match moved {

@@ -51,7 +51,9 @@ pub(super) async fn ask(server: &HaproxyServer, within: Duration) -> Said {
         Err(why) => {
             // Its own words say more, when it has some.
             let stat = stat(server, &state.id, within).await.ok();
-            Said::unknown(excerpt(&format!("{why}{}", stat.map(|stat| because(&stat)).unwrap_or_default())))
+            let is_unwell = is_wanted(&state) && stat.as_ref().is_some_and(|stat| stat.status.starts_with("DOWN"));
+            let why = format!("{why}{}", stat.map(|stat| because(&stat)).unwrap_or_default());
+            Said { is_unwell, ..Said::unknown(excerpt(&why)) }
         }
     }
 }
@@ -114,7 +116,10 @@ fn standing(state: &State) -> Result<Said, String> {
     }
     let out = |detail: &str| Ok(Said { is_foreign: true, ..Said::known(Presence::Out, detail) });
     match admin {
-        _ if admin & FORCED_MAINT != 0 => out("MAINT"),
+        _ if admin & FORCED_MAINT != 0 => {
+            let undo = format!("in HAProxy: set server {}/{} state ready", state.backend, state.server);
+            out("MAINT").map(|said| Said { undo: Some(undo), ..said })
+        }
         _ if admin & FORCED_DRAIN != 0 => Ok(Said::known(Presence::Out, "DRAIN")),
         _ if admin & INHERITED_MAINT != 0 => out("MAINT by the server that it tracks"),
         _ if admin & INHERITED_DRAIN != 0 => out("DRAIN by the server that it tracks"),
@@ -128,6 +133,12 @@ fn standing(state: &State) -> Result<Said, String> {
             other => Err(format!("its operational state is {other}, which this build does not know")),
         },
     }
+}
+
+/// Whether nobody has taken it out, and only its own check keeps it from being used. What an agent says is somebody's will.
+fn is_wanted(state: &State) -> bool {
+    let is_set = state.admin & !(CONFIGURED_MAINT | NAMED_BY_HAND) != 0;
+    state.operation == STOPPED && !is_set && !state.has_agent && state.weight > 0
 }
 
 /// What the statistics say of a server that nobody took out.

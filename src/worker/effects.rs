@@ -83,6 +83,8 @@ pub(super) struct Deed {
     pub(super) balancers: ByName,
     /// Those that the host was out of before, by somebody else's doing.
     pub(super) out: BTreeSet<String>,
+    /// Whether it puts back a host that was not restarted.
+    pub(super) is_undo: bool,
     pub(super) identity: Option<String>,
     /// Which incarnation ran before the first act for the same generation, when this is not the first.
     pub(super) since: Option<String>,
@@ -283,7 +285,7 @@ impl<C: Coordinator + 'static> Shop<C> {
 
     /// Puts the host back where this sequence took it out.
     pub(super) fn undo(&self, _recorded: Receipt, deed: Deed, notes: Notes) -> Main {
-        let acting = self.clone().acting(Step::Repool, deed, notes);
+        let acting = self.clone().acting(Step::Repool, Deed { is_undo: true, ..deed }, notes);
         main(async move { Event::Undone(acting.await) })
     }
 
@@ -337,7 +339,11 @@ impl<C: Coordinator + 'static> Shop<C> {
                 verified.map(|verified| verified.figures).map_err(|error| Fault::plain(error.to_string()))
             }
             Step::Repool => {
-                Balancers::new(service, &client).repool(&deed.balancers).await?;
+                let balancers = Balancers::new(service, &client);
+                match deed.is_undo {
+                    true => balancers.undo(&deed.balancers).await?,
+                    false => balancers.repool(&deed.balancers).await?,
+                }
                 Ok(names("in", &deed.balancers))
             }
             Step::Check | Step::Ask | Step::Gate | Step::Begin | Step::Settle => {
@@ -375,6 +381,7 @@ async fn look(balancers: Option<Balancers>, service: &Service) -> Vec<Look> {
             detail: "the service is not configured any more".to_owned(),
             restore: String::new(),
             is_foreign: false,
+            remedy: model::member::Remedy::default(),
         }],
     }
 }

@@ -4,6 +4,7 @@
 mod contract;
 mod follower;
 mod haproxy_killed;
+mod ill;
 mod killed;
 mod lame_duck;
 mod meddler;
