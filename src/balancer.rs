@@ -19,7 +19,7 @@ use crate::config::{Depool, ServiceConfig};
 use crate::probe::ask::Client;
 use crate::probe::pause;
 use futures_util::future::join_all;
-use model::member::Presence;
+use model::member::{Presence, Remedy};
 use model::sequence::record::Balancers as ByName;
 use model::sequence::{Fault, Look};
 
@@ -80,11 +80,13 @@ struct Said {
     is_joining: bool,
     /// It answered well: it would use the host, and does not find it well.
     is_unwell: bool,
+    /// What ends somebody else's doing there, where that is known.
+    undo: Option<String>,
 }
 
 impl Said {
     fn known(presence: Presence, detail: impl Into<String>) -> Self {
-        Self { presence, detail: detail.into(), is_foreign: false, is_joining: false, is_unwell: false }
+        Self { presence, detail: detail.into(), is_foreign: false, is_joining: false, is_unwell: false, undo: None }
     }
 
     fn unknown(detail: impl Into<String>) -> Self {
@@ -148,13 +150,18 @@ impl Balancers {
 
     async fn look_as(&self, read: impl Fn(&Said) -> Presence) -> Vec<Look> {
         let said = join_all(self.all().into_iter().map(|one| async move { (one, self.ask(one).await) })).await;
-        // Nothing of the ways that exist must be put back beside the presence itself.
         let look = |(one, said): (One<'_>, Said)| Look {
             balancer: one.name(),
             presence: read(&said),
             is_foreign: said.is_foreign && said.presence == Presence::Out,
-            detail: said.detail,
+            // Nothing of the ways that exist must be put back beside the presence itself.
             restore: String::new(),
+            remedy: match () {
+                () if said.is_unwell => Remedy::Restart,
+                () if said.is_foreign => Remedy::Theirs(said.undo),
+                () => Remedy::Repool,
+            },
+            detail: said.detail,
         };
         said.into_iter().map(look).collect()
     }

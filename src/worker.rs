@@ -100,6 +100,15 @@ pub enum Progress {
     },
     /// A step begins.
     Began(Step),
+    /// A step goes on, and this is what there is to say of it.
+    Noted {
+        /// Which.
+        step: Step,
+        /// For how long, in milliseconds.
+        ms: u64,
+        /// How it stands.
+        note: String,
+    },
     /// A step has ended.
     Ended {
         /// Which.

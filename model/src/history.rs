@@ -19,6 +19,8 @@ pub enum EntryKind {
     Superseded,
     /// Failures halted a rollout.
     Halted,
+    /// No host owes a rollout any more.
+    Done,
     /// A rollout's time is over, and hosts are left.
     Expired,
     /// A person paused something.
@@ -55,6 +57,7 @@ impl EntryKind {
             EntryKind::Aborted => "aborted",
             EntryKind::Superseded => "superseded",
             EntryKind::Halted => "halted",
+            EntryKind::Done => "done",
             EntryKind::Expired => "expired",
             EntryKind::Paused => "paused",
             EntryKind::Resumed => "resumed",

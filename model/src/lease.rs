@@ -118,6 +118,9 @@ pub struct Lease {
     pub has_begun: bool,
     /// The step it last told of.
     pub step: Option<Step>,
+    /// Since when it is at that step, as far as it told.
+    #[serde(default)]
+    pub step_since: Option<Wall>,
     /// What it last told about that step, for people.
     pub note: String,
     /// The services that failed on this host and still hold the slot.

@@ -37,6 +37,19 @@ impl fmt::Display for Presence {
     }
 }
 
+/// What puts a host in again at a balancer at which it is not in.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Remedy {
+    /// `stagger repool`.
+    #[default]
+    Repool,
+    /// `stagger restart`: it is meant to be in, and the balancer finds it ill.
+    Restart,
+    /// Whoever took it out, since Stagger never ends that: what is to be said to the balancer, where that is known.
+    Theirs(Option<String>),
+}
+
 /// What a host sees of itself at one of its balancers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sighting {
@@ -50,6 +63,9 @@ pub struct Sighting {
     pub by_stagger: bool,
     /// What the balancer said, when that helps.
     pub detail: String,
+    /// What puts it in again, where it is not in.
+    #[serde(default)]
+    pub remedy: Remedy,
 }
 
 /// A worker known to the domain.

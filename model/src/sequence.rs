@@ -11,7 +11,7 @@ pub mod record;
 #[cfg(test)]
 mod tests;
 
-pub use machine::Sequence;
+pub use machine::{FOUND_DONE, Sequence};
 pub use next::{Authority, Next};
 pub use record::{Act, Doubt, Fault, Found, Illegal, Look, Memo, Plan, Record, Seen, Unwind};
 

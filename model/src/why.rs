@@ -127,6 +127,10 @@ fn release(lease: &Lease) -> String {
         (_, Some(service)) if lease.is_stuck() => format!(
             "{look}; then {holder}$ stagger restart {service}; else {holder}$ stagger repool {service}; then {release}"
         ),
+        // It fell silent in its restart, and nothing else brings that to its end.
+        (LeaseState::Failed, Some(_)) if lease.has_begun => {
+            format!("its worker brings it to its end: {holder}$ stagger worker; else {look}; then {release}")
+        }
         (LeaseState::Failed, Some(_)) => {
             // Its slot is free when none of them is failed any more.
             let again: Vec<_> = lease.failed.keys().map(|service| format!("stagger restart {service}")).collect();

@@ -117,7 +117,10 @@ fn standing(state: &State) -> Result<Said, String> {
     }
     let out = |detail: &str| Ok(Said { is_foreign: true, ..Said::known(Presence::Out, detail) });
     match admin {
-        _ if admin & FORCED_MAINT != 0 => out("MAINT"),
+        _ if admin & FORCED_MAINT != 0 => {
+            let undo = format!("in HAProxy: set server {}/{} state ready", state.backend, state.server);
+            out("MAINT").map(|said| Said { undo: Some(undo), ..said })
+        }
         _ if admin & FORCED_DRAIN != 0 => Ok(Said::known(Presence::Out, "DRAIN")),
         _ if admin & INHERITED_MAINT != 0 => out("MAINT by the server that it tracks"),
         _ if admin & INHERITED_DRAIN != 0 => out("DRAIN by the server that it tracks"),

@@ -12,10 +12,11 @@ use crate::sequence::disk::RealDisk;
 use crate::sequence::journal::Crash;
 use crate::sequence::lock::HostLock;
 use crate::sequence::{Journals, StoreError};
-use model::member::Presence;
+use model::member::{Presence, Remedy};
 use model::names::Service;
 use model::sequence::Look;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Take a service of this host out of its balancers, or all of them
@@ -88,6 +89,9 @@ async fn bring_one(
     }
     if let (Err(error), true) = (moved, code != exit::OK) {
         out::note(&format!("error: {}", super::render::text::clean(&error.to_string())));
+        for hint in hints(service, &after, wanted) {
+            out::note(&format!("hint: {hint}"));
+        }
     }
     Ok(code)
 }
@@ -131,6 +135,17 @@ fn code(looks: &[Look], wanted: Presence) -> u8 {
     }
 }
 
+/// What puts the host in where `repool` does not.
+fn hints(service: &Service, after: &[Look], wanted: Presence) -> BTreeSet<String> {
+    let left = after.iter().filter(|look| wanted == Presence::In && look.presence != Presence::In);
+    let hint = |look: &Look| match &look.remedy {
+        Remedy::Repool => None,
+        Remedy::Restart => Some(format!("stagger restart {service}")),
+        Remedy::Theirs(what) => what.clone(),
+    };
+    left.filter_map(hint).collect()
+}
+
 /// `✓ lb1  out`, a line for each balancer; `whose` stands before each.
 fn text(service: &Service, before: &[Look], after: &[Look], wanted: Presence, whose: &str) -> String {
     if after.is_empty() {
@@ -158,6 +173,7 @@ mod tests {
             detail: detail.to_owned(),
             restore: String::new(),
             is_foreign: false,
+            remedy: Remedy::default(),
         }
     }
 
@@ -173,6 +189,17 @@ mod tests {
         let expected = "✓ lb1  out\n✓ lb2  out, as before\n✗ lb3  unknown (timed out)";
         assert_eq!(text(&service, &before, &after, Presence::Out, ""), expected);
         assert_eq!(text(&service, &[], &[], Presence::Out, ""), "web has no balancer");
+    }
+
+    #[test]
+    fn where_repool_does_not_help_it_is_said_what_does() {
+        let service = "web".parse().expect("a service");
+        let undo = "in HAProxy: set server app/mw1 state ready".to_owned();
+        let theirs = Look { remedy: Remedy::Theirs(Some(undo.clone())), ..look("lb1", Presence::Out, "MAINT") };
+        let ill = Look { remedy: Remedy::Restart, ..look("lb2", Presence::Unknown, "DOWN") };
+        let looks = [theirs, ill, look("lb3", Presence::Out, "")];
+        assert_eq!(Vec::from_iter(hints(&service, &looks, Presence::In)), [undo, "stagger restart web".to_owned()]);
+        assert!(hints(&service, &looks, Presence::Out).is_empty());
     }
 
     #[test]

@@ -59,7 +59,13 @@ pub(crate) async fn run(args: RestartArgs, context: &Context) -> Result<u8, Fail
     let ended_by = Cell::new(exit::TERMINATED);
     let shutdown = async {
         tokio::select! {
-            _ = interrupt.recv() => ended_by.set(exit::INTERRUPTED),
+            _ = interrupt.recv() => {
+                ended_by.set(exit::INTERRUPTED);
+                // Behind the ^C that the terminal itself shows.
+                if out::is_watched() {
+                    out::note(" ");
+                }
+            }
             _ = terminate.recv() => ended_by.set(exit::TERMINATED),
         }
     };
@@ -71,7 +77,11 @@ pub(crate) async fn run(args: RestartArgs, context: &Context) -> Result<u8, Fail
     let mut silence = Silence { url: config.coordinator.to_string(), is_told: false };
     let (mut waiting, mut said) = (None, None);
     let mut unprinted = Ok(());
+    let mut pace = Pace::default();
     let tell = |progress: Progress| {
+        if let Some(line) = pace.line(&progress).filter(|_| shows_steps) {
+            out::note(&line);
+        }
         if let Some(line) = silence.line(&progress) {
             out::note(&line);
         }
@@ -147,6 +157,32 @@ impl Silence {
     }
 }
 
+/// What is said of a step while it goes on: nothing of one that is over soon, and a line now and then of one that takes long.
+#[derive(Default)]
+struct Pace {
+    told_ms: u64,
+}
+
+/// How long a step may go on before something is said of it, and between two lines, in milliseconds.
+const UNDER_WAY_EVERY_MS: u64 = 5_000;
+
+impl Pace {
+    /// What there is to say now.
+    fn line(&mut self, progress: &Progress) -> Option<String> {
+        match progress {
+            Progress::Noted { step, ms, note } if *ms >= self.told_ms + UNDER_WAY_EVERY_MS => {
+                self.told_ms = *ms;
+                Some(text::under_way(*step, *ms, note))
+            }
+            Progress::Began(_) => {
+                self.told_ms = 0;
+                None
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Prints what happens: steps as results, the rest aside.
 fn told(progress: &Progress, shows_steps: bool) -> Result<(), Failure> {
     match text::progress(progress) {
@@ -162,6 +198,20 @@ fn told(progress: &Progress, shows_steps: bool) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_step_that_takes_long_is_told_of_now_and_then() {
+        let mut pace = Pace::default();
+        let mut noted = |ms| pace.line(&Progress::Noted { step: Step::Drain, ms, note: "3 in flight".to_owned() });
+        let said = [250, 4_900, 5_100, 5_350, 9_900, 10_100].map(&mut noted);
+        let line = |time: &str| Some(format!("… drain      {time}  3 in flight"));
+        assert_eq!(
+            said,
+            [None, None, line("5.1s"), None, None, line("10.1s").map(|line| line.replace("  10.1s", " 10.1s"))]
+        );
+        assert_eq!(pace.line(&Progress::Began(Step::Restart)), None);
+        assert_eq!(pace.line(&Progress::Noted { step: Step::Restart, ms: 4_000, note: String::new() }), None);
+    }
 
     #[test]
     fn a_silence_is_said_once_with_whom_it_is_about() {

@@ -43,6 +43,8 @@ pub(super) struct Driver<C, P> {
     recording: Vec<Record>,
     /// The step that is acted, or asked for, and since when.
     step: Option<(Step, Time)>,
+    /// Whether an act was begun that has not been recorded yet: else it failed before it could be.
+    is_acted: bool,
     /// The last word, while it is not told yet: how long it took, and what stood against it.
     begun: Option<(u64, Option<Fault>)>,
     /// The last service that something was done for: the reports without a sequence are about it.
@@ -71,6 +73,7 @@ impl<C: Coordinator + 'static, P: FnMut(Option<&Purpose>, Progress)> Driver<C, P
             journal: None,
             recording: Vec::new(),
             step: None,
+            is_acted: false,
             begun: None,
             service: None,
             waits: None,
@@ -111,7 +114,7 @@ impl<C: Coordinator + 'static, P: FnMut(Option<&Purpose>, Progress)> Driver<C, P
                     self.came(came);
                 }
                 Some(event) = self.beside.next() => self.take(event),
-                Some(note) = self.notes.1.recv() => self.take(Event::Noted(note)),
+                Some(note) = self.notes.1.recv() => self.noted(note),
                 call = joined(&mut self.membership, &self.shop, may_look) => self.joined(call),
                 () = woken(self.wake.as_ref()) => self.carry_out(Effect::Join),
                 () = sleep_until(wake_at) => self.take(Event::Woke),
@@ -124,6 +127,13 @@ impl<C: Coordinator + 'static, P: FnMut(Option<&Purpose>, Progress)> Driver<C, P
             (Some(failure), _) => Err(failure),
             (None, finish) => Ok(finish.unwrap_or(Finish::Stopped)),
         }
+    }
+
+    fn noted(&mut self, note: String) {
+        if let Some((step, since)) = self.step {
+            self.say(Progress::Noted { step, ms: millis(clock::now().since(since)), note: note.clone() });
+        }
+        self.take(Event::Noted(note));
     }
 
     fn came(&mut self, came: Came) {
@@ -236,6 +246,7 @@ impl<C: Coordinator + 'static, P: FnMut(Option<&Purpose>, Progress)> Driver<C, P
             Effect::LookAgain(receipt, service) => self.shop.look_again(receipt, &service),
             Effect::Act(receipt, step) => {
                 self.begin(step);
+                self.is_acted = true;
                 let found = self.host.sequence().and_then(|sequence| sequence.found());
                 let balancers = match step {
                     Step::Depool => found.map(|found| found.taken.clone()),
@@ -398,6 +409,10 @@ impl<C: Coordinator + 'static, P: FnMut(Option<&Purpose>, Progress)> Driver<C, P
             (Record::Granted { ms, .. }, _) => {
                 self.step = Some((Step::Ask, clock::now()));
                 self.ended(ms, String::new(), None);
+            }
+            (Record::Acted { step, act }, _) if !std::mem::take(&mut self.is_acted) => {
+                self.step = Some((step, clock::now()));
+                self.ended(act.ms, act.note, act.fault);
             }
             (Record::Resumed, Some(service)) => self.say(Progress::Resumed(service)),
             (Record::Undoing { why }, _) => {

@@ -379,6 +379,7 @@ async fn look(balancers: Option<Balancers>, service: &Service) -> Vec<Look> {
             detail: "the service is not configured any more".to_owned(),
             restore: String::new(),
             is_foreign: false,
+            remedy: model::member::Remedy::default(),
         }],
     }
 }

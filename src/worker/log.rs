@@ -99,6 +99,7 @@ pub(super) fn progress(url: &CoordinatorUrl, purpose: Option<&Purpose>, progress
         Progress::Waiting { place, why, .. } => tracing::info!(service, rollout, place, why, "waiting for a lease"),
         // That it came to nothing is told when it is over.
         Progress::Refused { .. } => {}
+        Progress::Noted { step, note, .. } => tracing::trace!(service, rollout, %step, note, "goes on"),
         Progress::Began(step) => tracing::debug!(service, rollout, %step, "begins"),
         Progress::Ended { step, ms, note, fault: None } => {
             tracing::info!(service, rollout, %step, ms, note = said(&note), "done");

@@ -287,6 +287,7 @@ async fn look_around<C: Coordinator + 'static>(shop: &Shop<C>, looks: bool) -> A
                 balancer: beginning(&look.balancer, SAID_BYTES_MAX),
                 presence: look.presence,
                 detail: beginning(&look.detail, SAID_BYTES_MAX),
+                remedy: look.remedy,
             });
         }
         if !is_back.is_empty() {

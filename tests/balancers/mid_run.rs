@@ -90,8 +90,17 @@ fn a_host_in_maint_is_restarted_in_place_and_left_there() {
     assert_eq!((host.starts(), state.admin, state.weight), (1, MAINT, 50));
     let members = scene.server.must(&["members", "--out"]);
     assert!(members.contains("mw1") && members.contains("MAINT"), "{members}");
-    let (code, out, _) = run(&mut host.command(&["repool", "web"]));
+    // The deployer is told, and whoever wonders what to say to HAProxy.
+    let report = scene.server.must(&["rollouts", "web@1", "--follow"]);
+    assert!(report.contains("! mw1  restarted, and left out of ") && report.contains("stagger why mw1"), "{report}");
+    let hosts = scene.server.must(&["rollouts", "web@1"]);
+    assert!(hosts.contains(" app/mw1, not by Stagger"), "{hosts}");
+    let undo = "in HAProxy: set server app/mw1 state ready";
+    let why = scene.server.must(&["why", "mw1"]);
+    assert!(why.contains(undo) && !why.contains("stagger repool"), "{why}");
+    let (code, out, err) = run(&mut host.command(&["repool", "web"]));
     assert_eq!((code, scene.haproxy.state("app/mw1").admin), (1, MAINT), "{out}");
+    assert!(err.contains(&format!("hint: {undo}")), "{err}");
 }
 
 /// What Stagger left out when a restart failed, an operator may make their own: then it is not put back.

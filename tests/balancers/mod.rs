@@ -12,4 +12,5 @@ mod mid_run;
 mod scene;
 mod sessions;
 mod states;
+mod told;
 mod ways;

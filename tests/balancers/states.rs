@@ -4,7 +4,7 @@ use super::follower::Follower;
 use super::scene::balancers;
 use crate::support::haproxy::{DRAIN, Haproxy, MAINT};
 use crate::support::{SOON, wait_for};
-use model::member::Presence;
+use model::member::{Presence, Remedy};
 use model::sequence::Look;
 use model::sequence::record::Balancers as ByName;
 
@@ -65,9 +65,18 @@ async fn each_state_is_in_or_out_or_nobody_can_tell() {
         assert_eq!(balancers(&keys(&haproxy, server)).look_before().await[0].presence, before, "{server}");
     }
     is("app/disabled", Presence::Out, "MAINT").await;
+    let undo = "in HAProxy: set server app/disabled state ready".to_owned();
+    assert_eq!(look(&haproxy, "app/disabled").await.remedy, Remedy::Theirs(Some(undo)));
     is("app/light", Presence::Out, "its weight is 0").await;
     is("app/agent", Presence::Unknown, "its weight is 0, perhaps by its agent").await;
     is("app/nameless", Presence::Unknown, "its name does not resolve").await;
+    // Only what its own check finds ill counts as in before a depool.
+    for (server, presence) in
+        [("app/down", Presence::In), ("app/agent", Presence::Unknown), ("app/nameless", Presence::Unknown)]
+    {
+        let before = balancers(&keys(&haproxy, server)).look_before().await.remove(0);
+        assert_eq!(before.presence, presence, "{server}: {before:?}");
+    }
     is("tracking/mw1", Presence::In, "UP").await;
     haproxy.set("app/checked", "state drain");
     is("app/checked", Presence::Out, "DRAIN").await;

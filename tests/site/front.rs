@@ -84,32 +84,39 @@ impl Nginx {
             writeln!(sockets, "        {host} {next};").expect("written");
             writeln!(upstreams, "    upstream {host} {{ server unix:{}; }}", fpm.socket().display()).expect("written");
         }
-        let user = if rustix::process::getuid().is_root() { "user root;\n" } else { "" };
         let text = format!(
-            "{user}daemon off;\nmaster_process off;\nworker_rlimit_nofile 8192;\npid {own}/pid;\nerror_log {own}/error.log;\n\
-             events {{ worker_connections 4096; }}\n\
-             http {{\n    access_log off;\n    client_body_temp_path {own}/a;\n    fastcgi_temp_path {own}/b;\n    \
-             proxy_temp_path {own}/c;\n    uwsgi_temp_path {own}/d;\n    scgi_temp_path {own}/e;\n    \
-             split_clients $request_id $first {{\n        33.3% h0;\n        33.3% h1;\n        * h2;\n    }}\n    \
+            "split_clients $request_id $first {{\n        33.3% h0;\n        33.3% h1;\n        * h2;\n    }}\n    \
              map $first $next {{\n{sockets}    }}\n{upstreams}    \
              server {{\n        listen {address};\n        location / {{\n            set $to $first;\n            \
              if (-f {flags}/$first) {{ set $to $next; }}\n            fastcgi_next_upstream off;\n            \
              fastcgi_param SCRIPT_FILENAME {pages}/index.php;\n            fastcgi_param QUERY_STRING $query_string;\n            \
-             fastcgi_param REQUEST_METHOD $request_method;\n            fastcgi_pass $to;\n        }}\n    }}\n}}\n",
-            own = own.display(),
+             fastcgi_param REQUEST_METHOD $request_method;\n            fastcgi_pass $to;\n        }}\n    }}\n",
             flags = flags.display(),
             pages = pages(folder).display(),
         );
-        let config = own.join("nginx.conf");
-        std::fs::write(&config, text).expect("a configuration");
-        let program = ["/usr/sbin/nginx", "/usr/local/sbin/nginx"].into_iter().find(|path| Path::new(path).exists());
-        let log = std::fs::File::create(own.join("log")).expect("a log");
-        let mut command = Command::new(program.unwrap_or("nginx"));
-        command.arg("-p").arg(&own).arg("-c").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        let started = command.spawn();
-        let child = started.unwrap_or_else(|cause| panic!("cannot start nginx ({cause}): apt-get install nginx-light"));
-        let nginx = Nginx { address, flags, _process: Running::of(child) };
+        let nginx = Nginx { address, flags, _process: nginx(&own, &text) };
         wait_for("nginx listens", SOON, || std::net::TcpStream::connect(&nginx.address).ok().map(drop));
         nginx
     }
+}
+
+/// Starts an nginx whose files lie in this folder, with this inside of its `http`.
+pub(super) fn nginx(own: &Path, http: &str) -> Running {
+    let user = if rustix::process::getuid().is_root() { "user root;\n" } else { "" };
+    let text = format!(
+        "{user}daemon off;\nmaster_process off;\nworker_rlimit_nofile 8192;\npid {own}/pid;\nerror_log {own}/error.log;\n\
+         events {{ worker_connections 4096; }}\n\
+         http {{\n    access_log off;\n    client_body_temp_path {own}/a;\n    fastcgi_temp_path {own}/b;\n    \
+         proxy_temp_path {own}/c;\n    uwsgi_temp_path {own}/d;\n    scgi_temp_path {own}/e;\n{http}\n}}\n",
+        own = own.display(),
+    );
+    let config = own.join("nginx.conf");
+    std::fs::write(&config, text).expect("a configuration");
+    let program = ["/usr/sbin/nginx", "/usr/local/sbin/nginx"].into_iter().find(|path| Path::new(path).exists());
+    let log = std::fs::File::create(own.join("log")).expect("a log");
+    let mut command = Command::new(program.unwrap_or("nginx"));
+    command.arg("-p").arg(own).arg("-c").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    let started = command.spawn();
+    let child = started.unwrap_or_else(|cause| panic!("cannot start nginx ({cause}): apt-get install nginx-light"));
+    Running::of(child)
 }

@@ -2,6 +2,7 @@
 //! visitors count what they get, and the balancer what it sent where.
 
 mod front;
+mod recipe;
 mod rollouts;
 mod visitors;
 

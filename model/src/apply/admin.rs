@@ -149,9 +149,12 @@ fn resume(draft: &mut Draft<'_>, admin: &Admin, scope: &Scope) -> Done {
     if let Some(rollout) = halted {
         let name = &rollout.name;
         let forgiven = rollout.tally.failed;
-        let hosts = count(forgiven, "failed host is", "failed hosts are");
+        let forgives = match forgiven {
+            0 => String::new(),
+            some => format!("; {} forgiven", count(some, "failed host is", "failed hosts are")),
+        };
         let more = count(rollout.max_failures, "more halts", "more halt");
-        what.push(format!("{name} goes on; {hosts} forgiven, {more} it again"));
+        what.push(format!("{name} goes on{forgives}; {more} it again, or fewer that fill a pool"));
         draft.push(Change::RolloutMoved(Rollout { halted: None, forgiven, ..rollout.clone() }));
     }
     if what.is_empty() {

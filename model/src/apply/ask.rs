@@ -229,6 +229,7 @@ fn grant(draft: &mut Draft<'_>, ticket: &Ticket, kept: Option<&Lease>) -> Lease 
         ticket: ticket.number,
         begun: None,
         has_begun: false,
+        step_since: None,
         step: None,
         note: String::new(),
         failed: kept.map(|lease| lease.failed.clone()).unwrap_or_default(),

@@ -3,10 +3,11 @@
 use crate::apply::grant::plain;
 use crate::apply::{Draft, pause_of};
 use crate::change::Change;
+use crate::history::EntryKind;
 use crate::lease::{LeaseState, Purpose};
-use crate::names::{Generation, Holder, Host, RolloutName};
+use crate::names::{Generation, Holder, Host, RolloutName, Scope};
 use crate::request::{AWAY_MS_MAX, Begin, BeginAsk, Refusal, RefusalKind};
-use crate::rollout::{Progress, Rollout, Target};
+use crate::rollout::{Progress, Rollout, RolloutState, Target};
 use crate::sequence::Step;
 use crate::settings::count;
 use crate::view::View;
@@ -78,7 +79,7 @@ pub(crate) fn begin(draft: &mut Draft<'_>, ask: &BeginAsk) -> Begin {
     lease.purpose = purpose;
     lease.has_begun = true;
     lease.begun = generation;
-    lease.step = Some(Step::Begin);
+    (lease.step, lease.step_since) = (Some(Step::Begin), Some(now.wall));
     lease.renewed = now.time;
     lease.unconfirmed = false;
     // Written down with the begin, unlike a renewal: the coordinator may start again meanwhile.
@@ -129,6 +130,7 @@ pub(crate) fn move_target(
 ) -> Option<Rollout> {
     let mut rollout = draft.view.rollout(name)?.clone();
     let mut target = draft.view.target(name, host)?.clone();
+    let was_done = rollout.state(0) == RolloutState::Done;
     let was = rollout.tally.of(target.progress);
     *was = was.saturating_sub(1);
     *rollout.tally.of(progress) += 1;
@@ -136,5 +138,10 @@ pub(crate) fn move_target(
     target.report = report.or(target.report);
     draft.push(Change::TargetMoved(target));
     draft.push(Change::RolloutMoved(rollout.clone()));
+    if !was_done && rollout.state(0) == RolloutState::Done {
+        let tally = rollout.tally;
+        let text = format!("{name}: {} ok, {} failed", tally.ok + tally.skipped, tally.failed);
+        draft.note("stagger", EntryKind::Done, vec![Scope::Rollout(name.clone())], text);
+    }
     Some(rollout)
 }

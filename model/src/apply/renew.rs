@@ -17,7 +17,9 @@ pub(crate) fn renew(draft: &mut Draft<'_>, renew: &Renew) -> Own {
     let mut lease = lease.clone();
     lease.renewed = now.time;
     lease.unconfirmed = false;
-    lease.step = renew.step.or(lease.step);
+    if renew.step.is_some() && renew.step != lease.step {
+        (lease.step, lease.step_since) = (renew.step, Some(now.wall));
+    }
     lease.note = beginning(&renew.note, TEXT_BYTES_MAX);
     let ttl_ms = lease.ttl_ms;
     if lease.state == LeaseState::Held {

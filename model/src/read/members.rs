@@ -1,9 +1,9 @@
 //! The members, what they last saw of themselves, and whether that can still be believed.
 
 use super::{MemberRow, Page, Selection, page};
-use crate::lease::{Lease, LeaseState};
-use crate::member::{Member, Presence};
-use crate::names::Scope;
+use crate::lease::{Failure, Lease, LeaseState};
+use crate::member::{Member, Presence, Sighting};
+use crate::names::{Scope, Service};
 use crate::sequence::Step;
 use crate::state::State;
 use crate::time::{Now, millis};
@@ -36,6 +36,7 @@ impl State {
             looked_ms: member.looked.map(|looked| millis(now.wall.since(looked.wall))),
             presence,
             because,
+            in_although: in_although(member, lease, now).map(|seen| seen.balancer.clone()).collect(),
             trouble: member.trouble.clone(),
             lease: lease.map(|lease| lease.state),
             stuck: lease.is_some_and(Lease::is_stuck),
@@ -64,6 +65,22 @@ pub(crate) fn presence(member: &Member, lease: Option<&Lease>, now: Now) -> (Pre
         _ if member.looked.is_none() && seen == Presence::In => (Presence::Unknown, "it has not looked yet".to_owned()),
         _ => (seen, String::new()),
     }
+}
+
+/// Where a member saw itself in rotation although a restart of that service failed, when it looked since. One that failed only as it
+/// was put back was found well before.
+pub(crate) fn in_although<'m>(
+    member: &'m Member,
+    lease: Option<&Lease>,
+    now: Now,
+) -> impl Iterator<Item = &'m Sighting> {
+    let lease = lease.filter(|lease| lease.state == LeaseState::Failed && !member.is_down(now.time));
+    let lease = lease.filter(|lease| member.looked.is_some_and(|looked| looked.time >= lease.since.time));
+    let is_at_fault = |failure: &Failure| matches!(failure.step, Some(Step::Restart | Step::Verify));
+    let failed = lease.into_iter().flat_map(|lease| &lease.failed).filter(move |(_, failure)| is_at_fault(failure));
+    let failed: Vec<Service> = failed.map(|(service, _)| service.clone()).collect();
+    let is_in = move |seen: &&Sighting| seen.presence == Presence::In && failed.contains(&seen.service);
+    member.sightings.iter().filter(is_in)
 }
 
 /// What a member saw when it last looked, the worst of it.

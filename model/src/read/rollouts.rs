@@ -73,7 +73,7 @@ impl State {
             host: lease.holder.as_host(),
             step: lease.step,
             note: lease.note.clone(),
-            ms: millis(now.wall.since(lease.since.wall)),
+            ms: millis(now.wall.since(lease.step_since.unwrap_or(lease.since.wall))),
         });
         RolloutRow {
             name: rollout.name.clone(),

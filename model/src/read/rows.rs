@@ -134,6 +134,9 @@ pub struct MemberRow {
     /// What else than its look says so; empty when the look tells all.
     #[serde(default)]
     pub because: String,
+    /// The balancers that it was last seen in although its restart failed, which was to keep it out of them.
+    #[serde(default)]
+    pub in_although: Vec<String>,
     /// Why it can restart nothing until somebody helps; empty when it can.
     #[serde(default)]
     pub trouble: String,
@@ -206,7 +209,7 @@ pub struct FlightRow {
     pub step: Option<Step>,
     /// What it says about it.
     pub note: String,
-    /// For how long it has its lease, in milliseconds.
+    /// For how long it is at that step; before the first one, for how long it has its lease. In milliseconds.
     pub ms: u64,
 }
 

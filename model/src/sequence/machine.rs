@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 pub const DEPOOLS_MAX: u32 = 3;
 /// How often a sequence restarts the service, when the worker dies in each of these acts and nothing is seen of it.
 pub const RESTARTS_MAX: u32 = 3;
+/// What is noted of a restart act that a worker died in, and that the next one found done: nobody knows how long it took.
+pub const FOUND_DONE: &str = "done, and its worker was killed in it";
 
 /// Where a sequence stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,7 +196,11 @@ impl Sequence {
                 self.misses += u32::from(self.stage == Stage::Interrupted);
                 self.leave_in_doubt();
             }
-            Record::Inspected { step: Step::Restart, seen: Seen::Done } => self.doubt = None,
+            Record::Inspected { step: Step::Restart, seen: Seen::Done } => {
+                self.doubt = None;
+                let note = FOUND_DONE.to_owned();
+                self.timings.push(Timing { step: Step::Restart, ms: 0, ok: true, note });
+            }
             Record::Acted { step, act } => {
                 if *step == Step::Restart {
                     self.doubt = None;

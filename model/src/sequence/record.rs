@@ -3,7 +3,7 @@
 //! Owns the records and the small types in them. What may follow what is decided in [`super::machine`].
 
 use crate::lease::Purpose;
-use crate::member::Presence;
+use crate::member::{Presence, Remedy};
 use crate::names::{Generation, Id, Pool, Service, Token};
 use crate::request::Ending;
 use crate::rollout::{Report, Timing};
@@ -248,6 +248,9 @@ pub struct Look {
     pub restore: String,
     /// Whether it is out by what Stagger never does, so by somebody else, even where Stagger had taken it out.
     pub is_foreign: bool,
+    /// What puts it in again, where it is not in.
+    #[serde(default)]
+    pub remedy: Remedy,
 }
 
 impl Look {

@@ -39,6 +39,7 @@ fn look(balancer: &str, presence: Presence) -> Look {
         detail: "HTTP 500".into(),
         restore: format!("w-{balancer}"),
         is_foreign: false,
+        remedy: Default::default(),
     }
 }
 
@@ -472,6 +473,8 @@ fn an_interrupted_restart_is_done_or_not_or_a_person_is_needed() {
         "it is not unwound before that is known"
     );
     assert_eq!(after(Seen::Done).next(&cut()), Next::Act(Step::Verify));
+    let last = after(Seen::Done).timings.last().cloned().expect("a timing");
+    assert_eq!((last.step, last.ok, last.note.as_str()), (Step::Restart, true, FOUND_DONE), "its step is not missing");
     assert_eq!(after(Seen::NotDone).next(&may()), Next::Look);
     assert!(matches!(after(Seen::NotDone).next(&may_not()), Next::Undo(_)));
     let stuck = after(Seen::Unknown("no identity".into()));

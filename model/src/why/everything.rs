@@ -1,12 +1,13 @@
 //! What stands in anybody's way.
 
+use super::host::{way_back, way_out};
 use super::rollout::number;
-use super::{Finding, bad, cause, fine, lease_cause};
+use super::{Cause, Finding, bad, cause, fine, lease_cause};
 use crate::apply::HOLDERS_NAMED_MAX;
 use crate::lease::LeaseState;
 use crate::member::{Member, Presence};
 use crate::names::RolloutName;
-use crate::read::members::presence;
+use crate::read::members::{in_although, presence};
 use crate::rollout::RolloutState;
 use crate::settings::count;
 use crate::state::State;
@@ -69,6 +70,8 @@ impl State {
             let how = count(number(in_trouble.len()), "is in trouble", "are in trouble");
             findings.push(bad("members", how, causes));
         }
+        findings.extend(self.why_exposed(now));
+        findings.extend(self.why_unclear(now));
         let is_left_out = |member: &&Member| {
             !self.leases.contains_key(&member.host.clone().into()) && presence(member, None, now).0 == Presence::Out
         };
@@ -78,6 +81,33 @@ impl State {
             findings.push(bad("members", how, vec![cause("", Some("stagger members --out".to_owned()))]));
         }
         findings
+    }
+
+    /// The hosts that failed, and take traffic all the same.
+    fn why_exposed(&self, now: Now) -> Option<Finding> {
+        let exposed = self.members.values().filter_map(|member| {
+            let seen = in_although(member, self.leases.get(&member.host.clone().into()), now).next()?;
+            let what = format!("{} IN at {} for {}", member.host, seen.balancer, seen.service);
+            Some(cause(what, Some(way_out(&member.host, seen))))
+        });
+        let mut exposed: Vec<Cause> = exposed.collect();
+        let how = count(number(exposed.len()), "failed, and takes traffic", "failed, and take traffic");
+        exposed.truncate(HOLDERS_NAMED_MAX);
+        (!exposed.is_empty()).then(|| bad("members", how, exposed))
+    }
+
+    /// The hosts of which some balancer cannot tell whether they are in. One that is at work asks by itself.
+    fn why_unclear(&self, now: Now) -> Option<Finding> {
+        let unclear = self.members.values().filter(|member| !member.is_down(now.time)).filter_map(|member| {
+            let lease = self.leases.get(&member.host.clone().into()).map(|lease| lease.state);
+            let seen = member.sightings.iter().find(|seen| seen.presence == Presence::Unknown)?;
+            let what = format!("{} for {} at {}: {}", member.host, seen.service, seen.balancer, seen.detail);
+            (lease != Some(LeaseState::Held)).then(|| cause(what, way_back(&member.host, seen, lease)))
+        });
+        let mut unclear: Vec<Cause> = unclear.collect();
+        let how = count(number(unclear.len()), "is neither in nor out", "are neither in nor out");
+        unclear.truncate(HOLDERS_NAMED_MAX);
+        (!unclear.is_empty()).then(|| bad("members", how, unclear))
     }
 
     /// Who is at work, those for longest first, each with its step and what it says of it.

@@ -3,8 +3,9 @@
 use super::{Finding, ago, bad, cause, fine, lease_cause};
 use crate::apply::{hindrance, pause_of, pause_of_waiter};
 use crate::lease::{Lease, LeaseState, Purpose, Ticket};
-use crate::member::{Member, Presence, Sighting};
+use crate::member::{Member, Presence, Remedy, Sighting};
 use crate::names::{Host, RolloutName, Scope, Service};
+use crate::read::members::in_although;
 use crate::request::RefusalKind;
 use crate::rollout::Progress;
 use crate::settings::span;
@@ -174,15 +175,19 @@ impl State {
         }
         let told = |seen: &&Sighting| seen.presence != Presence::In && !(is_at_work && seen.by_stagger);
         findings.extend(member.sightings.iter().filter(told).map(|seen| {
-            let by = if seen.by_stagger { "taken out by Stagger" } else { "not by Stagger" };
-            let how = format!("{} {} {}: {by}{looked}", seen.service, seen.presence, seen.balancer);
-            let next = match (seen.by_stagger, row.lease) {
-                (false, _) => Some(format!("{host}$ stagger repool {}", seen.service)),
-                // What ended its lease left it out, and nothing else brings it back.
-                (true, None) => Some(format!("{host}$ stagger restart {}", seen.service)),
-                (true, Some(_)) => None,
+            let by = match (seen.presence, seen.by_stagger, &seen.remedy) {
+                (_, true, _) => "taken out by Stagger",
+                (Presence::Unknown, _, Remedy::Restart) => "meant to be in, and found ill there",
+                (Presence::Unknown, ..) => "nobody can tell",
+                _ => "not by Stagger",
             };
-            bad("balancer", how, vec![cause(seen.detail.clone(), next)])
+            let how = format!("{} {} {}: {by}{looked}", seen.service, seen.presence, seen.balancer);
+            bad("balancer", how, vec![cause(seen.detail.clone(), way_back(host, seen, row.lease))])
+        }));
+        let lease = self.leases.get(&host.clone().into());
+        findings.extend(in_although(member, lease, now).map(|seen| {
+            let how = format!("{} IN at {}, although it failed{looked}", seen.service, seen.balancer);
+            bad("balancer", how, vec![cause(seen.detail.clone(), Some(way_out(host, seen)))])
         }));
         findings
     }
@@ -228,6 +233,27 @@ impl State {
             Progress::Ok | Progress::Skipped => fine("rollout", format!("{name} {}", target.progress)),
         })
     }
+}
+
+/// What puts a host in again at a balancer at which it is not in; nothing where its lease does, or only somebody else can, and nobody knows
+/// how.
+pub(super) fn way_back(host: &Host, seen: &Sighting, lease: Option<LeaseState>) -> Option<String> {
+    let service = &seen.service;
+    match (seen.by_stagger, lease, &seen.remedy) {
+        // What ended its lease left it out, and nothing else brings it back.
+        (true, None, _) => Some(format!("{host}$ stagger restart {service}")),
+        (true, Some(_), _) => None,
+        (false, _, Remedy::Theirs(what)) => what.clone(),
+        (false, _, Remedy::Restart) => Some(format!("{host}$ stagger restart {service}")),
+        (false, ..) if seen.presence == Presence::Unknown => Some(format!("{host}$ stagger check --ask")),
+        (false, ..) => Some(format!("{host}$ stagger repool {service}")),
+    }
+}
+
+/// What to do about a host that failed and takes traffic.
+pub(super) fn way_out(host: &Host, seen: &Sighting) -> String {
+    let service = &seen.service;
+    format!("fixed? {host}$ stagger restart {service}; else {host}$ stagger depool {service}")
 }
 
 #[cfg(test)]

@@ -81,8 +81,13 @@ impl State {
                 vec![cause(format!("by {} {} ago: {}", ended.by, ago(now, ended.at), ended.reason), None)]
             }
             (None, Some(halted)) => {
-                let next = format!("stagger resume rollout/{name}   or announce the fix");
-                vec![cause(format!("{} ago: {}", ago(now, halted.at), halted.cause), Some(next))]
+                let resume = format!("stagger resume rollout/{name}");
+                let what = format!("{} ago: {}", ago(now, halted.at), halted.cause);
+                match rollout.tally.failed {
+                    // Whoever failed is well by now; that it goes on is still for a person to say.
+                    0 => vec![cause(format!("{what}; no host is failed any more"), Some(resume))],
+                    _ => vec![cause(what, Some(format!("{resume}   or announce the fix")))],
+                }
             }
             (None, None) => vec![cause("its time is over", Some(format!("stagger announce {} -m …", name.service)))],
         }

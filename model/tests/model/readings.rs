@@ -2,7 +2,7 @@
 
 use crate::world::{World, ask, failed, name, rollout_of};
 use model::lease::Purpose;
-use model::member::{Presence, Sighting};
+use model::member::{Presence, Remedy, Sighting};
 use model::names::Scope;
 use model::read::Selection;
 use model::request::{Act, Ending, Quiet, Renew, Request};
@@ -244,6 +244,7 @@ fn why_a_host_is_out_of_a_balancer() {
         presence,
         by_stagger,
         detail: "DRAIN".into(),
+        remedy: Remedy::default(),
     };
     let join = model::request::Join {
         sightings: vec![
@@ -277,6 +278,45 @@ fn why_a_host_is_out_of_a_balancer() {
         "its lease says so: {:?}",
         why(&world, "all")
     );
+}
+
+#[test]
+fn a_host_that_stagger_cannot_put_back_is_told_what_does() {
+    let mut world = World::with_slots(1);
+    let seen = |balancer: &str, presence, remedy| Sighting {
+        service: name("php"),
+        balancer: balancer.into(),
+        presence,
+        by_stagger: false,
+        detail: "says so".into(),
+        remedy,
+    };
+    let join = model::request::Join {
+        sightings: vec![
+            seen("lb1", Presence::Out, Remedy::Theirs(Some("set server app/a state ready".into()))),
+            seen("lb2", Presence::Out, Remedy::Theirs(None)),
+            seen("lb3", Presence::Unknown, Remedy::Restart),
+            seen("lb4", Presence::Unknown, Remedy::Repool),
+        ],
+        ..World::join_request("a", "php", &["p"])
+    };
+    world.joined(&join);
+    assert_eq!(
+        why(&world, "host/a")[1..9],
+        [
+            "- balancer: php out lb1: not by Stagger, looked 0s ago",
+            "    says so | set server app/a state ready",
+            "- balancer: php out lb2: not by Stagger, looked 0s ago",
+            "    says so | ",
+            "- balancer: php unknown lb3: meant to be in, and found ill there, looked 0s ago",
+            "    says so | a$ stagger restart php",
+            "- balancer: php unknown lb4: nobody can tell, looked 0s ago",
+            "    says so | a$ stagger check --ask",
+        ]
+    );
+    let said = why(&world, "all");
+    assert!(said.contains(&"- members: 1 is neither in nor out".to_owned()), "{said:?}");
+    assert!(said.contains(&"    a for php at lb3: says so | a$ stagger restart php".to_owned()), "{said:?}");
 }
 
 #[test]

@@ -289,6 +289,40 @@ fn a_host_that_joins_later_owes_the_newest_generation_too() {
 }
 
 #[test]
+fn the_history_of_a_service_tells_how_its_rollouts_ended() {
+    let mut world = fleet(2, 2);
+    let (rollout, _) = announced(world.announce("php"));
+    well(&mut world, "h1", &rollout);
+    ill(&mut world, "h2", &rollout);
+    let of_php = Selection { scope: Some(name("service/php")), ..Selection::default() };
+    let entries = world.state.read_history(&of_php).rows;
+    let last = entries.last().expect("an entry");
+    let done: Vec<_> = entries.iter().filter(|entry| entry.kind == EntryKind::Done).collect();
+    assert_eq!((done.len(), done[0].text.as_str(), done[0].by.as_str()), (1, "php@1: 1 ok, 1 failed", "stagger"));
+    assert_eq!(last.kind, EntryKind::Done);
+}
+
+#[test]
+fn a_halted_rollout_whose_hosts_are_all_well_says_so() {
+    let mut world = fleet(2, 1);
+    world.set("pool/p", Setting::Ttl(2_000));
+    let (rollout, _) = announced(world.announce("php"));
+    world.ask_for("h1", "c1", &["p"], &rollout);
+    world.begin("h1", "c1");
+    world.later(2_000);
+    world.tick();
+    assert_eq!(world.state_of(&rollout), RolloutState::Halted, "it fell silent in its restart");
+    let restarted = Some(Report::plain(Outcome::Restarted));
+    world.settle_with("h1", "c1", Ending::Released, Some(rollout.clone()), restarted);
+    let why = world.state.why(&model::names::Scope::Rollout(rollout.clone()), world.now);
+    let cause = &why.findings.iter().find(|finding| !finding.ok).expect("a halt").causes[0];
+    assert!(cause.what.ends_with("; no host is failed any more"), "{cause:?}");
+    assert_eq!(cause.next.as_deref(), Some("stagger resume rollout/php@1"));
+    let did = "php@1 goes on; 3 more halt it again, or fewer that fill a pool";
+    assert_eq!(world.resume("rollout/php@1"), Done::Did { what: did.into() });
+}
+
+#[test]
 fn failures_that_fill_a_pool_halt_the_rollout_and_the_rest_is_left_as_it_was() {
     let mut world = fleet(5, 2);
     let (rollout, _) = announced(world.announce_with("php", |announce| announce.max_failures = Some(4)));
@@ -335,7 +369,12 @@ fn max_failures_halts_and_resume_forgives_those_that_were_seen() {
     assert_eq!(cause, "2 hosts failed, and max_failures is 2; last h2 failed: exit 78");
     assert!(matches!(world.begin("h9", "c9"), Begin::Halted(why) if why.contains("php@1 is halted")));
     let done = world.resume("rollout/php@1");
-    assert_eq!(done, Done::Did { what: "php@1 goes on; 2 failed hosts are forgiven, 2 more halt it again".into() });
+    assert_eq!(
+        done,
+        Done::Did {
+            what: "php@1 goes on; 2 failed hosts are forgiven; 2 more halt it again, or fewer that fill a pool".into()
+        }
+    );
     assert_eq!(world.begin("h9", "c9"), Begin::Go { generation: Some(1) });
     ill(&mut world, "h3", &rollout);
     assert_eq!(world.state_of(&rollout), RolloutState::Rolling);

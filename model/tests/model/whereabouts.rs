@@ -3,7 +3,7 @@
 use crate::readings::{about, why};
 use crate::world::{World, ask, failed, name, rollout_of};
 use model::lease::Purpose;
-use model::member::{Presence, Sighting};
+use model::member::{Presence, Remedy, Sighting};
 use model::names::Scope;
 use model::request::{Ending, Quiet, Renew, Request};
 use model::sequence::Step;
@@ -23,6 +23,7 @@ fn seen_in(host: &str, looked_ms: Option<u64>) -> model::request::Join {
         presence: Presence::In,
         by_stagger: false,
         detail: String::new(),
+        remedy: Remedy::default(),
     };
     model::request::Join { sightings: vec![seen], looked_ms, ..World::join_request(host, "php", &["p"]) }
 }
@@ -75,6 +76,50 @@ fn a_failed_host_is_in_only_when_it_has_looked_since() {
     assert_eq!(presence(&world, "a").0, Presence::Unknown, "a look from before");
     world.joined(&seen_in("a", Some(10)));
     assert_eq!(presence(&world, "a"), (Presence::In, String::new()), "somebody put it back");
+    let row = world.state.read_members(&about("host/a"), world.now).rows.remove(0);
+    assert_eq!(row.in_although, ["lb1"], "and it takes traffic");
+    let typed = "fixed? a$ stagger restart php; else a$ stagger depool php";
+    let said = why(&world, "host/a");
+    assert!(said.contains(&"- balancer: php IN at lb1, although it failed, looked 0s ago".to_owned()), "{said:?}");
+    assert!(said.contains(&format!("     | {typed}")), "{said:?}");
+    let said = why(&world, "all");
+    assert!(said.contains(&"- members: 1 failed, and takes traffic".to_owned()), "{said:?}");
+    assert!(said.contains(&format!("    a IN at lb1 for php | {typed}")), "{said:?}");
+}
+
+#[test]
+fn a_host_in_flight_is_told_with_the_age_of_its_step() {
+    let mut world = World::with_slots(1);
+    world.joined(&seen_in("a", Some(0)));
+    world.announce("php");
+    world.ask_for("a", "c1", &["p"], &rollout_of("php", 1));
+    let ms = |world: &World| {
+        world.state.read_rollout(&rollout_of("php", 1), world.now).expect("a rollout").row.in_flight[0].ms
+    };
+    world.later(3_000);
+    assert_eq!(ms(&world), 3_000, "granted");
+    at(&mut world, "a", "c1", Step::Drain);
+    assert_eq!(ms(&world), 0);
+    world.later(2_000);
+    at(&mut world, "a", "c1", Step::Drain);
+    assert_eq!(ms(&world), 2_000, "still at it");
+    world.begin("a", "c1");
+    assert_eq!(ms(&world), 0);
+}
+
+#[test]
+fn a_host_that_fell_silent_in_its_restart_is_brought_to_its_end_by_its_worker() {
+    let mut world = World::with_slots(1);
+    world.set("pool/p", Setting::Ttl(2_000));
+    world.joined(&seen_in("a", Some(0)));
+    world.announce("php");
+    world.ask_for("a", "c1", &["p"], &rollout_of("php", 1));
+    world.begin("a", "c1");
+    world.later(2_000);
+    world.tick();
+    let said = why(&world, "pool/p");
+    let typed = "its worker brings it to its end: a$ stagger worker; else look first";
+    assert!(said.iter().any(|line| line.contains(typed)), "{said:?}");
 }
 
 #[test]

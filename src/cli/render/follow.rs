@@ -5,7 +5,7 @@
 use super::text::{age, clean, last_lines, minutes, some, span, time_of_day};
 use model::Wall;
 use model::read::{Blocked, RolloutRow};
-use model::rollout::{RolloutState, Target};
+use model::rollout::{Halted, RolloutState, Target};
 use model::sequence::Step;
 
 /// Cells of the bar where there is room for it, and the fewest that are worth drawing.
@@ -127,9 +127,16 @@ pub(crate) fn obstacles(row: &RolloutRow) -> Vec<String> {
     }
     if let Some(halted) = &row.halted {
         let finishing = if row.in_flight.is_empty() { "" } else { "; what is in flight finishes" };
-        lines.push(format!("halted: {}{finishing}", clean(&halted.cause)));
+        lines.push(format!("halted: {}{finishing}", halted_by(halted)));
     }
     lines
+}
+
+/// What halted a rollout, without its last failure: that is told of with its host.
+pub(crate) fn halted_by(halted: &Halted) -> String {
+    let last = halted.host.as_ref().map(|host| format!("; last {host} "));
+    let brief = last.and_then(|last| halted.cause.split_once(&last)).map(|(brief, _)| brief);
+    clean(brief.unwrap_or(&halted.cause))
 }
 
 fn blocked(blocked: &Blocked) -> String {
@@ -152,7 +159,7 @@ pub(crate) fn cause(target: &Target) -> String {
 pub(crate) fn failure(target: &Target) -> Vec<String> {
     let cause = cause(target);
     let printed = printed(target, &cause);
-    let mut lines = vec![format!("✗ {:<8} {cause}", target.host.to_string())];
+    let mut lines = vec![format!("✗ {}  {cause}", target.host)];
     lines.extend(printed.into_iter().map(|line| format!("  {line}")));
     lines
 }
@@ -300,12 +307,12 @@ mod tests {
     #[test]
     fn a_failed_host_shows_what_it_printed_unless_its_cause_says_it_already() {
         let mut failed = failed_target("mw1316");
-        let line = "✗ mw1316   restart: exit 78: [pool www] unknown entry 'pm.max_chldren'";
+        let line = "✗ mw1316  restart: exit 78: [pool www] unknown entry 'pm.max_chldren'";
         assert_eq!(failure(&failed), [line]);
         let report = failed.report.as_mut().expect("a report");
         report.output = "[conf] reading\n[pool www] unknown entry 'pm.max_chldren'\n".to_owned();
         report.stuck = true;
         assert_eq!(failure(&failed), [format!("{line}; STUCK, a person is needed"), "  [conf] reading".to_owned()]);
-        assert_eq!(failure(&target("mw1", Progress::Failed, None)), ["✗ mw1      fell silent after it had begun"]);
+        assert_eq!(failure(&target("mw1", Progress::Failed, None)), ["✗ mw1  fell silent after it had begun"]);
     }
 }

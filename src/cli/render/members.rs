@@ -19,7 +19,7 @@ pub(crate) struct Filter {
 impl Filter {
     /// Whether a member is shown.
     pub(crate) fn keeps(self, row: &MemberRow) -> bool {
-        (!self.down || row.down) && (!self.out || row.presence != Presence::In)
+        (!self.down || row.down) && (!self.out || row.presence != Presence::In || !row.in_although.is_empty())
     }
 }
 
@@ -82,17 +82,21 @@ fn lease(row: &MemberRow) -> String {
 
 /// What a host is out of, as far as anybody can tell, and how long ago it looked.
 fn out(row: &MemberRow) -> String {
-    if row.presence == Presence::In {
+    if row.presence == Presence::In && row.in_although.is_empty() {
         return "–".to_owned();
     }
+    let exposed = row.in_although.iter().map(|balancer| format!("IN at {}, although it failed", clean(balancer)));
     let because = match (row.presence, row.because.as_str()) {
         (_, "") => None,
         (Presence::Unknown, because) => Some(format!("nobody can tell: {}", clean(because))),
         (_, because) => Some(clean(because)),
     };
-    let seen = row.sightings.iter().filter(|seen| seen.presence != Presence::In).map(out_of);
+    // One that is at work is out by its lease, which says more than what it saw before.
+    let is_at_work = row.lease == Some(LeaseState::Held) && !row.down && because.is_some();
+    let told = |seen: &&Sighting| seen.presence != Presence::In && !(is_at_work && seen.by_stagger);
+    let seen = row.sightings.iter().filter(told).map(out_of);
     let looked = row.looked_ms.map(|ms| format!("looked {} ago", age(ms)));
-    because.into_iter().chain(seen).chain(looked).collect::<Vec<_>>().join("; ")
+    exposed.chain(because).chain(seen).chain(looked).collect::<Vec<_>>().join("; ")
 }
 
 /// Which balancer a host is out of, and by whose doing; or that nobody can tell.
@@ -117,6 +121,7 @@ mod tests {
             looked_ms: Some(40_000),
             presence,
             because: String::new(),
+            in_although: Vec::new(),
             host: host.parse().expect("a host"),
             down,
             heard_ms: 4_000,
@@ -137,7 +142,36 @@ mod tests {
             presence,
             by_stagger,
             detail: detail.to_owned(),
+            remedy: Default::default(),
         }
+    }
+
+    #[test]
+    fn a_failed_host_that_takes_traffic_is_shown_though_it_is_in() {
+        let exposed = MemberRow {
+            in_although: vec!["lb1 app/mw1".to_owned()],
+            lease: Some(LeaseState::Failed),
+            ..member("mw1", false, vec![seen("lb1 app/mw1", Presence::In, false, "UP")])
+        };
+        assert!(Filter { out: true, down: false }.keeps(&exposed));
+        let text = members(&[exposed], Filter::default(), None);
+        assert!(text.contains("php-fpm   IN at lb1 app/mw1, although it failed; looked 40s ago"), "{text}");
+    }
+
+    #[test]
+    fn a_host_at_work_is_out_by_its_lease_and_that_is_said_once() {
+        let at_work = MemberRow {
+            because: "by Stagger, at verify, for php-fpm@4".to_owned(),
+            lease: Some(LeaseState::Held),
+            ..member(
+                "mw1",
+                false,
+                vec![seen("lb1", Presence::Out, true, ""), seen("lb2", Presence::Out, false, "MAINT")],
+            )
+        };
+        let text = members(&[at_work], Filter::default(), None);
+        let expected = "by Stagger, at verify, for php-fpm@4; lb2 for php-fpm, not by Stagger (MAINT); looked 40s ago";
+        assert!(text.contains(expected) && !text.contains("lb1"), "{text}");
     }
 
     #[test]

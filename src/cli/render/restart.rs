@@ -34,11 +34,20 @@ pub(crate) fn progress(progress: &Progress) -> Line {
         Progress::Trouble(Trouble { why: Some(why), .. }) => Line::Aside(format!("trouble: {}", clean(why))),
         Progress::Trouble(Trouble { why: None, .. }) => Line::Aside("the trouble is over".to_owned()),
         // That nobody answers is said once, by the command itself; and a refusal at the end.
-        Progress::Began(_) | Progress::Refused { .. } | Progress::Over { .. } | Progress::Unanswered(_) => Line::None,
+        Progress::Began(_)
+        | Progress::Noted { .. }
+        | Progress::Refused { .. }
+        | Progress::Over { .. }
+        | Progress::Unanswered(_) => Line::None,
         Progress::Ended { step, ms, note, fault } => Line::Step(step_line(*step, *ms, note, fault.as_ref())),
         Progress::Undoing(why) => Line::Aside(format!("undoing: {}", clean(why))),
         Progress::Resumed(service) => Line::Aside(format!("first finishing what an earlier process left of {service}")),
     }
+}
+
+/// `… drain      9.0s  3 in flight`, while a step goes on.
+pub(crate) fn under_way(step: Step, ms: u64, note: &str) -> String {
+    format!("… {step:<8} {:>6}  {}", seconds(ms), clean(note)).trim_end().to_owned()
 }
 
 /// `✓ drain    3.0s  0 in flight`.
@@ -182,14 +191,7 @@ fn no_lease(service: &Service, why: &str, host: &Host, seen: &Seen) -> String {
 
 /// Where a host that was restarted is not, and what brings it back.
 fn still_out(service: &Service, report: &Report) -> String {
-    if report.out_of.is_empty() {
-        return String::new();
-    }
-    // With --force it was never looked at.
-    let has_looked = report.timings.iter().any(|timing| timing.step == Step::Depool);
-    let by = if has_looked { ", not by Stagger" } else { "" };
-    let names = report.out_of.iter().map(|name| clean(name)).collect::<Vec<_>>().join(", ");
-    format!("\nleft out of {names}{by}: stagger repool {service}")
+    left_out(report).map(|left| format!("\n{left}: stagger repool {service}")).unwrap_or_default()
 }
 
 fn failed(service: &Service, report: &Report) -> String {
@@ -205,11 +207,22 @@ fn cause(report: &Report) -> String {
     format!("{step}{}", clean(&report.cause))
 }
 
-fn out_of(report: &Report) -> String {
+/// `; out of lb1, lb2`; of one that could not be put back nobody can tell.
+pub(super) fn out_of(report: &Report) -> String {
+    let word = if report.step == Some(Step::Repool) { "perhaps out of" } else { "out of" };
     match &report.out_of[..] {
         [] => String::new(),
-        names => format!("; out of {}", names.iter().map(|name| clean(name)).collect::<Vec<_>>().join(", ")),
+        names => format!("; {word} {}", names.iter().map(|name| clean(name)).collect::<Vec<_>>().join(", ")),
     }
+}
+
+/// Where a host that was restarted is not, which is nobody's doing here: `left out of lb1, not by Stagger`.
+pub(super) fn left_out(report: &Report) -> Option<String> {
+    // With --force it was never looked at.
+    let has_looked = report.timings.iter().any(|timing| timing.step == Step::Depool);
+    let by = if has_looked { ", not by Stagger" } else { "" };
+    let names = report.out_of.iter().map(|name| clean(name)).collect::<Vec<_>>().join(", ");
+    (!names.is_empty()).then(|| format!("left out of {names}{by}"))
 }
 
 /// How long the steps took, without the wait for a lease.

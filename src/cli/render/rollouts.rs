@@ -7,6 +7,7 @@ use super::text::{age, clean, day_and_time, seconds, span};
 use model::names::Scope;
 use model::read::{RolloutDetail, RolloutRow};
 use model::rollout::{Progress, Report, RolloutState, Target, Timing};
+use model::sequence::FOUND_DONE;
 
 /// One line per rollout within a scope, the newest first.
 pub(crate) fn rollouts(rows: &[RolloutRow], scope: Option<&Scope>) -> String {
@@ -52,7 +53,7 @@ pub(crate) fn rollout(detail: &RolloutDetail) -> String {
     let mut lines = vec![headline(row), standing];
     lines.extend(terms(row));
     lines.extend(obstacles(row));
-    lines.extend((row.state == RolloutState::Halted).then(|| go_on(&row.name)));
+    lines.extend((row.state == RolloutState::Halted).then(|| go_on(row)));
     if let Some(ended) = &row.ended {
         lines.push(format!("ended by {} at {}: {}", clean(&ended.by), day_and_time(ended.at), clean(&ended.reason)));
     }
@@ -104,7 +105,11 @@ fn steps(row: &RolloutRow, target: &Target) -> String {
     let mut parts = Vec::new();
     let flight = row.in_flight.iter().find(|flight| flight.host == target.host);
     match (&target.report, target.progress) {
-        (Some(report), Progress::Ok | Progress::Skipped | Progress::Failed) => parts.push(timings(report)),
+        (Some(report), Progress::Ok) => {
+            parts.push(timings(report));
+            parts.extend(super::restart::left_out(report));
+        }
+        (Some(report), Progress::Skipped | Progress::Failed) => parts.push(timings(report)),
         // What halted it is said once, above all hosts.
         (Some(report), _) if row.halted.as_ref().is_some_and(|halted| report.cause.contains(&halted.cause)) => {}
         // Why it gave way before is over once it is at it again.
@@ -130,6 +135,10 @@ fn steps(row: &RolloutRow, target: &Target) -> String {
 fn timings(report: &Report) -> String {
     let timing = |timing: &Timing| {
         let failed = if timing.ok { "" } else { " ✗" };
+        if timing.note == FOUND_DONE {
+            // Nobody knows how long it took.
+            return format!("{} ?", timing.step);
+        }
         format!("{} {}{failed}", timing.step, seconds(timing.ms))
     };
     report.timings.iter().map(timing).collect::<Vec<_>>().join(" ")
@@ -209,6 +218,16 @@ mw5     owes       –     gave way 41s ago: all is paused by ann@ops1";
     }
 
     #[test]
+    fn what_is_out_still_and_what_nobody_timed_are_shown() {
+        let row = sample(RolloutState::Done, Tally { ok: 1, ..Tally::default() });
+        let mut target = restarted_target("mw1", &[(Step::Depool, 200), (Step::Restart, 0)]);
+        let report = target.report.as_mut().expect("a report");
+        report.out_of = vec!["lb1".to_owned()];
+        report.timings[1].note = FOUND_DONE.to_owned();
+        assert_eq!(steps(&row, &target), "depool 0.2s restart ?; left out of lb1, not by Stagger");
+    }
+
+    #[test]
     fn what_halted_it_is_not_repeated_for_every_host() {
         let mut row = sample(RolloutState::Halted, Tally { owes: 1, ..Tally::default() });
         row.halted = Some(Halted { cause: "3 hosts failed".to_owned(), host: None, at: AT });
@@ -235,7 +254,7 @@ mw5     owes       –     gave way 41s ago: all is paused by ann@ops1";
         let mut row = sample(RolloutState::Halted, Tally { owes: 1, failed: 3, ..Tally::default() });
         row.halted = Some(Halted { cause: "3 hosts failed".to_owned(), host: None, at: AT });
         let text = rollout(&RolloutDetail { row, targets: Vec::new() });
-        let expected = "halted: 3 hosts failed\n  fixed?  stagger announce php-fpm -m …      go on all the same: \
+        let expected = "halted: 3 hosts failed\n  fixed?  stagger announce php-fpm -m …\n  go on all the same: \
                         stagger resume rollout/php-fpm@42";
         assert!(text.ends_with(expected), "{text}");
     }

@@ -29,6 +29,7 @@ pub(crate) fn lease(holder: &str) -> Lease {
         ticket: 1,
         begun: None,
         has_begun: false,
+        step_since: None,
         step: None,
         note: String::new(),
         failed: BTreeMap::new(),

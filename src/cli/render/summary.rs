@@ -1,15 +1,16 @@
 //! The end of a rollout: how it ended, who failed and what to type about it, and how long hosts took.
 
-use super::follow::{cause, counts};
+use super::follow::{cause, counts, halted_by};
 use super::text::{clean, count, minutes, seconds, some};
-use model::lease::LeaseState;
-use model::names::RolloutName;
+use model::lease::{Lease, LeaseState};
 use model::read::{LeaseRow, RolloutDetail, RolloutRow};
 use model::rollout::{Outcome, Progress, RolloutState, Target};
 use model::sequence::Step;
 
 /// Failed hosts that are told of one by one.
 const FAILED_SHOWN_MAX: usize = 20;
+/// Hosts of a kind for each of which there is a line to type.
+const HOSTS_TYPED_MAX: usize = 3;
 /// Hosts named in a list.
 const HOSTS_SHOWN_MAX: usize = 10;
 
@@ -23,7 +24,8 @@ pub(crate) fn summary(detail: &RolloutDetail, leases: &[LeaseRow]) -> String {
     if failed.len() > FAILED_SHOWN_MAX {
         lines.push(format!("  and {} more: stagger rollouts {}", failed.len() - FAILED_SHOWN_MAX, row.name));
     }
-    lines.extend(remedy(&failed, row));
+    lines.extend(remedy(&failed, row, leases));
+    lines.extend(left_out(detail));
     if !row.down.is_empty() {
         let hosts: Vec<String> = row.down.iter().map(ToString::to_string).collect();
         let left = if hosts.len() == 1 { "is down and owes" } else { "are down and owe" };
@@ -58,7 +60,7 @@ fn stopped(row: &RolloutRow) -> Option<String> {
         (RolloutState::Superseded | RolloutState::Aborted, Some(ended), _) => {
             Some(format!("  by {}: {}", clean(&ended.by), clean(&ended.reason)))
         }
-        (RolloutState::Halted, _, Some(halted)) => Some(format!("  {}\n{}", clean(&halted.cause), go_on(name))),
+        (RolloutState::Halted, _, Some(halted)) => Some(format!("  {}\n{}", halted_by(halted), go_on(row))),
         (RolloutState::Expired, _, _) => {
             Some(format!("  its time is over      again: stagger announce {service} -m …"))
         }
@@ -67,35 +69,71 @@ fn stopped(row: &RolloutRow) -> Option<String> {
 }
 
 /// How a halted rollout goes on.
-pub(crate) fn go_on(name: &RolloutName) -> String {
-    format!("  fixed?  stagger announce {} -m …      go on all the same: stagger resume rollout/{name}", name.service)
+pub(crate) fn go_on(row: &RolloutRow) -> String {
+    let name = &row.name;
+    match row.tally.failed {
+        0 => format!("  no host is failed any more; go on: stagger resume rollout/{name}"),
+        _ => format!(
+            "  fixed?  stagger announce {} -m …\n  go on all the same: stagger resume rollout/{name}",
+            name.service
+        ),
+    }
 }
 
 /// `✗ mw1316  restart: exit 78: …; out of lb1, lb2; keeps app-eqiad, rack.b4`.
 fn failure(target: &Target, leases: &[LeaseRow]) -> String {
-    let out_of = target.report.as_ref().map(|report| report.out_of.iter().map(|name| clean(name)).collect::<Vec<_>>());
-    let out_of = out_of.filter(|names| !names.is_empty());
-    let out_of = out_of.map(|names| format!("; out of {}", names.join(", "))).unwrap_or_default();
-    let kept =
-        leases.iter().find(|row| row.lease.holder.as_host() == target.host && row.lease.state != LeaseState::Held);
-    let kept = kept.map(|row| row.lease.pools.keys().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    let out_of = target.report.as_ref().map(super::restart::out_of).unwrap_or_default();
+    let kept = lease_of(target, leases);
+    let kept = kept.map(|lease| lease.pools.keys().map(ToString::to_string).collect::<Vec<_>>().join(", "));
     let kept = kept.map(|pools| format!("; keeps {pools}")).unwrap_or_default();
     format!("✗ {}  {}{out_of}{kept}", target.host, cause(target))
 }
 
-/// What to type about the failed hosts.
-fn remedy(failed: &[&Target], row: &RolloutRow) -> Option<String> {
+/// The lease that a failed host keeps.
+fn lease_of<'l>(target: &Target, leases: &'l [LeaseRow]) -> Option<&'l Lease> {
+    let leases = leases.iter().map(|row| &row.lease);
+    leases.filter(|lease| lease.state != LeaseState::Held).find(|lease| lease.holder.as_host() == target.host)
+}
+
+/// What to type about the failed hosts: about those whose worker is gone, those that a person must look at, and the others.
+fn remedy(failed: &[&Target], row: &RolloutRow, leases: &[LeaseRow]) -> Vec<String> {
     let service = &row.name.service;
-    match failed {
-        [] => None,
-        [target] => {
-            let host = &target.host;
-            Some(format!("  fixed?  {host}$ stagger restart {service}      give up: stagger release {host} --reason …"))
-        }
-        _ => {
-            Some(format!("  fixed?  on each: stagger restart {service}      give up: stagger release HOST --reason …"))
-        }
-    }
+    let is_silent = |target: &Target| {
+        lease_of(target, leases).is_some_and(|lease| lease.has_begun && lease.state == LeaseState::Failed)
+    };
+    let (silent, others): (Vec<&Target>, Vec<&Target>) = failed.iter().partition(|target| is_silent(target));
+    let is_stuck = |target: &Target| target.report.as_ref().is_some_and(|report| report.stuck);
+    let (stuck, others): (Vec<&Target>, Vec<&Target>) = others.into_iter().partition(|target| is_stuck(target));
+    let mut lines = Vec::new();
+    let named = silent.iter().take(HOSTS_TYPED_MAX);
+    lines.extend(
+        named.map(|target| format!("  its worker is down, and brings it to its end: {}$ stagger worker", target.host)),
+    );
+    let named = stuck.iter().take(HOSTS_TYPED_MAX);
+    lines.extend(named.map(|target| format!("  look first: stagger why {}", target.host)));
+    let keeps = others.iter().any(|target| lease_of(target, leases).is_some());
+    let (again, give_up) = match &others[..] {
+        [] => return lines,
+        [target] => (format!("{}$ stagger restart {service}", target.host), target.host.to_string()),
+        _ => (format!("on each: stagger restart {service}"), "HOST".to_owned()),
+    };
+    lines.push(format!("  fixed?  {again}"));
+    lines.extend(keeps.then(|| format!("  give up: stagger release {give_up} --reason …")));
+    lines
+}
+
+/// The hosts that are well, and out of a balancer all the same.
+fn left_out(detail: &RolloutDetail) -> Vec<String> {
+    let left = |target: &Target| {
+        let report = target.report.as_ref().filter(|_| target.progress == Progress::Ok)?;
+        let left = super::restart::left_out(report)?;
+        Some(format!("! {}  restarted, and {left}: stagger why {}", target.host, target.host))
+    };
+    let mut lines: Vec<String> = detail.targets.iter().filter_map(left).collect();
+    let more = lines.len().saturating_sub(HOSTS_SHOWN_MAX);
+    lines.truncate(HOSTS_SHOWN_MAX);
+    lines.extend((more > 0).then(|| format!("  and {more} more: stagger members --out")));
+    lines
 }
 
 /// `slowest mw1402 19.8s (drain 14.2s); median 7.9s`, over those that restarted. Waiting for a lease is not counted.
@@ -147,7 +185,8 @@ mod tests {
         let expected = "\
 php-fpm@42 done: 351 ok, 1 FAILED, 0 left (duration: 02m 14s)
 ✗ mw1316  restart: exit 78: [pool www] unknown entry 'pm.max_chldren'; out of lb1, lb2; keeps app-eqiad, rack.b4
-  fixed?  mw1316$ stagger restart php-fpm      give up: stagger release mw1316 --reason …
+  fixed?  mw1316$ stagger restart php-fpm
+  give up: stagger release mw1316 --reason …
 slowest mw1402 19.8s (drain 14.2s); median 7.9s";
         assert_eq!(text, expected);
     }
@@ -165,6 +204,31 @@ slowest mw1402 19.8s (drain 14.2s); median 7.9s";
     }
 
     #[test]
+    fn what_is_to_be_done_first_is_said_first() {
+        let tally = Tally { failed: 1, owes: 1, ..Tally::default() };
+        let mut silent = detail(RolloutState::Halted, tally, vec![failed_target("mw1")]);
+        let mut lease = failed("mw1", "stopped renewing");
+        lease.lease.has_begun = true;
+        let text = summary(&silent, &[lease]);
+        let expected = "\n  its worker is down, and brings it to its end: mw1$ stagger worker";
+        assert!(text.ends_with(expected) && !text.contains("stagger restart"), "{text}");
+        let report = silent.targets[0].report.as_mut().expect("a report");
+        (report.stuck, report.step) = (true, Some(Step::Repool));
+        let text = summary(&silent, &[failed("mw1", "cannot put the host back")]);
+        assert!(text.ends_with("\n  look first: stagger why mw1") && !text.contains("stagger restart"), "{text}");
+        assert!(text.contains("; perhaps out of lb1, lb2; keeps app-eqiad"), "nobody can tell: {text}");
+    }
+
+    #[test]
+    fn a_host_that_stays_out_is_told_of() {
+        let mut target = restarted_target("mw3", &[(Step::Depool, 2), (Step::Restart, 200)]);
+        target.report.as_mut().expect("a report").out_of = vec!["lb1 app/mw3".to_owned()];
+        let text = summary(&detail(RolloutState::Done, Tally { ok: 1, ..Tally::default() }, vec![target]), &[]);
+        let line = "\n! mw3  restarted, and left out of lb1 app/mw3, not by Stagger: stagger why mw3\n";
+        assert!(text.contains(line), "{text}");
+    }
+
+    #[test]
     fn a_stopped_rollout_says_by_what_and_how_it_goes_on() {
         let tally = Tally { owes: 18, failed: 2, ..Tally::default() };
         let mut halted = detail(RolloutState::Halted, tally, vec![failed_target("mw1"), failed_target("mw2")]);
@@ -174,12 +238,23 @@ slowest mw1402 19.8s (drain 14.2s); median 7.9s";
             "\
 php-fpm@42 HALTED: 0 ok, 2 FAILED, 18 left (duration: 02m 14s)
   2 hosts failed and fill pool app
-  fixed?  stagger announce php-fpm -m …      go on all the same: stagger resume rollout/php-fpm@42
+  fixed?  stagger announce php-fpm -m …
+  go on all the same: stagger resume rollout/php-fpm@42
 ✗ mw1  {cause}
 ✗ mw2  {cause}
-  fixed?  on each: stagger restart php-fpm      give up: stagger release HOST --reason …"
+  fixed?  on each: stagger restart php-fpm"
         );
-        assert_eq!(summary(&halted, &[]), expected);
+        assert_eq!(summary(&halted, &[]), expected, "they keep no slot that could be released");
+        let kept = summary(&halted, &[failed("mw1", "exit 78")]);
+        assert!(kept.ends_with("\n  give up: stagger release HOST --reason …"), "{kept}");
+        let (host, last) =
+            ("mw2".parse().expect("a host"), "2 hosts failed and fill pool app; last mw2 failed: exit 78");
+        halted.row.halted = Some(Halted { cause: last.to_owned(), host: Some(host), at: AT });
+        assert_eq!(summary(&halted, &[]), expected, "the failure itself is told with its host");
+        halted.row.tally.failed = 0;
+        halted.targets.clear();
+        let mended = summary(&halted, &[]);
+        assert!(mended.ends_with("  no host is failed any more; go on: stagger resume rollout/php-fpm@42"), "{mended}");
         let mut aborted = detail(RolloutState::Aborted, Tally { owes: 1, ..Tally::default() }, Vec::new());
         let (by, reason) = ("ann@ops1".to_owned(), "wrong build".to_owned());
         aborted.row.ended = Some(Ended { superseded: false, by, reason, at: AT });

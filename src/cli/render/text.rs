@@ -13,6 +13,8 @@ const AGE_KEEPS_UNIT: u64 = 120;
 const GAP_MIN: usize = 2;
 /// How much further to the right what goes on below a line stands.
 const HANG: usize = 2;
+/// What takes no more than this part of a line is the beginning of what stands behind it.
+const BEGINNING_SHARE: usize = 5;
 /// How many holders are named in a line.
 const HOLDERS_SHOWN_MAX: usize = 3;
 /// What a command to type begins with.
@@ -152,16 +154,22 @@ fn broken(line: &str, width: usize) -> Vec<String> {
             page.put(gap, part);
             continue;
         }
-        page.next_line();
-        if page.has_room(0, part) {
-            page.put(0, part);
-            continue;
+        // Behind a short beginning there is room for most of a text: it goes on there.
+        let is_beside = !page.is_blank && page.last_width() <= width / BEGINNING_SHARE && !begins_command(part);
+        if !is_beside {
+            page.next_line();
+            if page.has_room(0, part) {
+                page.put(0, part);
+                continue;
+            }
         }
+        let mut gap = if is_beside { gap } else { 1 };
         for unit in units(part) {
-            if !page.has_room(1, unit) {
+            if !page.has_room(gap, unit) {
                 page.next_line();
             }
-            page.put(1, unit);
+            page.put(gap, unit);
+            gap = 1;
         }
     }
     page.lines
@@ -292,6 +300,13 @@ mod tests {
         assert_eq!(fit("mw1    failed  62s  restart", Some(16)), "mw1    failed\n  62s  restart");
         assert_eq!(fit("  one two three four", Some(12)), "  one two\n    three\n    four");
         assert_eq!(fit("日本 日本 日本", Some(9)), "日本 日本\n  日本");
+    }
+
+    #[test]
+    fn a_text_goes_on_behind_a_short_beginning() {
+        let line = "✗ web2  restart: exit 78: [pool www] unknown entry; keeps app-eqiad";
+        let expected = "✗ web2  restart: exit 78: [pool www]\n  unknown entry; keeps app-eqiad";
+        assert_eq!(fit(line, Some(40)), expected);
     }
 
     #[test]

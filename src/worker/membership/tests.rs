@@ -27,7 +27,14 @@ fn membership(folder: &Path) -> Membership {
 fn sighting(number: usize, presence: Presence) -> Sighting {
     let detail = beginning(&"\u{1}".repeat(1_000), SAID_BYTES_MAX);
     let service = "app".parse().expect("a service");
-    Sighting { service, balancer: format!("lb{number:03}"), presence, by_stagger: false, detail }
+    Sighting {
+        service,
+        balancer: format!("lb{number:03}"),
+        presence,
+        by_stagger: false,
+        detail,
+        remedy: Default::default(),
+    }
 }
 
 #[test]

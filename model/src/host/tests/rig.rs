@@ -301,7 +301,14 @@ pub(super) fn failed(cause: &str) -> Act {
 
 pub(super) fn look(balancer: &str, is_in: bool) -> Look {
     let presence = if is_in { Presence::In } else { Presence::Out };
-    Look { balancer: balancer.to_owned(), presence, detail: String::new(), restore: String::new(), is_foreign: false }
+    Look {
+        balancer: balancer.to_owned(),
+        presence,
+        detail: String::new(),
+        restore: String::new(),
+        is_foreign: false,
+        remedy: Default::default(),
+    }
 }
 
 pub(super) fn welcome(owed: &[(&str, bool, bool)]) -> Welcome {
@@ -324,6 +331,7 @@ pub(super) fn lease(claim: &str, purpose: Purpose) -> Lease {
         ticket: 1,
         begun: None,
         has_begun: false,
+        step_since: None,
         step: None,
         note: String::new(),
         failed: BTreeMap::new(),
