@@ -43,7 +43,7 @@ fn a_host_that_its_check_finds_down_is_taken_out_restarted_and_put_back() {
     let all = scene.server.must(&["why", "all"]);
     assert!(all.contains("1 is neither in nor out") && all.contains("mw1$ stagger restart web"), "{all}");
     let (code, out, err) = run(&mut host.command(&["repool", "web"]));
-    assert!(code == 4 && err.contains("hint: stagger restart web"), "{code} {out}{err}");
+    assert!(code == 4 && err.contains("hint: stagger -c ") && err.contains(" restart web"), "{code} {out}{err}");
     scene.announce();
     scene.wait_until_done("web@1");
     scene.wait_until_settled(&host);

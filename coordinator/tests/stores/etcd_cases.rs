@@ -390,6 +390,7 @@ async fn an_answer_is_not_lost_when_waiting_for_it_is_given_up() {
     let (steward, caller, who) = (etcd.open("d"), etcd.open("d"), id());
     let sitting = sit(&steward).await;
     for number in 0..100 {
+        sitting.stay().await.expect("it sits");
         caller.post(&call(&who, number), b"?".to_vec(), KEPT).await.expect("posted");
         hear(&*sitting, 1).await;
         let answers = async {
