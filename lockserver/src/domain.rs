@@ -11,7 +11,7 @@ use crate::ring::{Ring, Told, tell};
 use crate::store::Loaded;
 use model::apply::{Decision, Nudges};
 use model::change::Key;
-use model::names::Id;
+use model::names::{Id, Pool};
 use model::passage::{Move, Shut, without_login};
 use model::{Now, Reply, Request, State, Time};
 use std::collections::BTreeSet;
@@ -347,6 +347,11 @@ impl Domain {
     /// Why nothing is decided, when that is because the domain is moved.
     pub(crate) fn shut(&self) -> Option<Shut> {
         self.glance(|state, _| state.shut()).flatten()
+    }
+
+    /// Whether any record names this pool.
+    pub(crate) fn knows_pool(&self, pool: &Pool) -> bool {
+        self.lock().is_ok_and(|inner| inner.state.knows_pool(pool))
     }
 
     /// Looks at the state as it is, whatever the disk does: for metrics.
