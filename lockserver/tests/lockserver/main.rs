@@ -6,6 +6,7 @@ mod events;
 mod held;
 mod manual;
 mod passage;
+mod poolcounter;
 mod relay;
 mod round_trip;
 mod steward;
