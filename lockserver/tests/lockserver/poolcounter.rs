@@ -1,5 +1,6 @@
 //! The poolcounter door, as its clients see it: raw bytes, pools that are shared with native leases, storms and ends.
 
+mod ring;
 mod twin;
 
 use crate::common::*;
