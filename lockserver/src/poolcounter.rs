@@ -13,10 +13,10 @@ mod serve;
 mod socket;
 mod stats;
 
+pub(crate) use inbox::{Inbox, Locks};
 pub use serve::bind;
 
 use crate::domain::Domain;
-use inbox::Inbox;
 use leases::Leases;
 use std::io;
 use std::net::TcpListener;
@@ -46,6 +46,8 @@ impl Door {
     /// There is no thread, or no file descriptor, to be had.
     pub(crate) fn open(listener: TcpListener, domain: Arc<Domain>, connections_max: usize) -> io::Result<Door> {
         let inbox = Arc::new(Inbox::new()?);
+        // A domain has one.
+        let _ = domain.poolcounter.set(Arc::clone(&inbox));
         let leases = Leases::new(domain, Handle::current(), Arc::clone(&inbox));
         let mut shop = serve::Shop::new(listener, leases, Arc::clone(&inbox), connections_max)?;
         let (ends, ended) = oneshot::channel();

@@ -384,6 +384,18 @@ impl Keys {
         self.deadlines.first().map(|(until, _)| *until)
     }
 
+    /// All locks: whose, on which key, how they stand (for whom they wait), since when, and whether they are leases.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Connection, &Arc<[u8]>, Option<bool>, u64, bool)> {
+        self.locks.iter().map(|(_, lock)| {
+            let anyone = match lock.standing {
+                Standing::Asked { anyone } | Standing::Waits { anyone } => Some(anyone),
+                Standing::Holds => None,
+            };
+            let key = &self.keys[lock.key as usize];
+            (lock.connection, &key.name, anyone, lock.since, key.is_pool)
+        })
+    }
+
     /// Has everyone who waits told that nothing will come of it: the door closes.
     pub(super) fn turn_away(&mut self, now: u64) {
         let asked = |lock: &Lock| lock.standing != Standing::Holds;

@@ -6,6 +6,7 @@ use super::inbox::Inbox;
 use super::keys::{Asking, LOCKS_MAX, LeaseNumber, Outcome, Reply};
 use crate::calls;
 use crate::domain::{Domain, Fault};
+use crate::metrics::Poolcounter;
 use coordinator::wire::HOLD_MS_MAX;
 use model::lease::Purpose;
 use model::names::{Holder, Pool};
@@ -54,6 +55,11 @@ impl Leases {
     /// Whether a key names a pool that the domain knows.
     pub(super) fn is_pool(&self, key: &[u8]) -> bool {
         pool(key).is_some_and(|pool| self.domain.knows_pool(&pool))
+    }
+
+    /// Where the door is counted.
+    pub(super) fn metrics(&self) -> &Poolcounter {
+        &self.domain.metrics.poolcounter
     }
 
     /// Asks for a lease, for a client at this address.

@@ -4,7 +4,7 @@
 //! depends on the one before. It never waits for a disk: what the domain decides comes back through the inbox.
 
 use super::command::parse;
-use super::inbox::Inbox;
+use super::inbox::{Inbox, LOCKS_SHOWN_MAX, Lock, Locks};
 use super::keys::{Connection, Effect, Keys, Outcome};
 use super::leases::Leases;
 use super::line::{Cut, cut};
@@ -121,6 +121,7 @@ impl Shop {
                 }
             }
             self.pass_time();
+            self.count();
         }
         self.keys.turn_away(self.now);
         self.carry_out();
@@ -146,6 +147,40 @@ impl Shop {
             self.carry_out();
             self.write();
         }
+    }
+
+    /// Tells the metrics what there is by now.
+    fn count(&self) {
+        let stats = &self.keys.stats;
+        self.leases.metrics().count(
+            self.connections,
+            stats.hashtable_entries,
+            stats.processing_workers,
+            stats.waiting_workers,
+            [stats.total_acquired, stats.full_queues, stats.connect_errors],
+        );
+    }
+
+    /// The locks as they are shown.
+    fn locks(&self) -> Locks {
+        let mut all: Vec<_> = self.keys.all().collect();
+        all.sort_by_key(|(connection, key, anyone, since, _)| (*key, anyone.is_some(), *since, *connection));
+        let cut = all.len() > LOCKS_SHOWN_MAX;
+        let shown = all.into_iter().take(LOCKS_SHOWN_MAX).map(|(connection, key, anyone, since, is_lease)| {
+            let peer = self.sockets.get(connection as usize).and_then(Option::as_ref).and_then(Socket::peer);
+            Lock {
+                key: String::from_utf8_lossy(key).into_owned(),
+                client: peer.map_or_else(String::new, |peer| peer.to_string()),
+                state: match anyone {
+                    None => "held",
+                    Some(false) => "waiting",
+                    Some(true) => "waiting for anyone",
+                },
+                since_ms: self.now.saturating_sub(since) / 1_000,
+                is_lease,
+            }
+        });
+        Locks { locks: shown.collect(), cut }
     }
 
     fn listen(&self, interest: EventFlags) {
@@ -197,9 +232,14 @@ impl Shop {
         self.sockets.get_mut(connection as usize)?.as_mut()
     }
 
-    /// Hears what the domain has decided.
+    /// Hears what the domain has decided, and who wants to look.
     fn hear(&mut self) {
-        for (lease, outcome) in self.inbox.take() {
+        let decided = self.inbox.take();
+        for tells in self.inbox.looks() {
+            // Whoever looked has gone when it cannot be told.
+            let _ = tells.send(self.locks());
+        }
+        for (lease, outcome) in decided {
             let goes_on = self.keys.decided(lease, outcome, self.now);
             if let Outcome::Refused(_) = outcome {
                 self.leases.refused(lease);

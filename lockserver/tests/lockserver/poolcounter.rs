@@ -251,6 +251,46 @@ async fn a_lock_on_a_pool_lives_as_long_as_its_connection_and_outlives_the_serve
 }
 
 #[tokio::test]
+async fn every_lock_is_shown_and_counted() {
+    let house = House::open().await;
+    slots(&house.server.client(), "app", 1).await;
+    let (mut a, mut b) = (house.client().await, house.client().await);
+    a.says("ACQ4ME k 1 9 9", "LOCKED").await;
+    a.says("ACQ4ME app 1 9 9", "LOCKED").await;
+    b.send("ACQ4ANY k 1 9 9\n").await;
+    let mut stats = house.client().await;
+    until("it to wait", || async {
+        let shown = house.server.request("GET", "/v1/poolcounter", "").await.1;
+        shown["locks"].as_array().is_some_and(|locks| locks.len() == 3)
+    })
+    .await;
+    let (status, shown) = house.server.request("GET", "/v1/poolcounter", "").await;
+    let row = |at: usize, field: &str| shown["locks"][at][field].to_string();
+    let address = |client: &Client| format!("\"{}\"", client.0.local_addr().expect("an address"));
+    assert_eq!((status, shown["cut"].as_bool()), (200, Some(false)));
+    let rows: Vec<_> =
+        (0..3).map(|at| (row(at, "key"), row(at, "client"), row(at, "state"), row(at, "is_lease"))).collect();
+    let expected = [("app", &a, "held", "true"), ("k", &a, "held", "false"), ("k", &b, "waiting for anyone", "false")];
+    let expected = expected.map(|(key, client, state, is_lease)| {
+        (format!("\"{key}\""), address(client), format!("\"{state}\""), is_lease.to_owned())
+    });
+    assert_eq!(rows, expected);
+    stats.says("STATS waiting_workers", "waiting_workers: 1").await;
+    let metrics = house.server.request("GET", "/metrics", "").await.1;
+    let metrics = metrics.as_str().expect("text");
+    for line in [
+        "stagger_poolcounter_connections 3",
+        "stagger_poolcounter_keys 2",
+        "stagger_poolcounter_locks{state=\"held\"} 2",
+        "stagger_poolcounter_locks{state=\"waiting\"} 1",
+        "stagger_poolcounter_acquired_total 2",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
+    }
+    house.server.stop().await.expect("a clean end");
+}
+
+#[tokio::test]
 async fn a_key_becomes_a_pool_when_somebody_sets_it() {
     let house = House::open().await;
     let (mut a, mut b) = (house.client().await, house.client().await);
