@@ -8,6 +8,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+/// How long a storm is waited for.
+const STORM_MAX: Duration = Duration::from_secs(30);
+
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("a connection");
     stream.set_nodelay(true).expect("a socket");
@@ -105,8 +108,9 @@ pub(crate) fn hand_over(address: SocketAddr, waiters: usize) -> Vec<Duration> {
     took
 }
 
-/// So many clients at once, who all wait for one slot: how long that took, and they themselves.
-pub(crate) fn storm(address: SocketAddr, count: usize) -> (Duration, Vec<TcpStream>) {
+/// So many clients at once, who all wait for one slot: how long that took, how many stood in the queue by then, and they themselves.
+/// It is given up when it takes too long.
+pub(crate) fn storm(address: SocketAddr, count: usize) -> (Duration, usize, Vec<TcpStream>) {
     let mut holder = connect(address);
     holder.write_all(b"ACQ4ME one 1 100000 600\n").expect("a server that hears");
     hears(&mut holder, b"LOCKED\n");
@@ -133,17 +137,23 @@ pub(crate) fn storm(address: SocketAddr, count: usize) -> (Duration, Vec<TcpStre
         epoll::wait(&epoll, spare_capacity(&mut events), None).expect("an epoll");
         for event in &events {
             let client = &mut clients[event.data.u64() as usize];
-            assert!(event.flags.contains(EventFlags::OUT) && !event.flags.contains(EventFlags::ERR), "{event:?}");
+            let flags = event.flags;
+            assert!(flags.contains(EventFlags::OUT) && !flags.contains(EventFlags::ERR), "a client was not let in");
             epoll::delete(&epoll, &*client).expect("an epoll");
             client.write_all(b"ACQ4ME one 1 100000 600\n").expect("a server that hears");
             connected += 1;
         }
     }
-    while figure(&mut control, "waiting_workers") < count {}
+    let queued = loop {
+        let queued = figure(&mut control, "waiting_workers");
+        if queued >= count || start.elapsed() > STORM_MAX {
+            break queued;
+        }
+    };
     let took = start.elapsed();
     for client in &clients {
         sockopt::set_socket_linger(client, Some(Duration::ZERO)).expect("a socket");
     }
     clients.extend([holder, control]);
-    (took, clients)
+    (took, queued, clients)
 }

@@ -22,6 +22,8 @@ const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(1_500);
 const WAITERS: usize = 1_000;
 const STORM: usize = 10_000;
+/// How often there is a storm: poolcounterd takes long for one.
+const STORMS: usize = 3;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
@@ -51,23 +53,29 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
-/// One figure of each round, for ours, theirs and the echo.
-fn rounds(kinds: &[Kind], mut measure: impl FnMut(&Server) -> Vec<f64>) -> Vec<Vec<f64>> {
+/// The middle of each figure of all rounds, for each server. `backlog` says how many may stand before it.
+fn rounds(
+    count: usize,
+    kinds: &[Kind],
+    backlog: Option<i32>,
+    mut measure: impl FnMut(&Server) -> Vec<f64>,
+) -> Vec<Vec<f64>> {
     let mut all: Vec<Vec<Vec<f64>>> = vec![Vec::new(); kinds.len()];
-    for _ in 0..ROUNDS {
+    for _ in 0..count {
         for (kind, figures) in kinds.iter().zip(&mut all) {
-            figures.push(measure(&Server::start(*kind)));
+            let server = backlog.map_or_else(|| Server::start(*kind), |backlog| Server::start_before(*kind, backlog));
+            figures.push(measure(&server));
         }
     }
     let medians = |figures: Vec<Vec<f64>>| {
-        let count = figures[0].len();
-        (0..count).map(|at| median(figures.iter().map(|round| round[at]).collect())).collect()
+        let figure_count = figures[0].len();
+        (0..figure_count).map(|at| median(figures.iter().map(|round| round[at]).collect())).collect()
     };
     all.into_iter().map(medians).collect()
 }
 
 fn pairs(connections: usize) {
-    let measured = rounds(&[Kind::Ours, Kind::Theirs, Kind::Echo], |server| {
+    let measured = rounds(ROUNDS, &[Kind::Ours, Kind::Theirs, Kind::Echo], None, |server| {
         let mut load = load::Pairs::new(server.address, connections);
         load.run(ROUND / 5);
         let before = server.cpu();
@@ -94,7 +102,7 @@ fn pairs(connections: usize) {
 }
 
 fn hand_over() {
-    let measured = rounds(&[Kind::Ours, Kind::Theirs], |server| {
+    let measured = rounds(ROUNDS, &[Kind::Ours, Kind::Theirs], None, |server| {
         let mut took = load::hand_over(server.address, WAITERS);
         took.sort_unstable();
         let at = |part: usize| took[took.len() * part / 100].as_secs_f64() * 1e6;
@@ -113,19 +121,20 @@ fn hand_over() {
 }
 
 fn storm() {
-    let measured = rounds(&[Kind::Ours, Kind::Theirs], |server| {
+    let measured = rounds(STORMS, &[Kind::Ours, Kind::Theirs], Some(server::BACKLOG_THEIRS), |server| {
         let before = server.memory();
-        let (took, clients) = load::storm(server.address, STORM);
+        let (took, queued, clients) = load::storm(server.address, STORM);
         let memory = server.memory().saturating_sub(before);
         drop(clients);
-        vec![took.as_secs_f64(), memory as f64 / STORM as f64]
+        vec![took.as_secs_f64(), memory as f64 / STORM as f64, queued as f64]
     });
     let [ours, theirs] = measured.as_slice() else { unreachable!("two were measured") };
     println!(
-        "storm: {STORM} clients wait after {:.2} s, poolcounterd {:.2} s: {:.2}; {:.0} bytes each, poolcounterd {:.0}: {:.2}",
+        "storm: {:.0} of {STORM} clients wait after {:.2} s, poolcounterd {:.0} after {:.2} s; {:.0} bytes each, poolcounterd {:.0}: {:.2}",
+        ours[2],
         ours[0],
+        theirs[2],
         theirs[0],
-        ours[0] / theirs[0],
         ours[1],
         theirs[1],
         ours[1] / theirs[1]

@@ -6,8 +6,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// What poolcounterd itself listens with.
-const BACKLOG_THEIRS: i32 = 20;
+/// How many may stand before poolcounterd's own listener.
+pub(crate) const BACKLOG_THEIRS: i32 = 20;
+/// More than any part but the storm needs.
+const BACKLOG: i32 = 4_096;
 
 /// Which one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,20 +29,25 @@ pub(crate) struct Server {
 impl Server {
     /// Starts one, and waits until it answers.
     pub(crate) fn start(kind: Kind) -> Server {
+        Server::start_before(kind, BACKLOG)
+    }
+
+    /// The same, when so many may stand before it: ours changes that by itself.
+    pub(crate) fn start_before(kind: Kind, backlog: i32) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        rustix::net::listen(&listener, backlog).expect("a listener");
         let address = listener.local_addr().expect("an address");
         let mut command = match kind {
-            Kind::Theirs => {
-                rustix::net::listen(&listener, BACKLOG_THEIRS).expect("a listener");
-                Command::new("poolcounterd")
-            }
+            Kind::Theirs => Command::new("poolcounterd"),
             Kind::Ours | Kind::Echo => {
                 let mut command = Command::new(std::env::current_exe().expect("this program"));
                 command.args(["serve", if kind == Kind::Ours { "ours" } else { "echo" }]);
                 command
             }
         };
-        let child = command.stdin(Stdio::from(OwnedFd::from(listener))).spawn().unwrap_or_else(|error| {
+        // poolcounterd tells of every client that goes.
+        command.stdin(Stdio::from(OwnedFd::from(listener))).stderr(Stdio::null());
+        let child = command.spawn().unwrap_or_else(|error| {
             panic!("{kind:?} cannot be started: {error}; poolcounterd is in Debian's package poolcounter")
         });
         let server = Server { child, address };
@@ -57,7 +64,7 @@ impl Server {
     /// The processor time that all its threads have taken.
     pub(crate) fn cpu(&self) -> Duration {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("a living process");
-        let spent = tasks.flatten().filter_map(|task| {
+        let spent = tasks.flatten().filter_map(|task| -> Option<u64> {
             let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
             text.split_whitespace().next()?.parse().ok()
         });

@@ -25,6 +25,9 @@ const EVENTS_MAX: usize = 512;
 const ACCEPTS_MAX: usize = 256;
 /// How long nobody is let in after that failed, which is when there are no more file descriptors, in microseconds.
 const ACCEPT_PAUSE_US: u64 = 50_000;
+/// To so many connections replies are sent one after the other: whoever reads them is woken once for several, and still while
+/// others are served.
+const WRITTEN_TOGETHER: usize = 16;
 /// How much is read at once.
 const READ_BYTES: usize = 64 * 1024;
 /// What is not a connection.
@@ -120,6 +123,7 @@ impl Shop {
                     connection => self.turn_to(u32::try_from(connection).unwrap_or(Connection::MAX), event.flags),
                 }
             }
+            self.write();
             self.pass_time();
             self.count();
         }
@@ -273,7 +277,9 @@ impl Shop {
             }
         }
         self.buffer = buffer;
-        self.write();
+        if self.touched.len() >= WRITTEN_TOGETHER {
+            self.write();
+        }
     }
 
     /// Carries out what came before and could not be carried out then.
