@@ -12,6 +12,7 @@ mod oneshot;
 mod outages;
 mod packaging;
 mod php;
+mod poolcounter;
 mod questions;
 mod site;
 mod stores;

@@ -52,6 +52,22 @@ pub(crate) fn wall() -> Wall {
     Wall(SystemTime::now().duration_since(UNIX_EPOCH).map(model::time::millis).unwrap_or_default())
 }
 
+/// The time since something began, which no jump of any clock touches.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// It begins now.
+    pub(crate) fn start() -> Stopwatch {
+        Stopwatch(Instant::now())
+    }
+
+    /// How long ago that was, in microseconds.
+    pub(crate) fn elapsed_us(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,16 +7,17 @@ use crate::calls::{Calls, Turn};
 use crate::clock::Clock;
 use crate::commit::Records;
 use crate::metrics::Metrics;
+use crate::poolcounter::Inbox;
 use crate::ring::{Ring, Told, tell};
 use crate::store::Loaded;
 use model::apply::{Decision, Nudges};
 use model::change::Key;
-use model::names::Id;
+use model::names::{Id, Pool};
 use model::passage::{Move, Shut, without_login};
 use model::{Now, Reply, Request, State, Time};
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
@@ -91,6 +92,8 @@ pub(crate) struct Domain {
     pub(crate) stopping: watch::Sender<bool>,
     /// How many steps of the domain's passage were carried out.
     steps: watch::Sender<u64>,
+    /// The poolcounter door, when there is one, to be looked at.
+    pub(crate) poolcounter: OnceLock<Arc<Inbox>>,
     /// How long a body may take to arrive.
     pub(crate) body_wait: Duration,
     /// Its random name, when several doors may be over its records.
@@ -175,6 +178,7 @@ impl Domain {
             metrics: Metrics::new(),
             stopping: watch::Sender::new(false),
             steps: watch::Sender::new(0),
+            poolcounter: OnceLock::new(),
             body_wait,
             name,
         })
@@ -347,6 +351,11 @@ impl Domain {
     /// Why nothing is decided, when that is because the domain is moved.
     pub(crate) fn shut(&self) -> Option<Shut> {
         self.glance(|state, _| state.shut()).flatten()
+    }
+
+    /// Whether any record names this pool.
+    pub(crate) fn knows_pool(&self, pool: &Pool) -> bool {
+        self.lock().is_ok_and(|inner| inner.state.knows_pool(pool))
     }
 
     /// Looks at the state as it is, whatever the disk does: for metrics.

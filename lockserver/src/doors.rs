@@ -90,6 +90,7 @@ pub(crate) fn router(domain: Arc<Domain>) -> Router {
         .route("/why", get(reads::why_all))
         .route("/why/{*scope}", get(reads::why))
         .route("/history", get(reads::history))
+        .route("/poolcounter", get(reads::poolcounter))
         .route("/events", get(events::events))
         .route("/move", get(passage::look).post(passage::step))
         .route("/domain", get(health::domain))

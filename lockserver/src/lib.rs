@@ -1,7 +1,8 @@
 //! The lock server: a coordinator that keeps its state in memory, writes it to disk before it answers, and opens doors.
 //!
 //! Reading order: [`run`]; `clock`; `store` (redb) over `power` (the disk) and `commit` (group commit); `domain`, the one place where requests are
-//! decided; `calls` (held open) and `ring` (what is told); `metrics`; `serve` (connections) and `doors` (HTTP); [`steward`] and [`relay`] (over a store that a fleet shares).
+//! decided; `calls` (held open) and `ring` (what is told); `metrics`; `serve` (connections) and `doors` (HTTP); [`poolcounter`] (the door for poolcounterd's
+//! clients); [`steward`] and [`relay`] (over a store that a fleet shares).
 //! No rule about leases or rollouts lives here: those are the model's.
 
 mod calls;
@@ -10,6 +11,7 @@ mod commit;
 mod domain;
 mod doors;
 mod metrics;
+pub mod poolcounter;
 mod power;
 pub mod relay;
 mod ring;
@@ -31,6 +33,8 @@ use tokio::net::TcpListener;
 pub const CONNECTIONS_MAX: usize = 10_000;
 /// How long a client may take to send the header of its next request, or a body, unless said otherwise.
 pub const CLIENT_WAIT: Duration = Duration::from_secs(60);
+/// Most connections at once at the poolcounter door. More are closed.
+const POOLCOUNTER_CONNECTIONS_MAX: usize = 50_000;
 
 /// Where the state lies.
 #[derive(Debug)]
@@ -57,12 +61,15 @@ pub struct Options {
     pub connections_max: usize,
     /// How long a client may take to send the header of its next request, or a body. It ends idle connections too.
     pub client_wait: Duration,
+    /// Where clients of poolcounterd come in, if they do: see [`poolcounter::bind`].
+    pub poolcounter: Option<std::net::TcpListener>,
 }
 
 impl Options {
     /// The defaults, with the state in a folder.
     pub fn folder(data: impl Into<PathBuf>) -> Options {
-        Options { place: Place::Folder(data.into()), connections_max: CONNECTIONS_MAX, client_wait: CLIENT_WAIT }
+        let place = Place::Folder(data.into());
+        Options { place, connections_max: CONNECTIONS_MAX, client_wait: CLIENT_WAIT, poolcounter: None }
     }
 }
 
@@ -75,6 +82,12 @@ pub enum Error {
     /// A thread could not be started.
     #[error("no thread can be started: {0}")]
     Thread(#[source] std::io::Error),
+    /// The poolcounter door could not be opened.
+    #[error("the poolcounter door cannot be opened: {0}")]
+    Door(#[source] std::io::Error),
+    /// The poolcounter door closed by itself.
+    #[error("the poolcounter door met a fault of its own")]
+    DoorEnded,
     /// The last changes may not be on disk; nobody was told that they were.
     #[error("the store did not close: {0}")]
     Unclosed(String),
@@ -88,7 +101,7 @@ pub enum Error {
 /// # Errors
 /// The store cannot be opened: a state that cannot be read is never taken for an empty one. Or it did not close.
 pub async fn run(listener: TcpListener, options: Options, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-    let Options { place, connections_max, client_wait } = options;
+    let Options { place, connections_max, client_wait, poolcounter } = options;
     let opening = tokio::task::spawn_blocking(move || store::open(place));
     // redb asserts what it reads: a file that was damaged on purpose can end it in a panic.
     let opened = opening.await.map_err(|cause| StoreError::Damaged { what: cause.to_string() })?;
@@ -96,13 +109,34 @@ pub async fn run(listener: TcpListener, options: Options, shutdown: impl Future<
     let domain = Domain::new(loaded, client_wait, None);
     let committer = commit::start(Arc::clone(&domain), store).map_err(Error::Thread)?;
     let router = doors::router(Arc::clone(&domain));
+    let open = |listener| {
+        serve::allow_files(connections_max + POOLCOUNTER_CONNECTIONS_MAX);
+        poolcounter::Door::open(listener, Arc::clone(&domain), POOLCOUNTER_CONNECTIONS_MAX)
+    };
+    let door = poolcounter.map(open).transpose().map_err(Error::Door)?;
     let ticking = async {
         domain.tick().await;
         std::future::pending::<()>().await;
     };
+    let serving = async {
+        serve::serve(listener, router, &domain.stopping, connections_max, client_wait, shutdown).await;
+        Ok(())
+    };
+    let served = tokio::select! {
+        served = async { tokio::try_join!(serving, attend(door, &domain)) } => served.map(|_| ()),
+        () = ticking => Ok(()),
+    };
+    committer.close().await.and(served)
+}
+
+/// Keeps the poolcounter door open until the server stops.
+async fn attend(door: Option<poolcounter::Door>, domain: &Domain) -> Result<(), Error> {
+    let Some(mut door) = door else { return Ok(()) };
+    let mut stopping = domain.stopping.subscribe();
     tokio::select! {
-        () = serve::serve(listener, router, &domain.stopping, connections_max, client_wait, shutdown) => {}
-        () = ticking => {}
+        _ = stopping.wait_for(|stopping| *stopping) => {}
+        () = door.ended() => return Err(Error::DoorEnded),
     }
-    committer.close().await
+    door.close().await;
+    Ok(())
 }

@@ -15,7 +15,7 @@ use model::rollout::RolloutState;
 use model::state::Stored;
 use model::{Now, Reply, State};
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 use std::collections::BTreeSet;
@@ -59,6 +59,48 @@ pub(crate) struct Metrics {
     /// How long they took.
     pub(crate) commit_seconds: Histogram,
     gauges: Mutex<Gauges>,
+    /// The poolcounter door.
+    pub(crate) poolcounter: Poolcounter,
+}
+
+/// What the poolcounter door counts; nothing of it moves while there is none.
+#[derive(Debug)]
+pub(crate) struct Poolcounter {
+    connections: IntGauge,
+    keys: IntGauge,
+    held: IntGauge,
+    waiting: IntGauge,
+    acquired: IntCounter,
+    full: IntCounter,
+    errors: IntCounter,
+}
+
+impl Poolcounter {
+    fn new(r: &Registry) -> Poolcounter {
+        let locks = gauge(r, "stagger_poolcounter_locks", "Locks of poolcounter clients.", &["state"]);
+        let plain = |name: &str, help: &str| made(r, IntGauge::new(name, help));
+        let total = |name: &str, help: &str| made(r, IntCounter::new(name, help));
+        Poolcounter {
+            connections: plain("stagger_poolcounter_connections", "Connections of poolcounter clients."),
+            keys: plain("stagger_poolcounter_keys", "Keys that poolcounter clients use."),
+            held: locks.with_label_values(&["held"]),
+            waiting: locks.with_label_values(&["waiting"]),
+            acquired: total("stagger_poolcounter_acquired_total", "Locks given to poolcounter clients."),
+            full: total("stagger_poolcounter_queue_full_total", "Poolcounter requests refused for a full queue."),
+            errors: total("stagger_poolcounter_connect_errors_total", "Poolcounter clients that were not let in."),
+        }
+    }
+
+    /// Takes over what the door has counted; what only grows is counted from the door's opening.
+    pub(crate) fn count(&self, connections: usize, keys: u64, held: u64, waiting: u64, grown: [u64; 3]) {
+        self.connections.set(signed(connections));
+        for (gauge, count) in [(&self.keys, keys), (&self.held, held), (&self.waiting, waiting)] {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        for (counter, count) in [&self.acquired, &self.full, &self.errors].into_iter().zip(grown) {
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
+    }
 }
 
 /// What is computed when it is asked for.
@@ -128,6 +170,7 @@ impl Metrics {
             commit_records: made(r, IntCounter::new("stagger_commit_records_total", "Records written to disk.")),
             commit_seconds: made(r, Histogram::with_opts(commit_opts.buckets(COMMITS.to_vec()))),
             gauges: Mutex::new(gauges),
+            poolcounter: Poolcounter::new(r),
             registry,
         }
     }

@@ -130,7 +130,7 @@ async fn refuse(mut stream: TcpStream) {
 }
 
 /// Asks the system for as many files as there may be connections; often it allows only 1024 unless asked.
-fn allow_files(connections_max: usize) {
+pub(crate) fn allow_files(connections_max: usize) {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     let wanted = u64::try_from(connections_max.saturating_add(FILES_OWN)).unwrap_or(u64::MAX);

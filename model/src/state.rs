@@ -316,6 +316,11 @@ impl State {
         self.records().into_iter().filter(|record| !matches!(record, Stored::Passage(_)))
     }
 
+    /// Whether any record names a pool: a setting, a member, a waiter, or a grant that there ever was.
+    pub fn knows_pool(&self, pool: &Pool) -> bool {
+        self.index.pools.contains(pool)
+    }
+
     /// What holds for a pool: the defaults, what was set for all, what was set for it.
     pub(crate) fn pool_rules(&self, pool: &Pool) -> PoolRules {
         let mut rules = PoolRules::default();

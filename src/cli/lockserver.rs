@@ -6,7 +6,7 @@ use super::context::{Context, no_coordinator, state_directory};
 use super::failure::Failure;
 use super::{exit, logging, notify, out};
 use crate::config::CoordinatorUrl;
-use ::lockserver::{Error, Options, Place, relay};
+use ::lockserver::{Error, Options, Place, poolcounter, relay};
 use coordinator::mailbox::Mailbox;
 use serde_json::json;
 use std::io::ErrorKind;
@@ -25,11 +25,17 @@ const STOP_MAX: Duration = Duration::from_secs(10);
 /// Where the state lies, unless said otherwise; a worker's on the same machine lies elsewhere.
 const DATA_DEFAULT: &str = "/var/lib/stagger-locks";
 
+/// Where clients of poolcounterd are listened to when nothing else is said, as by poolcounterd.
+const POOLCOUNTER_DEFAULT: &str = "127.0.0.1";
+
 /// Keep the leases, the queue and the rollouts of a fleet
 ///
 /// It is what workers and commands ask. The state is in memory and on disk before anyone is answered; a lock server that starts again knows everything. It
 /// prints its address, logs to standard error, and stops in order on TERM or Ctrl-C. A service manager that understands
 /// sd_notify(3) is told when it is ready and that it lives.
+///
+/// With -l it takes the place of poolcounterd too, for the clients of that: keys that name a pool share its slots with everyone else's leases. That protocol
+/// knows no authentication, so beyond loopback whoever reaches the port may take locks.
 ///
 /// With --coordinator and the URL of a Redis or an etcd it is a door to the domain there, for those who ask over HTTP: it keeps nothing, and several may stand
 /// side by side.
@@ -43,6 +49,9 @@ pub(crate) struct LockserverArgs {
     /// Listen here; port 0 takes any
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7532")]
     api: SocketAddr,
+    /// Listen here for clients of poolcounterd; port 7531 unless said, and loopback without an address
+    #[arg(short = 'l', long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = POOLCOUNTER_DEFAULT)]
+    poolcounter: Option<String>,
     /// Listen beyond loopback without encryption or tokens: whoever reaches the port may do everything
     #[arg(long)]
     trusted_network: bool,
@@ -61,6 +70,7 @@ pub(crate) async fn run(args: LockserverArgs, context: &Context) -> Result<u8, F
             "listen on loopback; or say --trusted-network when the network itself is the protection",
         ));
     }
+    let door = args.poolcounter.as_deref().map(poolcounter_address).transpose()?;
     logging::start();
     let failed = |error| Failure::system("listen for signals", error);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -68,6 +78,7 @@ pub(crate) async fn run(args: LockserverArgs, context: &Context) -> Result<u8, F
     let unbound = |error| Failure::system(format!("listen on {}", args.api), error);
     let listener = TcpListener::bind(args.api).await.map_err(|error| taken(args.api, error))?;
     let api = format!("http://{}", listener.local_addr().map_err(unbound)?);
+    let door = door.map(poolcounter_door).transpose()?;
     if let Some(mailbox) = relayed {
         let store = mailbox.store().name();
         let domain = store.rsplit('/').next().unwrap_or_default().to_owned();
@@ -95,9 +106,14 @@ pub(crate) async fn run(args: LockserverArgs, context: &Context) -> Result<u8, F
     }
     let data = args.data.or_else(state_directory).unwrap_or_else(|| PathBuf::from(DATA_DEFAULT));
     let (as_json, told) = (context.globals.json, data.clone());
-    let tell = move || match as_json {
-        true => out::json(&json!({ "api": api, "data": told })),
-        false => out::result(&format!("{api}  state in {}", told.display())),
+    let (door, address) = door.unzip();
+    let tell = move || match (as_json, address) {
+        (true, None) => out::json(&json!({ "api": api, "data": told })),
+        (true, Some(address)) => out::json(&json!({ "api": api, "data": told, "poolcounter": address })),
+        (false, None) => out::result(&format!("{api}  state in {}", told.display())),
+        (false, Some(address)) => {
+            out::result(&format!("{api}  state in {}\n{address}  for clients of poolcounterd", told.display()))
+        }
     };
     // The server first asks whether to stop when it serves; before that its address is not worth telling.
     let shutdown = async move {
@@ -110,12 +126,17 @@ pub(crate) async fn run(args: LockserverArgs, context: &Context) -> Result<u8, F
         notify::stopping(STOP_MAX);
         tracing::info!("stopping");
     };
-    ::lockserver::run(listener, options(data), shutdown).await.map_err(failure)?;
+    let options = Options { poolcounter: door, ..options(data) };
+    ::lockserver::run(listener, options, shutdown).await.map_err(failure)?;
     Ok(exit::OK)
 }
 
 /// The way to the store to which it is a door.
 fn relayed(url: &str, args: &LockserverArgs, context: &Context) -> Result<Arc<Mailbox>, Failure> {
+    if args.poolcounter.is_some() {
+        let hint = "start a lock server of its own for them, or leave -l out";
+        return Err(Failure::usage("a door to a store has none for clients of poolcounterd", hint));
+    }
     if args.data.is_some() {
         return Err(Failure::usage("a door to a store keeps nothing, so --data has no use", "leave one of both out"));
     }
@@ -127,6 +148,33 @@ fn relayed(url: &str, args: &LockserverArgs, context: &Context) -> Result<Arc<Ma
             what,
             "leave --coordinator out; --data says where the state is. Or name a Redis or an etcd, to be a door to it",
         )
+    })
+}
+
+/// Where to listen for clients of poolcounterd. What is no address ends it as it ends poolcounterd.
+fn poolcounter_address(typed: &str) -> Result<SocketAddr, Failure> {
+    let whole = typed.parse().or_else(|_| typed.parse().map(|ip| SocketAddr::new(ip, poolcounter::PORT)));
+    whole.map_err(|_| Failure::Work {
+        what: format!("address `{typed}` is not valid to listen on"),
+        hint: format!("write an IP address, with its port unless that is {}: -l 10.0.0.5", poolcounter::PORT),
+        code: exit::FAILED,
+    })
+}
+
+/// The listening socket for clients of poolcounterd, and its address.
+fn poolcounter_door(address: SocketAddr) -> Result<(std::net::TcpListener, SocketAddr), Failure> {
+    let bound =
+        poolcounter::bind(address).and_then(|listener| listener.local_addr().map(|address| (listener, address)));
+    bound.map_err(|error| {
+        let hint = match error.kind() {
+            ErrorKind::AddrInUse => "poolcounterd runs here, or another program has the port: -l ADDRESS:PORT",
+            _ => "",
+        };
+        Failure::Work {
+            what: format!("cannot listen on {address}: {error}"),
+            hint: hint.to_owned(),
+            code: exit::FAILED,
+        }
     })
 }
 
@@ -166,6 +214,20 @@ mod tests {
         let help =
             crate::cli::command().find_subcommand_mut("lockserver").expect("there").render_long_help().to_string();
         assert!(help.contains(&format!("else {DATA_DEFAULT}]")), "{help}");
+    }
+
+    #[test]
+    fn where_poolcounter_clients_come_in_is_typed_as_for_poolcounterd() {
+        let read = |typed| poolcounter_address(typed).map(|address| address.to_string());
+        assert_eq!(read("10.0.0.5").ok().as_deref(), Some("10.0.0.5:7531"));
+        assert_eq!(read("::1").ok().as_deref(), Some("[::1]:7531"));
+        assert_eq!(read("127.0.0.1:0").ok().as_deref(), Some("127.0.0.1:0"));
+        assert_eq!(read("[::1]:75").ok().as_deref(), Some("[::1]:75"));
+        for wrong in ["", "localhost", "10.0.0", "7531", "10.0.0.5:x"] {
+            let failure = read(wrong).expect_err("no address");
+            assert!(matches!(failure, Failure::Work { code: 1, .. }));
+            assert!(failure.render().starts_with(&format!("error: address `{wrong}` is not valid to listen on")));
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::body::{Names, Selected};
 use super::{Answered, Failure, Shared};
+use crate::poolcounter::Locks;
 use axum::Json;
 use axum::extract::State;
 use axum::response::IntoResponse;
@@ -23,6 +24,15 @@ fn found<T: serde::Serialize>(what: Option<T>, name: impl std::fmt::Display) -> 
 /// `GET /v1/leases`
 pub(crate) async fn leases(State(domain): Shared, Selected(select): Selected) -> Answered {
     Ok(Json(domain.read(|state, now| state.read_leases(&select, now)).await?).into_response())
+}
+
+/// `GET /v1/poolcounter`
+pub(crate) async fn poolcounter(State(domain): Shared) -> Answered {
+    let locks = match domain.poolcounter.get() {
+        Some(door) => door.look().await,
+        None => Locks::default(),
+    };
+    Ok(Json(locks).into_response())
 }
 
 /// `GET /v1/pools`

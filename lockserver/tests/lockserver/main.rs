@@ -7,6 +7,7 @@ mod fleetlock;
 mod held;
 mod manual;
 mod passage;
+mod poolcounter;
 mod relay;
 mod round_trip;
 mod steward;
