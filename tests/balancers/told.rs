@@ -5,6 +5,7 @@ use super::scene::{Scene, by, wait_until_joined};
 use crate::support::haproxy::DRAIN;
 use crate::support::{Host, SOON, Tuning, run, wait_for};
 use std::path::Path;
+use std::time::Duration;
 
 /// A backend of one server, whose check fails while the flag is there.
 fn backend(health: &Follower) -> String {
@@ -66,8 +67,11 @@ fn a_failed_host_that_takes_traffic_is_cried_out() {
     assert_eq!(scene.haproxy.state("app/mw1").admin, 0, "forgotten");
     let worker = host.work();
     wait_until_joined(&worker);
-    let members = scene.server.must(&["members", "--out"]);
-    assert!(members.contains("IN at ") && members.contains("although it failed"), "{members}");
+    // A worker that has something to do first looks at its next call, half a minute later.
+    wait_for("it is told where it is in", Duration::from_secs(60), || {
+        let members = scene.server.must(&["members", "--out"]);
+        (members.contains("IN at ") && members.contains("although it failed")).then_some(())
+    });
     for scope in ["all", "mw1"] {
         let why = scene.server.must(&["why", scope]);
         let typed = "fixed? mw1$ stagger restart web; else mw1$ stagger depool web";

@@ -17,7 +17,8 @@ fn root_does_not_work_in_the_folder_of_a_worker_that_is_another_user() {
         let (code, out, err) = run(&mut host.command(&[verb, "web"]));
         assert_eq!((code, out.as_str()), (1, ""), "{err}");
         assert!(err.contains(" belongs to nobody, whose worker "), "{err}");
-        assert!(err.ends_with(&format!("hint: sudo -u nobody stagger {verb} web\n")), "{err}");
+        let typed = format!("hint: sudo -u nobody stagger -c {} {verb} web\n", host.config.display());
+        assert!(err.ends_with(&typed), "{err}");
     }
     assert_eq!(std::fs::read_dir(&state).expect("the folder").count(), 0, "nothing was left there");
     assert!(!balancer.is_out("mw1"));
