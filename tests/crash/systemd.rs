@@ -113,7 +113,7 @@ fn killed_between_two_units_each_is_restarted_once() {
 fn a_unit_that_fails_keeps_the_slot_and_its_words_reach_the_deployer() {
     let scene = Scene::new(1);
     let systemd = UserSystemd::start();
-    let before = "test ! -e bad || { echo \"[pool www] unknown entry\" >&2; exit 78; }";
+    let before = "test ! -e bad || { echo \"[pool www] unknown entry\" >&2; sleep 0.5; exit 78; }";
     let broken = host_of(&scene, &systemd, "broken", "60s", before);
     let host = host_of(&scene, &systemd, "h", "60s", "true");
     host.restart_by("{ kind = \"systemd\", units = [\"broken.service\", \"h.service\"], manager = \"user\" }");

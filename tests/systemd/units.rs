@@ -108,7 +108,7 @@ async fn what_can_be_reloaded_is_reloaded_and_what_cannot_is_restarted() {
 #[tokio::test]
 async fn all_units_are_restarted_even_after_a_failure_and_each_that_failed_is_named() {
     let site = Site::start();
-    site.unit("first.service", "echo \"[pool www] unknown entry\" >&2; exit 78", "Type=notify");
+    site.unit("first.service", "echo \"[pool www] unknown entry\" >&2; sleep 0.5; exit 78", "Type=notify");
     site.running("second.service", RUNS, "");
     let error = restart(&site.units("\"first.service\", \"second.service\"")).await.expect_err("the first failed");
     let said = "first.service: exit 78: [pool www] unknown entry; second.service restarted";
@@ -144,7 +144,7 @@ async fn a_unit_that_ends_at_once_has_failed_although_its_job_is_done() {
 #[tokio::test]
 async fn a_command_before_the_main_one_fails_with_its_own_exit() {
     let site = Site::start();
-    site.running("app.service", RUNS, "ExecStartPre=/bin/sh -c 'test ! -e bad || { echo bad syntax >&2; exit 9; }'");
+    site.running("app.service", RUNS, "ExecStartPre=/bin/sh -c 'test ! -e bad || { echo bad syntax >&2; sleep 0.5; exit 9; }'");
     std::fs::write(site.path("bad"), "").expect("written");
     let error = restart(&site.units("\"app.service\"")).await.expect_err("failed");
     assert_eq!((error.to_string().as_str(), error.exit()), ("app.service: exit 9: bad syntax", Some(9)));

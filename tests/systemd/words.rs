@@ -2,14 +2,15 @@
 
 use super::Site;
 
-const FAILS: &str = "for i in $(seq 50); do echo \"line $i\" >&2; done; exit 78";
+/// It stays for a moment: of a process that is gone already the journal of a user cannot tell in which start it spoke.
+const FAILS: &str = "for i in $(seq 50); do echo \"line $i\" >&2; done; sleep 0.5; exit 78";
 
 #[tokio::test]
 async fn the_last_lines_of_the_failed_start_are_told_and_no_others() {
     let site = Site::start();
     site.unit(
         "app.service",
-        "test -e bad || exec sleep 1000; echo \"this start\" >&2; exit 1",
+        "test -e bad || exec sleep 1000; echo \"this start\" >&2; sleep 0.5; exit 1",
         "Type=notify\nNotifyAccess=all",
     );
     site.unit("chatty.service", FAILS, "Type=notify");
