@@ -144,7 +144,11 @@ async fn a_unit_that_ends_at_once_has_failed_although_its_job_is_done() {
 #[tokio::test]
 async fn a_command_before_the_main_one_fails_with_its_own_exit() {
     let site = Site::start();
-    site.running("app.service", RUNS, "ExecStartPre=/bin/sh -c 'test ! -e bad || { echo bad syntax >&2; sleep 0.5; exit 9; }'");
+    site.running(
+        "app.service",
+        RUNS,
+        "ExecStartPre=/bin/sh -c 'test ! -e bad || { echo bad syntax >&2; sleep 0.5; exit 9; }'",
+    );
     std::fs::write(site.path("bad"), "").expect("written");
     let error = restart(&site.units("\"app.service\"")).await.expect_err("failed");
     assert_eq!((error.to_string().as_str(), error.exit()), ("app.service: exit 9: bad syntax", Some(9)));
