@@ -32,7 +32,7 @@ pub struct Balancers {
 
 /// What a look at a balancer's setup found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Doubt {
+pub struct Remark {
     /// Whether no restart can go well like this; else somebody should look.
     pub is_wrong: bool,
     /// What, and where.
@@ -81,12 +81,12 @@ struct Said {
     /// It answered well: it would use the host, and does not find it well.
     is_unwell: bool,
     /// What ends somebody else's doing there, where that is known.
-    undo: Option<String>,
+    theirs: Option<String>,
 }
 
 impl Said {
     fn known(presence: Presence, detail: impl Into<String>) -> Self {
-        Self { presence, detail: detail.into(), is_foreign: false, is_joining: false, is_unwell: false, undo: None }
+        Self { presence, detail: detail.into(), is_foreign: false, is_joining: false, is_unwell: false, theirs: None }
     }
 
     fn unknown(detail: impl Into<String>) -> Self {
@@ -158,7 +158,7 @@ impl Balancers {
             restore: String::new(),
             remedy: match () {
                 () if said.is_unwell => Remedy::Restart,
-                () if said.is_foreign => Remedy::Theirs(said.undo),
+                () if said.is_foreign => Remedy::Theirs(said.theirs),
                 () => Remedy::Repool,
             },
             detail: said.detail,
@@ -167,7 +167,7 @@ impl Balancers {
     }
 
     /// What is, or may be, wrong with how the balancers are set up, beside what a look at each says. Moves nothing.
-    pub async fn doubts(&self) -> Vec<Doubt> {
+    pub async fn remarks(&self) -> Vec<Remark> {
         match &self.depool.way {
             Way::Haproxy(servers) => haproxy::setup::look(servers, self.depool.timeout).await,
             _ => Vec::new(),

@@ -2,7 +2,7 @@
 //!
 //! Owns paths, statuses and the shape of refusals. Decides nothing about leases: requests go to the domain as they are.
 
-mod body;
+pub(crate) mod body;
 mod events;
 pub(crate) mod fleetlock;
 mod health;

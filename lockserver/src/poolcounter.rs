@@ -1,10 +1,11 @@
 //! The poolcounter door: the protocol of poolcounterd, for its clients.
 //!
-//! Reading order: `line` (bytes to lines), `command` (lines to commands), `keys` (what is decided, pure) and its `stats`;
+//! Reading order: `line` (bytes to lines), `command` (lines to commands), `keys` (what is decided, pure), its words in `effect` and its `stats`;
 //! `leases` (keys that name a pool are decided by the domain), `socket` and `serve` (one thread for all connections), `inbox` (how
 //! the rest of the server speaks to that thread). docs/poolcounter.md says where it differs from poolcounterd.
 
 mod command;
+mod effect;
 mod inbox;
 mod keys;
 mod leases;

@@ -4,11 +4,12 @@
 //! Keeps nothing, so that several may stand side by side. Decides nothing, and reads no more of a request than what a call
 //! must say; events are calls that are held, one after the other.
 
+use crate::doors::body::whole;
 use crate::doors::fleetlock::{self, Leases};
 use crate::doors::{Failure, no_such_method};
 use crate::{CLIENT_WAIT, CONNECTIONS_MAX, serve};
 use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
@@ -96,13 +97,8 @@ impl Leases for Remote {
 /// Hands a request on, and its answer back. A client that goes away takes its call back.
 async fn hand_on(State(relay): State<Relay>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let read = tokio::time::timeout(CLIENT_WAIT, to_bytes(body, MOVE_BYTES_MAX)).await;
-    let posted = match read {
-        Err(_) => Err(Failure::new(kind::SLOW, "the body did not come in time")),
-        Ok(Err(_)) => Err(Failure::new(kind::TOO_LARGE, format!("a body has at most {MOVE_BYTES_MAX} bytes"))),
-        Ok(Ok(body)) => post(&parts.method, path_of(&parts.uri), &body),
-    };
-    let posted = match posted {
+    let read = whole(body, CLIENT_WAIT, MOVE_BYTES_MAX).await;
+    let posted = match read.and_then(|body| post(&parts.method, path_of(&parts.uri), &body)) {
         Ok(posted) => posted,
         Err(failure) => return failure.into_response(),
     };
@@ -125,7 +121,7 @@ fn path_of(uri: &Uri) -> String {
     if uri.path() == "/metrics" { path.to_owned() } else { format!("/v1{path}") }
 }
 
-fn post(method: &Method, path: String, body: &Bytes) -> Result<Posted, Failure> {
+fn post(method: &Method, path: String, body: &[u8]) -> Result<Posted, Failure> {
     let malformed = |cause| Failure::new(kind::MALFORMED, format!("the body is no JSON object: {cause}"));
     let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(body).map_err(malformed)? };
     let hold_ms = body.get("hold_ms").and_then(Value::as_u64).unwrap_or(0).min(HOLD_MS_MAX);

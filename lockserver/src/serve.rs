@@ -6,6 +6,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::future::Future;
+use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +19,11 @@ use tokio::task::JoinSet;
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// A silent connection is probed after so many seconds, so often and so many times: a host that was unplugged must not be
 /// granted what others wait for, merely because its call still seems open.
-const PROBE_AFTER: Duration = Duration::from_secs(5);
-const PROBE_EVERY: Duration = Duration::from_secs(3);
-const PROBES: u32 = 3;
+pub(crate) const PROBE_AFTER: Duration = Duration::from_secs(5);
+pub(crate) const PROBE_EVERY: Duration = Duration::from_secs(3);
+pub(crate) const PROBES: u32 = 3;
 /// How long an answer may go unacknowledged before the connection counts as dead, in milliseconds.
-const UNACKNOWLEDGED_MS: u32 = 15_000;
+pub(crate) const UNACKNOWLEDGED_MS: u32 = 15_000;
 /// How long stopping may take.
 const STOP_WAIT: Duration = Duration::from_millis(2500);
 /// How long accepting rests after it failed, which is when there are no more file descriptors.
@@ -100,15 +101,15 @@ async fn connection(
     log(served.await);
 }
 
-/// Has the system find out when the other end is gone, and send small answers at once.
-fn probe(stream: &TcpStream) -> std::io::Result<()> {
+/// Has the system find out when the other end is gone, and send small answers at once. What a listener is told, its connections inherit.
+pub(crate) fn probe(socket: impl AsFd + Copy) -> std::io::Result<()> {
     use rustix::net::sockopt;
-    stream.set_nodelay(true)?;
-    sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, PROBE_AFTER)?;
-    sockopt::set_tcp_keepintvl(stream, PROBE_EVERY)?;
-    sockopt::set_tcp_keepcnt(stream, PROBES)?;
-    sockopt::set_tcp_user_timeout(stream, UNACKNOWLEDGED_MS)?;
+    sockopt::set_tcp_nodelay(socket, true)?;
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(socket, PROBE_EVERY)?;
+    sockopt::set_tcp_keepcnt(socket, PROBES)?;
+    sockopt::set_tcp_user_timeout(socket, UNACKNOWLEDGED_MS)?;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ mod socket;
 mod whose;
 
 use super::{Move, Said};
-use crate::config::depool::haproxy::HaproxyServer;
+use crate::config::depool::haproxy::{HaproxyServer, Socket};
 use crate::config::nearest::nearest;
 use crate::probe::observation::excerpt;
 use answer::{Id, Servers, Stat, State};
@@ -119,7 +119,7 @@ fn standing(state: &State) -> Result<Said, String> {
     match admin {
         _ if admin & FORCED_MAINT != 0 => {
             let undo = format!("in HAProxy: set server {}/{} state ready", state.backend, state.server);
-            out("MAINT").map(|said| Said { undo: Some(undo), ..said })
+            out("MAINT").map(|said| Said { theirs: Some(undo), ..said })
         }
         _ if admin & FORCED_DRAIN != 0 => Ok(Said::known(Presence::Out, "DRAIN")),
         _ if admin & INHERITED_MAINT != 0 => out("MAINT by the server that it tracks"),
@@ -193,12 +193,17 @@ async fn state(server: &HaproxyServer, within: Duration) -> Result<State, String
     }
 }
 
-/// This very server's statistics. Asked by name, HAProxy may take a frontend for the backend.
-async fn stat(server: &HaproxyServer, id: &Id, within: Duration) -> Result<Stat, String> {
+/// The statistics of what has this number now. Asked by name, HAProxy may take a frontend for the backend.
+async fn numbered(at: &Socket, id: &Id, within: Duration) -> Result<Vec<Stat>, String> {
     const SERVERS_ONLY: u32 = 4;
     let command = format!("show stat {} {SERVERS_ONLY} {}", id.backend, id.server);
-    let said = socket::ask(&server.socket, &command, within).await.map_err(|error| error.to_string())?;
-    match &Stat::read(&said)?[..] {
+    let said = socket::ask(at, &command, within).await.map_err(|error| error.to_string())?;
+    Stat::read(&said)
+}
+
+/// This very server's statistics.
+async fn stat(server: &HaproxyServer, id: &Id, within: Duration) -> Result<Stat, String> {
+    match &numbered(&server.socket, id, within).await?[..] {
         [stat] if stat.backend == server.backend && stat.server == server.server => Ok(stat.clone()),
         [other] => Err(format!("its statistics are of {}/{}", other.backend, other.server)),
         others => Err(format!("its statistics have {} lines", others.len())),

@@ -1,7 +1,7 @@
 //! Which journals there are: the one that is unfinished, and those kept of sequences that are over.
 //!
-//! Owns the folder `sequences` (but for what lies there of `disowned`): `MS-ID.jsonl` is unfinished, `MS-ID.done.jsonl` is closed, and of these the last hundred are
-//! kept. Everything here is done under the host's lock, but for looks. Only an unfinished journal that is damaged stops the host;
+//! Owns the folder `sequences`, but for what lies there of `disowned`: `MS-ID.jsonl` is unfinished, `MS-ID.done.jsonl` is closed,
+//! and of these the last hundred are kept. Everything here is done under the host's lock, but for looks. Only an unfinished journal that is damaged stops the host;
 //! of a closed one nothing more depends than what is known of the past. Called by the worker.
 
 use crate::sequence::disk::{Disk, RealDisk};

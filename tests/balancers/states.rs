@@ -241,19 +241,19 @@ async fn a_weak_socket_and_a_second_backend_are_found_before_a_restart() {
                     backend led\n    server mw1 127.0.0.1:9 track app/mw1\n";
     let backends = backends.replacen("127.0.0.1:9\n", "127.0.0.1:9 check inter 1h\n", 1);
     let haproxy = Haproxy::start(folder.path(), "lb", &backends);
-    let doubts = async |depool: &str| {
-        let doubts = balancers(depool).doubts().await;
-        doubts.into_iter().map(|doubt| (doubt.is_wrong, doubt.says)).collect::<Vec<_>>()
+    let remarks = async |depool: &str| {
+        let remarks = balancers(depool).remarks().await;
+        remarks.into_iter().map(|remark| (remark.is_wrong, remark.says)).collect::<Vec<_>>()
     };
     let says = format!(
         "{} app/mw1: api/mw1 is at 127.0.0.1:9 too, gets traffic in a restart, and is not listed",
         haproxy.admin
     );
-    assert_eq!(doubts(&keys(&haproxy, "app/{host}")).await, [(false, says)]);
+    assert_eq!(remarks(&keys(&haproxy, "app/{host}")).await, [(false, says)]);
     let both = format!("sockets = [\"{}\"]\nserver = [\"app/{{host}}\", \"api/{{host}}\"]", haproxy.admin);
-    assert_eq!(doubts(&both).await, []);
+    assert_eq!(remarks(&both).await, []);
     let weak = format!("sockets = [{:?}]\nserver = \"other/{{host}}\"", haproxy.operator);
     let at = haproxy.operator.display();
     let says = format!("{at}: it is of `level operator`, which moves no server: the socket needs `level admin`");
-    assert_eq!(doubts(&weak).await, [(true, says)]);
+    assert_eq!(remarks(&weak).await, [(true, says)]);
 }

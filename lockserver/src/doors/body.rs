@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn malformed(value: impl Into<String>) -> Failure {
     Failure::new(kind::MALFORMED, value)
@@ -27,7 +28,7 @@ impl FromRequest<Arc<Domain>> for Payload {
     type Rejection = Failure;
 
     async fn from_request(request: Request, domain: &Arc<Domain>) -> Result<Payload, Failure> {
-        let bytes = whole(request, domain, BODY_BYTES_MAX).await?;
+        let bytes = whole(request.into_body(), domain.body_wait, BODY_BYTES_MAX).await?;
         if bytes.is_empty() {
             return Ok(Payload(Map::new()));
         }
@@ -37,10 +38,9 @@ impl FromRequest<Arc<Domain>> for Payload {
 }
 
 /// The body of a request, whole and in time.
-pub(super) async fn whole(request: Request, domain: &Domain, bytes_max: usize) -> Result<Vec<u8>, Failure> {
-    let read = tokio::time::timeout(domain.body_wait, bytes(request.into_body(), bytes_max)).await;
-    let slow = |_| Failure::new(kind::SLOW, format!("the body did not come within {:?}", domain.body_wait));
-    read.map_err(slow)?
+pub(crate) async fn whole(body: Body, within: Duration, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    let read = tokio::time::timeout(within, bytes(body, bytes_max)).await;
+    read.map_err(|_| Failure::new(kind::SLOW, format!("the body did not come within {within:?}")))?
 }
 
 async fn bytes(body: Body, bytes_max: usize) -> Result<Vec<u8>, Failure> {

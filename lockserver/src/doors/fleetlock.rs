@@ -7,10 +7,10 @@
 //! The protocol: <https://coreos.github.io/zincati/development/fleetlock/protocol/>.
 
 use super::Failure;
+use super::body::whole;
 use crate::calls;
 use crate::domain::{Domain, Fault};
 use axum::Router;
-use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -108,7 +108,7 @@ impl Client {
         if parts.headers.get(HEADER).is_none_or(|value| value.as_bytes() != b"true") {
             return Err(malformed(format!("the header \"{HEADER}: true\" is missing")));
         }
-        Client::parse(&whole(body).await?)
+        Client::parse(&whole(body, BODY_WAIT, BODY_BYTES_MAX).await?)
     }
 
     fn parse(body: &[u8]) -> Result<Client, Failure> {
@@ -173,12 +173,6 @@ fn claim() -> Id {
 
 fn full(value: String) -> Failure {
     Failure::new(kind::SEMAPHORE_FULL, value)
-}
-
-async fn whole(body: Body) -> Result<axum::body::Bytes, Failure> {
-    let read = tokio::time::timeout(BODY_WAIT, to_bytes(body, BODY_BYTES_MAX)).await;
-    let read = read.map_err(|_| Failure::new(kind::SLOW, format!("the body did not come within {BODY_WAIT:?}")))?;
-    read.map_err(|_| Failure::new(kind::TOO_LARGE, format!("a body has at most {BODY_BYTES_MAX} bytes")))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub(crate) async fn look(State(domain): Shared) -> Answered {
 
 /// `POST /v1/move`
 pub(crate) async fn step(State(domain): Shared, request: Request) -> Answered {
-    let body = whole(request, &domain, MOVE_BYTES_MAX).await?;
+    let body = whole(request.into_body(), domain.body_wait, MOVE_BYTES_MAX).await?;
     let unread = |cause| Failure::new(kind::MALFORMED, format!("the body is no step of a move: {cause}"));
     let step: Move = serde_json::from_slice(&body).map_err(unread)?;
     match domain.submit(&Asked::Move(step)).await? {

@@ -2,7 +2,7 @@
 //!
 //! Owns what can be looked at of the door, too.
 
-use super::keys::{LeaseNumber, Outcome};
+use super::effect::{LeaseNumber, Outcome};
 use rustix::event::{EventfdFlags, eventfd};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -2,8 +2,8 @@
 //!
 //! Owns one task per such lock. Decides nothing: the domain does, and the door is told through its inbox.
 
+use super::effect::{Asking, LOCKS_MAX, LeaseNumber, Outcome, Reply};
 use super::inbox::Inbox;
-use super::keys::{Asking, LOCKS_MAX, LeaseNumber, Outcome, Reply};
 use crate::calls;
 use crate::domain::{Domain, Fault};
 use crate::metrics::Poolcounter;

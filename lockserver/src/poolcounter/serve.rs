@@ -4,8 +4,9 @@
 //! depends on the one before. It never waits for a disk: what the domain decides comes back through the inbox.
 
 use super::command::parse;
+use super::effect::{Connection, Effect, Outcome};
 use super::inbox::{Inbox, LOCKS_SHOWN_MAX, Lock, Locks};
-use super::keys::{Connection, Effect, Keys, Outcome};
+use super::keys::Keys;
 use super::leases::Leases;
 use super::line::{Cut, cut};
 use super::socket::{self, Read, Socket};

@@ -2,22 +2,15 @@
 //!
 //! Owns how a socket is read and written. Knows no command.
 
+use crate::serve::probe;
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
-use rustix::net::{SendFlags, sockopt};
+use rustix::net::SendFlags;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 /// As many clients may stand before the door as the system lets.
 pub(super) const BACKLOG: i32 = 65_535;
-/// A silent connection is probed after so many seconds, so often and so many times: a holder that is powered off does not keep
-/// its slot.
-const PROBE_AFTER: Duration = Duration::from_secs(5);
-const PROBE_EVERY: Duration = Duration::from_secs(3);
-const PROBES: u32 = 3;
-/// How long a reply may go unacknowledged before the connection counts as dead, in milliseconds.
-const UNACKNOWLEDGED_MS: u32 = 15_000;
 /// A client that does not read its replies is not listened to, from so many bytes on.
 pub(super) const UNREAD_BYTES_MAX: usize = 64 * 1024;
 /// How much room is kept for replies that were sent.
@@ -27,13 +20,7 @@ const ROOM_BYTES: usize = 64;
 pub(super) fn prepare(listener: &TcpListener) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     rustix::net::listen(listener, BACKLOG)?;
-    sockopt::set_tcp_nodelay(listener, true)?;
-    sockopt::set_socket_keepalive(listener, true)?;
-    sockopt::set_tcp_keepidle(listener, PROBE_AFTER)?;
-    sockopt::set_tcp_keepintvl(listener, PROBE_EVERY)?;
-    sockopt::set_tcp_keepcnt(listener, PROBES)?;
-    sockopt::set_tcp_user_timeout(listener, UNACKNOWLEDGED_MS)?;
-    Ok(())
+    probe(listener)
 }
 
 /// What came of reading.
@@ -131,6 +118,8 @@ impl AsFd for Socket {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::serve::{PROBE_AFTER, PROBE_EVERY, PROBES, UNACKNOWLEDGED_MS};
+    use rustix::net::sockopt;
 
     #[test]
     fn connections_inherit_what_the_listener_has() {

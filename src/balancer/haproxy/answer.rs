@@ -104,6 +104,8 @@ pub(super) struct Stat {
     pub(super) check: String,
     /// The same in words.
     pub(super) last_check: String,
+    /// `BACKEND/SERVER` that it follows, by `track`; empty when it follows none.
+    pub(super) tracked: String,
 }
 
 impl Stat {
@@ -131,6 +133,8 @@ impl Stat {
                     weight: number("weight")?,
                     check: text("check_status")?,
                     last_check: text("last_chk")?,
+                    // Nothing is moved by it, so nothing fails without it.
+                    tracked: text("tracked").unwrap_or_default(),
                 })
             };
             stats.push(stat().ok_or_else(|| unreadable("a line of another form"))?);

@@ -52,8 +52,21 @@ impl Row {
         Row { service: None, part, ok: code == exit::OK, warning: false, says, code }
     }
 
+    /// What a part of a service answered.
+    fn answered(service: &Service, part: &'static str, ok: bool, says: String) -> Row {
+        Row::new(service, part, if ok { exit::OK } else { exit::FAILED }, says)
+    }
+
     fn warning(self) -> Row {
         Row { ok: true, warning: true, code: exit::OK, ..self }
+    }
+
+    fn sign(&self) -> &'static str {
+        match (self.warning, self.ok) {
+            (true, _) => "!",
+            (false, true) => "✓",
+            (false, false) => "✗",
+        }
     }
 }
 
@@ -163,25 +176,19 @@ async fn ask_all(config: &Config, client: &Client) -> Vec<Row> {
     let mut rows = Vec::new();
     for service in config.services.values() {
         rows.extend(ask_unit(service, client).await);
-        let mut row = |part, ok, says| {
-            let code = if ok { exit::OK } else { exit::FAILED };
-            rows.push(Row::new(&service.name, part, code, says));
-        };
-        for look in Balancers::new(service, client).look().await {
+        let balancers = Balancers::new(service, client);
+        rows.extend(balancers.look().await.into_iter().map(|look| {
             let detail = if look.detail.is_empty() { String::new() } else { format!(" ({})", look.detail) };
             let says = format!("{}: {}{detail}", look.balancer, look.presence);
-            row("depool", look.presence != Presence::Unknown, says);
-        }
-        for doubt in Balancers::new(service, client).doubts().await {
-            let row = Row::new(&service.name, "depool", exit::CONFIGURATION, doubt.says);
-            rows.push(if doubt.is_wrong { row } else { row.warning() });
-        }
-        let mut row = |part, ok, says| {
-            let code = if ok { exit::OK } else { exit::FAILED };
-            rows.push(Row::new(&service.name, part, code, says));
-        };
+            Row::answered(&service.name, "depool", look.presence != Presence::Unknown, says)
+        }));
+        rows.extend(balancers.remarks().await.into_iter().map(|remark| {
+            let row = Row::new(&service.name, "depool", exit::CONFIGURATION, remark.says);
+            if remark.is_wrong { row } else { row.warning() }
+        }));
+        let mut row = |part, ok, says| rows.push(Row::answered(&service.name, part, ok, says));
         if service.drain.sessions.is_some() {
-            let in_flight = Balancers::new(service, client).sessions().ask().await;
+            let in_flight = balancers.sessions().ask().await;
             row("drain", in_flight.sessions.is_some(), in_flight.detail);
         }
         let client = client.of(&service.name);
@@ -245,15 +252,8 @@ fn text(config: &Config, rows: &[Row], code: u8) -> String {
     let services = count(config.services.len(), "service");
     let mut lines = vec![format!("{head}: {}, {services}, {}", config.host, config.coordinator)];
     lines.extend(rows.iter().map(|row| {
-        let sign = if row.warning {
-            "!"
-        } else if row.ok {
-            "✓"
-        } else {
-            "✗"
-        };
         let whose = row.service.as_ref().map_or(config.host.as_str(), Service::as_str);
-        format!("{sign} {whose}  {:<7}  {}", row.part, clean(&row.says))
+        format!("{} {whose}  {:<7}  {}", row.sign(), row.part, clean(&row.says))
     }));
     lines.join("\n")
 }
@@ -273,16 +273,7 @@ mod tests {
     }
 
     pub(super) fn says(rows: &[Row]) -> Vec<String> {
-        let sign = |row: &Row| {
-            if row.warning {
-                "!"
-            } else if row.ok {
-                "✓"
-            } else {
-                "✗"
-            }
-        };
-        rows.iter().map(|row| format!("{} {} {}", sign(row), row.part, row.says)).collect()
+        rows.iter().map(|row| format!("{} {} {}", row.sign(), row.part, row.says)).collect()
     }
 
     #[test]
