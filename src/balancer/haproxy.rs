@@ -149,7 +149,7 @@ fn joined(stat: &Stat) -> Said {
     match stat.status.as_str() {
         _ if stat.weight == 0 => Said::unknown("its effective weight is 0"),
         "no check" => in_now("UP, no check".to_owned()),
-        "UP" if stat.check.trim_start_matches("* ") != "INI" => in_now("UP".to_owned()),
+        "UP" if stat.check != "INI" => in_now("UP".to_owned()),
         // `UP 1/3`, or not checked yet: it takes traffic, and its check has not passed.
         status if status == "UP" || status.starts_with("UP ") => {
             Said { is_joining: true, ..in_now(format!("{status}, and its last check has not passed{}", because(stat))) }

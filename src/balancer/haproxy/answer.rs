@@ -131,7 +131,8 @@ impl Stat {
                     queued: number("qcur")?,
                     status: text("status")?,
                     weight: number("weight")?,
-                    check: text("check_status")?,
+                    // A star stands before it while the next check is under way.
+                    check: text("check_status")?.trim_start_matches("* ").to_owned(),
                     last_check: text("last_chk")?,
                     // Nothing is moved by it, so nothing fails without it.
                     tracked: text("tracked").unwrap_or_default(),

@@ -101,6 +101,8 @@ async fn statistics_that_say_something_else_are_unknown_and_a_check_that_has_not
         assert_eq!(said.presence, Presence::Unknown, "{status}: {}", said.detail);
         assert!(said.detail.starts_with(detail), "{}", said.detail);
     }
+    let said = of("mw1", "DOWN", "* L7STS").await;
+    assert!(said.detail.starts_with("DOWN: L7STS"), "the next check is under way: {}", said.detail);
     for stats in
         ["No such proxy.\n\n".to_owned(), "# pxname,svname,\napp,mw1\n\n".to_owned(), "# pxname\n\n".to_owned()]
     {
