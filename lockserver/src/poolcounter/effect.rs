@@ -53,7 +53,7 @@ pub(super) enum Effect {
     Say(Connection, Reply),
     /// Tell a connection figures.
     Tell(Connection, Vec<u8>),
-    /// Ask for a lease of the pool that a key names. The connection goes on when [`Keys::decided`] says what came of it.
+    /// Ask for a lease of the pool that a key names. The connection goes on when [`Keys::decided`](super::keys::Keys::decided) says what came of it.
     Ask(Box<Asking>),
     /// Give a lease back, or the wait for it up.
     End(LeaseNumber),
