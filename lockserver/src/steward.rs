@@ -5,6 +5,7 @@
 //! nothing about leases.
 
 mod desk;
+mod outbox;
 mod records;
 
 use crate::commit::{self, Committer};

@@ -2,6 +2,7 @@
 //!
 //! Owns one task per call, and the answers on their way out. The door answers each as if it had come over a connection.
 
+use super::outbox::{self, Batch, Lane, Outbox, Outgoing, Senders};
 use crate::domain::Domain;
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -17,14 +18,12 @@ use model::state::Stored;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tower::ServiceExt as _;
 
 /// Most calls at once; one too many stays where it is until its time is over.
 const CALLS_MAX: usize = 20_000;
-/// Most answers that are sent at once.
-const ANSWERS_MAX: usize = 50;
 /// How many such batches are on their way at once: a store that syncs each of them does so for several in one.
 const BATCHES_MAX: usize = 4;
 /// How many callers are told that the seat is empty: some may have died meanwhile.
@@ -33,6 +32,8 @@ const TOLD_MAX: usize = 3;
 const CONFIRMED_WITHIN: Duration = Duration::from_secs(3);
 /// Where one asks for a lease.
 const ASK: &str = "/v1/leases";
+/// Where one says that one is there, and is held until there is something to know.
+const JOIN: &str = "/v1/members/";
 
 /// The calls of a sitting.
 #[derive(Debug)]
@@ -42,36 +43,7 @@ pub(super) struct Desk {
     sitting: Arc<dyn Sitting>,
     calls: Held,
     answers: Senders,
-    outgoing: tokio::sync::Mutex<Receivers>,
-}
-
-/// Where answers go out. Grants go first: a slot is taken from then on, and stands idle until its holder knows.
-#[derive(Debug, Clone)]
-struct Senders {
-    grants: mpsc::UnboundedSender<Outgoing>,
-    others: mpsc::UnboundedSender<Outgoing>,
-}
-
-#[derive(Debug)]
-struct Receivers {
-    grants: mpsc::UnboundedReceiver<Outgoing>,
-    others: mpsc::UnboundedReceiver<Outgoing>,
-}
-
-impl Receivers {
-    /// Waits for answers; as many as there are, and as may be sent at once.
-    async fn next(&mut self, batch: &mut Vec<Outgoing>) {
-        tokio::select! {
-            biased;
-            Some(first) = self.grants.recv() => batch.push(first),
-            Some(first) = self.others.recv() => batch.push(first),
-        }
-        while batch.len() < ANSWERS_MAX
-            && let Ok(more) = self.grants.try_recv().or_else(|_| self.others.try_recv())
-        {
-            batch.push(more);
-        }
-    }
+    outbox: tokio::sync::Mutex<Outbox>,
 }
 
 /// The calls that wait at a desk. They are still known when the desk is gone.
@@ -94,20 +66,11 @@ impl Held {
     }
 }
 
-/// An answer on its way, and the ask that it answers with a lease.
-#[derive(Debug)]
-struct Outgoing {
-    answer: CallAnswer,
-    granted: Option<Ask>,
-}
-
 impl Desk {
     /// An empty one; what waits there is in `held`.
     pub(super) fn new(router: Router, domain: Arc<Domain>, sitting: Arc<dyn Sitting>, held: &Held) -> Desk {
-        let (grants, others) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
-        let answers = Senders { grants: grants.0, others: others.0 };
-        let outgoing = Receivers { grants: grants.1, others: others.1 };
-        Desk { router, domain, sitting, calls: held.clone(), answers, outgoing: tokio::sync::Mutex::new(outgoing) }
+        let (answers, outbox) = outbox::outbox();
+        Desk { router, domain, sitting, calls: held.clone(), answers, outbox: tokio::sync::Mutex::new(outbox) }
     }
 
     /// Takes a call up, or gives it up.
@@ -126,11 +89,9 @@ impl Desk {
                 let (router, answers, known) = (self.router.clone(), self.answers.clone(), self.calls.clone());
                 let name = id.clone();
                 let task = tokio::spawn(async move {
-                    let (answer, granted) = answer(router, &request).await;
+                    let (answer, lane, granted) = answer(router, &request).await;
                     known.lock().remove(&name);
-                    // Nobody takes it any more when the sitting is over; whoever sits then hears the call again.
-                    let way = if granted.is_some() { &answers.grants } else { &answers.others };
-                    let _ = way.send(Outgoing { answer: (name, answer), granted });
+                    answers.hand_in(lane, Outgoing { answer: (name, answer), granted });
                 });
                 calls.insert(id, task.abort_handle());
             }
@@ -139,25 +100,31 @@ impl Desk {
 
     /// Sends answers for ever. Returns why that ended.
     pub(super) async fn answer(&self) -> StoreError {
-        let mut outgoing = self.outgoing.lock().await;
-        let mut batch = Vec::with_capacity(ANSWERS_MAX);
+        let mut outbox = self.outbox.lock().await;
         let mut under_way = FuturesUnordered::new();
         loop {
-            tokio::select! {
-                Some(done) = under_way.next() => match done {
-                    Ok(()) => continue,
+            let Batch { answers, is_full_of_news } = tokio::select! {
+                Some((done, news_took)) = under_way.next() => match done {
+                    Ok(()) => {
+                        if let Some(took) = news_took {
+                            outbox.sent(took);
+                        }
+                        continue;
+                    }
                     Err(cause) => return cause,
                 },
-                () = outgoing.next(&mut batch), if under_way.len() < BATCHES_MAX => {}
-            }
-            let mut answers = Vec::with_capacity(batch.len());
-            for Outgoing { answer, granted } in batch.drain(..) {
+                batch = outbox.next(), if under_way.len() < BATCHES_MAX => batch,
+            };
+            let mut outgoing = Vec::with_capacity(answers.len());
+            for Outgoing { answer, granted } in answers {
                 if let Some(ask) = granted {
                     self.expect_confirmation(answer.0.clone(), ask);
                 }
-                answers.push(answer);
+                outgoing.push(answer);
             }
-            under_way.push(self.sitting.reply(answers));
+            let sent = Instant::now();
+            let reply = self.sitting.reply(outgoing);
+            under_way.push(async move { (reply.await, is_full_of_news.then(|| sent.elapsed())) });
         }
     }
 
@@ -185,20 +152,29 @@ impl Drop for Desk {
     }
 }
 
-/// Has the door answer a call. Returns the answer, and the ask that it grants.
-async fn answer(router: Router, request: &[u8]) -> (Vec<u8>, Option<Ask>) {
+/// Has the door answer a call. Returns the answer, how soon it goes out, and the ask that it grants.
+async fn answer(router: Router, request: &[u8]) -> (Vec<u8>, Lane, Option<Ask>) {
     let posted: Posted = match serde_json::from_slice(request) {
         Ok(posted) => posted,
-        Err(cause) => return (packed(&refused(kind::MALFORMED, &format!("the call makes no sense: {cause}"))), None),
+        Err(cause) => {
+            let why = format!("the call makes no sense: {cause}");
+            return (packed(&refused(kind::MALFORMED, &why)), Lane::Others, None);
+        }
     };
     let answered = match ask_door(router, &posted).await {
         Ok(answered) => answered,
         Err(why) => refused(kind::MALFORMED, &why),
     };
+    let is_join = posted.method == "PUT" && posted.path.contains(JOIN);
     let is_grant = posted.method == "POST" && posted.path.ends_with(ASK) && answered.status == 200;
     let granted = is_grant && answered.body.get("granted").is_some();
     let ask = granted.then(|| serde_json::from_value::<AskBody>(posted.body).ok()).flatten().map(|body| body.ask);
-    (packed(&answered), ask)
+    let lane = match ask {
+        Some(_) => Lane::Grants,
+        None if is_join => Lane::News,
+        None => Lane::Others,
+    };
+    (packed(&answered), lane, ask)
 }
 
 async fn ask_door(router: Router, posted: &Posted) -> Result<Answered, String> {

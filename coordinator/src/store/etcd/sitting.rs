@@ -320,8 +320,7 @@ impl Seated {
         Ok(())
     }
 
-    /// Answers as many calls as one transaction can.
-    /// Answers calls, and does something else in the same transaction.
+    /// Answers as many calls as one transaction can, and does something else in the same transaction.
     async fn reply_some(&self, answers: &[CallAnswer], besides: &[TxnOp]) -> Result<(), StoreError> {
         let mut is_again = false;
         loop {
