@@ -4,6 +4,7 @@
 //! and [`mailbox`](crate::mailbox)'s. Retries nothing: pauses and patience are the caller's.
 
 mod connections;
+mod credentials;
 mod several;
 mod watch;
 
@@ -29,6 +30,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 pub use connections::{ANSWER_WAIT, CONNECT_WAIT};
+pub use credentials::Credentials;
 pub use watch::{EVENT_WAIT, Events};
 
 /// How much of an answer that makes no sense is shown, in bytes.
@@ -102,9 +104,17 @@ impl Remote {
     /// # Errors
     /// The URL is none of these: `NotApplied`, and a retry cannot help.
     pub fn new(url: &str) -> Result<Remote> {
-        Ok(Remote::by(match Several::new(url)? {
+        Remote::known(url, &Credentials::default())
+    }
+
+    /// The same, or for `https://…`, with what the lock server knows us by, and we it.
+    ///
+    /// # Errors
+    /// The URL is none of these, a file makes no sense, or the token must not be sent there: `NotApplied`, and a retry cannot help.
+    pub fn known(url: &str, credentials: &Credentials) -> Result<Remote> {
+        Ok(Remote::by(match Several::new(url, credentials)? {
             Some(several) => Way::Several(several),
-            None => Way::Connections(Connections::new(url)?),
+            None => Way::Connections(Connections::new(url, credentials)?),
         }))
     }
 
@@ -396,7 +406,9 @@ fn refused(status: u16, bytes: &[u8]) -> Error {
         };
     };
     match name.as_str() {
-        kind::STORE | kind::STOPPING | kind::OVERLOADED | kind::MOVING => Error::Unable { kind: name, value },
+        kind::STORE | kind::STOPPING | kind::OVERLOADED | kind::MOVING | kind::LIMITED => {
+            Error::Unable { kind: name, value }
+        }
         _ if status == 408 => Error::Unable { kind: name, value },
         _ if status >= 500 => Error::Unknown { why: value },
         _ if status >= 400 => Error::Refused { kind: name, value, status },

@@ -220,6 +220,9 @@ pub struct Posted {
     pub path: String,
     /// How long the answer may take, in milliseconds.
     pub hold_ms: u64,
+    /// The address of whoever asked a door for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// The body; null when there is none.
     pub body: serde_json::Value,
 }

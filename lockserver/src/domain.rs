@@ -209,7 +209,7 @@ impl Domain {
         if let Some(fault) = &inner.closed {
             return Err(fault.clone());
         }
-        if let Request::Move(step) = request {
+        if let (_, Request::Move(step)) = request.parts() {
             return self.carry_out_step(inner, step, request);
         }
         let now = inner.clock.now();

@@ -1,10 +1,11 @@
 //! The lock server: a coordinator that keeps its state in memory, writes it to disk before it answers, and opens doors.
 //!
 //! Reading order: [`run`]; `clock`; `store` (redb) over `power` (the disk) and `commit` (group commit); `domain`, the one place where requests are
-//! decided; `calls` (held open) and `ring` (what is told); `metrics`; `serve` (connections) and `doors` (HTTP); [`poolcounter`] (the door for poolcounterd's
+//! decided; `calls` (held open) and `ring` (what is told); `metrics`; [`access`] (who may come in), `serve` (connections) and `doors` (HTTP); [`poolcounter`] (the door for poolcounterd's
 //! clients); [`steward`] and [`relay`] (over a store that a fleet shares).
 //! No rule about leases or rollouts lives here: those are the model's.
 
+pub mod access;
 mod calls;
 mod clock;
 mod commit;
@@ -22,6 +23,8 @@ mod store;
 pub use power::{NoPowerCut, PowerCut};
 pub use store::StoreError;
 
+use access::{Access, Settings, guard};
+use coordinator::wire::DOMAIN;
 use domain::Domain;
 use std::future::Future;
 use std::path::PathBuf;
@@ -63,13 +66,16 @@ pub struct Options {
     pub client_wait: Duration,
     /// Where clients of poolcounterd come in, if they do: see [`poolcounter::bind`].
     pub poolcounter: Option<std::net::TcpListener>,
+    /// Who may come in, and what each may do.
+    pub access: Settings,
 }
 
 impl Options {
     /// The defaults, with the state in a folder.
     pub fn folder(data: impl Into<PathBuf>) -> Options {
         let place = Place::Folder(data.into());
-        Options { place, connections_max: CONNECTIONS_MAX, client_wait: CLIENT_WAIT, poolcounter: None }
+        let (connections_max, client_wait, access) = (CONNECTIONS_MAX, CLIENT_WAIT, Settings::default());
+        Options { place, connections_max, client_wait, poolcounter: None, access }
     }
 }
 
@@ -79,6 +85,9 @@ pub enum Error {
     /// The state cannot be read; nothing was changed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// It cannot be protected as it was told.
+    #[error(transparent)]
+    Access(#[from] access::Error),
     /// A thread could not be started.
     #[error("no thread can be started: {0}")]
     Thread(#[source] std::io::Error),
@@ -99,19 +108,21 @@ pub enum Error {
 /// Dropping the future is as if the power failed: nothing that was answered is lost.
 ///
 /// # Errors
-/// The store cannot be opened: a state that cannot be read is never taken for an empty one. Or it did not close.
+/// The store, or the tokens or certificates, cannot be read: a state that cannot be read is never taken for an empty one. Or the
+/// store did not close.
 pub async fn run(listener: TcpListener, options: Options, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-    let Options { place, connections_max, client_wait, poolcounter } = options;
+    let Options { place, connections_max, client_wait, poolcounter, access } = options;
+    let access = Access::open(&access, DOMAIN, client_wait)?;
     let opening = tokio::task::spawn_blocking(move || store::open(place));
     // redb asserts what it reads: a file that was damaged on purpose can end it in a panic.
     let opened = opening.await.map_err(|cause| StoreError::Damaged { what: cause.to_string() })?;
     let (store, loaded) = opened?;
     let domain = Domain::new(loaded, client_wait, None);
     let committer = commit::start(Arc::clone(&domain), store).map_err(Error::Thread)?;
-    let router = doors::router(Arc::clone(&domain));
+    let router = guarded(doors::router(Arc::clone(&domain)), &access);
     let open = |listener| {
         serve::allow_files(connections_max + POOLCOUNTER_CONNECTIONS_MAX);
-        poolcounter::Door::open(listener, Arc::clone(&domain), POOLCOUNTER_CONNECTIONS_MAX)
+        poolcounter::Door::open(listener, Arc::clone(&domain), Arc::clone(&access), POOLCOUNTER_CONNECTIONS_MAX)
     };
     let door = poolcounter.map(open).transpose().map_err(Error::Door)?;
     let ticking = async {
@@ -119,14 +130,20 @@ pub async fn run(listener: TcpListener, options: Options, shutdown: impl Future<
         std::future::pending::<()>().await;
     };
     let serving = async {
-        serve::serve(listener, router, &domain.stopping, connections_max, client_wait, shutdown).await;
+        serve::serve(listener, router, &access, &domain.stopping, connections_max, client_wait, shutdown).await;
         Ok(())
     };
     let served = tokio::select! {
         served = async { tokio::try_join!(serving, attend(door, &domain)) } => served.map(|_| ()),
         () = ticking => Ok(()),
+        () = access.watch() => Ok(()),
     };
     committer.close().await.and(served)
+}
+
+/// The doors behind their guard.
+fn guarded(router: axum::Router, access: &Arc<Access>) -> axum::Router {
+    router.layer(axum::middleware::from_fn_with_state(Arc::clone(access), guard))
 }
 
 /// Keeps the poolcounter door open until the server stops.

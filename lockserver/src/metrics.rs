@@ -52,6 +52,8 @@ pub(crate) struct Metrics {
     waits: HistogramVec,
     held: HistogramVec,
     requests: IntCounterVec,
+    /// Operations that came again with another content.
+    pub(crate) replays: IntCounter,
     /// Commits.
     pub(crate) commits: IntCounter,
     /// Records that they wrote.
@@ -166,6 +168,10 @@ impl Metrics {
             waits: histogram(r, "stagger_lease_wait_seconds", "How long a granted lease was waited for.", &["pool"]),
             held: histogram(r, "stagger_lease_held_seconds", "How long an ended lease existed.", &["pool"]),
             requests: counter(r, "stagger_requests_total", "Requests answered.", &["method", "status"]),
+            replays: made(
+                r,
+                IntCounter::new("stagger_replayed_operations_total", "Operations that came again as another change."),
+            ),
             commits: made(r, IntCounter::new("stagger_commits_total", "Commits to disk.")),
             commit_records: made(r, IntCounter::new("stagger_commit_records_total", "Records written to disk.")),
             commit_seconds: made(r, Histogram::with_opts(commit_opts.buckets(COMMITS.to_vec()))),

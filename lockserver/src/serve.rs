@@ -1,19 +1,24 @@
 //! Connections: accepted within a bound, given a deadline for their headers, and ended in order.
 //!
-//! Owns sockets and their tasks. Knows nothing of what is asked over them: that is the doors'.
+//! Owns sockets and their tasks. Who may come in is [`access`](crate::access)'; what is asked over a connection, the doors'.
 
+use crate::access::{Access, Admitted, Peer};
+use axum::extract::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::future::Future;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tower::ServiceExt as _;
 
 /// Longest header, in bytes.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
@@ -39,6 +44,7 @@ const OVERLOADED: &[u8] =
 pub(crate) async fn serve(
     listener: TcpListener,
     router: axum::Router,
+    access: &Arc<Access>,
     stopping: &watch::Sender<bool>,
     connections_max: usize,
     client_wait: Duration,
@@ -53,15 +59,15 @@ pub(crate) async fn serve(
             () = &mut shutdown => break,
             Some(_) = tasks.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => match Arc::clone(&permits).try_acquire_owned() {
-                    Ok(permit) => {
-                        let (router, stopping) = (router.clone(), stopping.subscribe());
+                Ok((stream, from)) => match let_in(access, &permits, from.ip()) {
+                    Ok(let_in) => {
+                        let (router, access, stopping) = (router.clone(), Arc::clone(access), stopping.subscribe());
                         tasks.spawn(async move {
-                            connection(stream, router, stopping, client_wait).await;
-                            drop(permit);
+                            connection(stream, from.ip(), router, &access, stopping, client_wait).await;
+                            drop(let_in);
                         });
                     }
-                    Err(_) => refuse(stream).await,
+                    Err(told) => refuse(stream, &told).await,
                 },
                 Err(cause) => {
                     tracing::warn!("no connection can be accepted: {cause}");
@@ -78,10 +84,27 @@ pub(crate) async fn serve(
     }
 }
 
+/// Whether there is room for a connection from an address, and it may come in: what it takes up until it ends. Else what it is told.
+fn let_in(
+    access: &Access,
+    permits: &Arc<Semaphore>,
+    from: IpAddr,
+) -> Result<(Admitted, OwnedSemaphorePermit), Vec<u8>> {
+    let admitted = access.admit(from)?;
+    match Arc::clone(permits).try_acquire_owned() {
+        Ok(permit) => Ok((admitted, permit)),
+        // Before a connection is encrypted there is nothing to be said.
+        Err(_) if access.is_encrypted() => Err(Vec::new()),
+        Err(_) => Err(OVERLOADED.to_vec()),
+    }
+}
+
 /// Serves one connection until it ends, or the server stops and its last answer is sent.
 async fn connection(
     stream: TcpStream,
+    from: IpAddr,
     router: axum::Router,
+    access: &Access,
     mut stopping: watch::Receiver<bool>,
     client_wait: Duration,
 ) {
@@ -89,9 +112,14 @@ async fn connection(
         tracing::debug!("a connection cannot be set up: {cause}");
         return;
     }
+    let secured = tokio::select! {
+        secured = access.secure(stream, from) => secured,
+        _ = stopping.wait_for(|stopping| *stopping) => None,
+    };
+    let Some((stream, peer)) = secured else { return };
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(client_wait).max_buf_size(HEADER_BYTES_MAX);
-    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(known(router, peer)));
     let mut served = pin!(served);
     tokio::select! {
         ended = &mut served => return log(ended),
@@ -99,6 +127,24 @@ async fn connection(
     }
     served.as_mut().graceful_shutdown();
     log(served.await);
+}
+
+/// The router, told with each request who is at the other end.
+fn known(
+    router: axum::Router,
+    peer: Peer,
+) -> impl tower::Service<
+    Request<Incoming>,
+    Response = axum::response::Response,
+    Error = std::convert::Infallible,
+    Future: Send + 'static,
+> + Clone
++ Send
++ 'static {
+    router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        request
+    })
 }
 
 /// Has the system find out when the other end is gone, and send small answers at once. What a listener is told, its connections inherit.
@@ -119,14 +165,14 @@ fn log(ended: hyper::Result<()>) {
     }
 }
 
-/// Tells a connection too many so, without waiting for anything.
-async fn refuse(mut stream: TcpStream) {
+/// Tells a connection that is not let in why, without waiting for anything.
+async fn refuse(mut stream: TcpStream, why: &[u8]) {
     let told = tokio::time::timeout(ACCEPT_PAUSE, async {
-        stream.write_all(OVERLOADED).await?;
+        stream.write_all(why).await?;
         stream.shutdown().await
     });
     if told.await.is_err() {
-        tracing::debug!("a connection too many does not read");
+        tracing::debug!("a connection that is not let in does not read");
     }
 }
 

@@ -7,7 +7,7 @@ use crate::lease::{Lease, Ticket};
 use crate::member::{Member, Pause};
 use crate::names::{Generation, Holder, Host, Id, Pool, RolloutName, Scope, Service, Token};
 use crate::passage::Passage;
-use crate::request::Done;
+use crate::request::{Act, Done};
 use crate::rollout::{Rollout, Target};
 use crate::settings::{Override, SettingKind};
 use crate::state::Stored;
@@ -112,6 +112,9 @@ pub enum Change {
 pub struct Operation {
     /// Its random name.
     pub id: Id,
+    /// What was asked; nothing in records of versions that did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<Act>,
     /// What was answered.
     pub answer: Done,
     /// When.

@@ -8,7 +8,7 @@ mod ask;
 mod hold;
 mod join;
 
-pub use admin::{Act, Admin, Announce, Done, for_nobody};
+pub use admin::{Act, Admin, Announce, Done, for_nobody, replayed};
 pub use ask::{Answer, Ask, Granted, Holding, Queued, Refusal, RefusalKind};
 pub use hold::{AWAY_MS_MAX, Begin, BeginAsk, Ending, Own, Renew, Settle, Settled};
 pub use join::{Join, Joined, Owed, Quiet, Welcome};
@@ -38,6 +38,32 @@ pub enum Request {
     Move(Move),
     /// Time went by.
     Tick,
+    /// A request that came from somewhere: the history says from where.
+    From {
+        /// The address.
+        from: String,
+        /// What is asked.
+        request: Box<Request>,
+    },
+}
+
+impl Request {
+    /// The same, as it came from an address; as it is when nobody knows from where.
+    #[must_use]
+    pub fn coming_from(self, from: Option<String>) -> Request {
+        match from {
+            Some(from) => Request::From { from, request: Box::new(self) },
+            None => self,
+        }
+    }
+
+    /// From where it came, and what is asked.
+    pub fn parts(&self) -> (Option<&str>, &Request) {
+        match self {
+            Request::From { from, request } => (Some(from), request.parts().1),
+            other => (None, other),
+        }
+    }
 }
 
 /// What `apply` answers to a request.

@@ -2,6 +2,9 @@
 //!
 //! Owns where it listens and how it is ended. The server itself is the crate `lockserver`.
 
+mod access;
+mod token;
+
 use super::context::{Context, no_coordinator, state_directory};
 use super::failure::Failure;
 use super::{exit, logging, notify, out};
@@ -40,9 +43,14 @@ const POOLCOUNTER_DEFAULT: &str = "127.0.0.1";
 /// With --coordinator and the URL of a Redis or an etcd it is a door to the domain there, for those who ask over HTTP: it keeps nothing, and several may stand
 /// side by side.
 ///
-/// Example: stagger lockserver --data /var/lib/stagger-locks --api 10.0.0.5:7532 --trusted-network
+/// Beyond loopback it wants encryption and tokens: whoever asks then shows a token, which may look, work, deploy, or do everything.
+///
+/// Example: stagger lockserver --api 10.0.0.5:7532 --tls-cert tls.crt --tls-key tls.key --tokens /etc/stagger/tokens
 #[derive(Debug, Clone, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct LockserverArgs {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// The folder of its state [default: STATE_DIRECTORY, else /var/lib/stagger-locks]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -52,24 +60,26 @@ pub(crate) struct LockserverArgs {
     /// Listen here for clients of poolcounterd; port 7531 unless said, and loopback without an address
     #[arg(short = 'l', long, value_name = "ADDRESS", num_args = 0..=1, default_missing_value = POOLCOUNTER_DEFAULT)]
     poolcounter: Option<String>,
-    /// Listen beyond loopback without encryption or tokens: whoever reaches the port may do everything
-    #[arg(long)]
-    trusted_network: bool,
+    #[command(flatten)]
+    access: access::AccessArgs,
+}
+
+/// What else is done with a lock server than to run it.
+#[derive(Debug, Clone, clap::Subcommand)]
+enum Command {
+    Token(token::TokenArgs),
 }
 
 /// Runs it until a signal ends it.
 pub(crate) async fn run(args: LockserverArgs, context: &Context) -> Result<u8, Failure> {
+    if let Some(Command::Token(args)) = args.command {
+        return token::run(args, context);
+    }
     let relayed = match &context.globals.coordinator {
         None => None,
         Some(url) => Some(relayed(url, &args, context)?),
     };
-    if !args.api.ip().is_loopback() && !args.trusted_network {
-        let what = format!("{} can be reached from elsewhere, and neither encryption nor tokens protect it", args.api);
-        return Err(Failure::usage(
-            what,
-            "listen on loopback; or say --trusted-network when the network itself is the protection",
-        ));
-    }
+    let access = args.access.settings(args.api)?;
     let door = args.poolcounter.as_deref().map(poolcounter_address).transpose()?;
     logging::start();
     let failed = |error| Failure::system("listen for signals", error);
@@ -77,7 +87,8 @@ pub(crate) async fn run(args: LockserverArgs, context: &Context) -> Result<u8, F
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let unbound = |error| Failure::system(format!("listen on {}", args.api), error);
     let listener = TcpListener::bind(args.api).await.map_err(|error| taken(args.api, error))?;
-    let api = format!("http://{}", listener.local_addr().map_err(unbound)?);
+    let scheme = if access.tls.is_some() { "https" } else { "http" };
+    let api = format!("{scheme}://{}", listener.local_addr().map_err(unbound)?);
     let door = door.map(poolcounter_door).transpose()?;
     if let Some(mailbox) = relayed {
         let store = mailbox.store().name();
@@ -101,7 +112,7 @@ pub(crate) async fn run(args: LockserverArgs, context: &Context) -> Result<u8, F
             notify::stopping(STOP_MAX);
             tracing::info!("stopping");
         };
-        relay::run(listener, mailbox, &domain, shutdown).await;
+        relay::run(listener, mailbox, &domain, &access, shutdown).await.map_err(failure)?;
         return Ok(exit::OK);
     }
     let data = args.data.or_else(state_directory).unwrap_or_else(|| PathBuf::from(DATA_DEFAULT));
@@ -126,7 +137,7 @@ pub(crate) async fn run(args: LockserverArgs, context: &Context) -> Result<u8, F
         notify::stopping(STOP_MAX);
         tracing::info!("stopping");
     };
-    let options = Options { poolcounter: door, ..options(data) };
+    let options = Options { poolcounter: door, access, ..options(data) };
     ::lockserver::run(listener, options, shutdown).await.map_err(failure)?;
     Ok(exit::OK)
 }
@@ -198,6 +209,9 @@ fn options(folder: PathBuf) -> Options {
 
 fn failure(error: Error) -> Failure {
     let what = match &error {
+        Error::Access(_) => {
+            return Failure::Work { what: error.to_string(), hint: String::new(), code: exit::CONFIGURATION };
+        }
         Error::Store(_) => format!("cannot open the store: {error}"),
         _ => format!("the lock server ended badly: {error}"),
     };

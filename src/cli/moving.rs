@@ -63,7 +63,8 @@ pub(crate) async fn run(args: MoveArgs, context: &Context) -> Result<u8, Failure
         let why = format!("{} is another machine on each host that would be sent there", args.to);
         return Err(Failure::usage(why, "name it as the hosts reach it"));
     }
-    let end = |url: &CoordinatorUrl| Client::here(url.as_str(), &context.seats);
+    let seats = context.seats()?;
+    let end = |url: &CoordinatorUrl| Client::here(url.as_str(), &seats);
     let ends = Ends { from: end(&args.from)?, to: end(&args.to)?, args };
     if ends.args.undo {
         return ends.undo().await;

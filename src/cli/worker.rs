@@ -49,8 +49,8 @@ pub(crate) async fn run(_: WorkerArgs, context: &Context) -> Result<u8, Failure>
         notify::stopping(longest_end.saturating_add(GOODBYE_MAX));
         tracing::info!("stopping at the next safe point");
     };
-    let coordinator =
-        context.seats.reach(config.coordinator.as_str()).map_err(|error| failure(WorkerError::Coordinator(error)))?;
+    let coordinator = (context.seats.known_by(&config.credentials).reach(config.coordinator.as_str()))
+        .map_err(|error| failure(WorkerError::Coordinator(error)))?;
     worker::run(&config, coordinator, options(), None, shutdown).await.map_err(failure)?;
     Ok(exit::OK)
 }

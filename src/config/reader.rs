@@ -261,6 +261,14 @@ impl<'t> Field<'t> {
         }
     }
 
+    /// True or false.
+    pub(super) fn flag(&self) -> Result<bool, Problem> {
+        match self.value {
+            DeValue::Boolean(flag) => Ok(*flag),
+            _ => Err(self.of_another_type("true or false")),
+        }
+    }
+
     /// A path from the root, with `{host}` filled in.
     pub(super) fn absolute_path(&self, host: &Host) -> Result<PathBuf, Problem> {
         let path = PathBuf::from(self.without_placeholders(self.filled(host)?)?);

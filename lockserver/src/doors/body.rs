@@ -1,6 +1,7 @@
 //! Reading requests: bodies within their bounds, names checked where they enter, refusals in the one shape.
 
 use super::Failure;
+use crate::access::Asker;
 use crate::domain::Domain;
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -12,12 +13,21 @@ use model::names::{NameError, RolloutName};
 use model::read::Selection;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use std::convert::Infallible;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 fn malformed(value: impl Into<String>) -> Failure {
     Failure::new(kind::MALFORMED, value)
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asker {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Asker, Infallible> {
+        Ok(parts.extensions.get::<Asker>().cloned().unwrap_or_default())
+    }
 }
 
 /// The body of a request: a JSON object, or nothing, which is an empty one.

@@ -227,7 +227,7 @@ impl Keeping {
     async fn settle(&self, ending: Ending) {
         let (holder, claim) = (self.ask.holder.clone(), self.ask.claim.clone());
         let settle = Settle { holder, claim, ending, rollout: None, report: None };
-        while let Err(Fault::Shut(Shut::Moving { .. })) = calls::settle(&self.domain, &settle).await {
+        while let Err(Fault::Shut(Shut::Moving { .. })) = calls::settle(&self.domain, settle.clone(), None).await {
             tokio::time::sleep(RETRY).await;
         }
     }

@@ -224,7 +224,13 @@ impl Drop for Server {
 
 pub(crate) fn on(platter: &Arc<Platter>) -> Options {
     let place = Place::Backend(Box::new(Drive(Arc::clone(platter))));
-    Options { place, connections_max: 2000, client_wait: lockserver::CLIENT_WAIT, poolcounter: None }
+    Options {
+        place,
+        connections_max: 2000,
+        client_wait: lockserver::CLIENT_WAIT,
+        poolcounter: None,
+        access: lockserver::access::Settings::default(),
+    }
 }
 
 /// What comes, within the patience of a test.

@@ -1,0 +1,164 @@
+//! The guard: every request passes it before a door sees it.
+//!
+//! Owns the order of the questions, and how a no looks. What is decided is [`judge`](super::judge)'s; here it is only asked, counted and said.
+
+use super::admission::{Peer, one_of};
+use super::bearer::Bearer;
+use super::judge::{self, Refusal};
+use super::routes::{Need, need};
+use super::tokens::Token;
+use super::{Access, lock};
+use crate::doors::Failure;
+use crate::doors::body::whole;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use coordinator::refusal::kind;
+use coordinator::wire::BODY_BYTES_MAX;
+use http::{HeaderValue, StatusCode, header};
+use jiff::Timestamp;
+use serde_json::Value;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+/// How much of a path is told in the log, in bytes.
+const PATH_BYTES_MAX: usize = 120;
+/// Longest page of figures, in bytes.
+const FIGURES_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Who asks, for the doors: where it is known.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asker {
+    /// From which address.
+    pub(crate) from: Option<String>,
+    /// By which token.
+    pub(crate) token: Option<String>,
+}
+
+impl Asker {
+    /// Who acts, as the history has it, when it says of itself to be somebody.
+    pub(crate) fn signature(&self, said: String) -> String {
+        self.token.as_ref().map_or(said.clone(), |token| judge::signature(token, &said))
+    }
+}
+
+/// Lets a request pass, or refuses it; then nothing was done.
+pub(crate) async fn guard(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
+    // Every connection has one; a request without is let do nothing that a stranger may not.
+    let unknown = || Peer { address: Ipv4Addr::UNSPECIFIED.into(), certificate: Arc::default() };
+    let peer = request.extensions().get::<Peer>().cloned().unwrap_or_else(unknown);
+    let asked = format!("{} {}", request.method(), model::bound::beginning(request.uri().path(), PATH_BYTES_MAX));
+    let is_figures = request.uri().path() == "/metrics";
+    match access.pass(request, &peer).await {
+        Ok(request) => {
+            let response = next.run(request).await;
+            if is_figures { with_figures(response, access.count.render()).await } else { response }
+        }
+        Err(No::Refused(refusal)) => {
+            access.count.refused_request(&refusal, peer.address, &asked);
+            refuse(refusal)
+        }
+        Err(No::Unread(failure)) => failure.into_response(),
+    }
+}
+
+/// Why a request does not pass.
+enum No {
+    Refused(Refusal),
+    /// What it acts for cannot be read.
+    Unread(Failure),
+}
+
+impl From<Refusal> for No {
+    fn from(refusal: Refusal) -> No {
+        No::Refused(refusal)
+    }
+}
+
+impl Access {
+    /// The request, with who asks, when it may pass.
+    async fn pass(&self, mut request: Request, peer: &Peer) -> Result<Request, No> {
+        if let Some(addresses) = &self.addresses {
+            let taken = lock(addresses).take(one_of(peer.address), self.now_ms());
+            taken.map_err(|wait_ms| Refusal::requests("address", None, wait_ms))?;
+        }
+        let mut asker = Asker { from: Some(peer.address.to_string()), token: None };
+        if let Some(tokens) = &self.tokens {
+            let (need, path) = need(request.method(), request.uri().path(), &self.domain);
+            let is_open = need == Need::Nothing || need == Need::Figures && is_here(peer.address);
+            if !is_open {
+                let tokens = tokens.get();
+                let bearer = Bearer::read(request.headers());
+                let token = judge::who(&tokens, &bearer, &peer.certificate, now())?;
+                self.not_too_often(token)?;
+                judge::may(token, need)?;
+                request = self.may_for(request, token, need, path.as_deref()).await?;
+                asker.token = Some(token.name.to_string());
+            }
+            // Nobody behind the guard has any business with it.
+            request.headers_mut().remove(header::AUTHORIZATION);
+        }
+        request.extensions_mut().insert(asker);
+        Ok(request)
+    }
+
+    fn not_too_often(&self, token: &Token) -> Result<(), Refusal> {
+        let Some(names) = &self.names else { return Ok(()) };
+        let taken = lock(names).take(token.name.as_str().into(), self.now_ms());
+        taken.map_err(|wait_ms| Refusal::requests("token", Some(token), wait_ms))
+    }
+
+    /// Whether the token may act for whom the request acts. A body that says so is read, and handed on as it is.
+    async fn may_for(&self, request: Request, token: &Token, need: Need, path: Option<&str>) -> Result<Request, No> {
+        if !judge::wants_body(token, need) {
+            judge::may_for(token, need, path, &Value::Null)?;
+            return Ok(request);
+        }
+        let (parts, body) = request.into_parts();
+        let bytes = whole(body, self.body_wait, BODY_BYTES_MAX).await.map_err(No::Unread)?;
+        let unread = |cause| No::Unread(Failure::new(kind::MALFORMED, format!("the body is no JSON: {cause}")));
+        // What is not understood here must not be understood otherwise behind the guard.
+        let said = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).map_err(unread)? };
+        judge::may_for(token, need, path, &said)?;
+        Ok(Request::from_parts(parts, Body::from(bytes)))
+    }
+}
+
+/// Now, for tokens that expire. The wall clock: a date is what people mean.
+fn now() -> Timestamp {
+    let ms = i64::try_from(crate::clock::wall().0).unwrap_or(i64::MAX);
+    Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX)
+}
+
+/// Whether an address is this machine's own.
+fn is_here(address: IpAddr) -> bool {
+    address.is_loopback()
+}
+
+fn refuse(refusal: Refusal) -> Response {
+    let mut response = Failure::new(refusal.reason.kind(), refusal.value).into_response();
+    let headers = response.headers_mut();
+    if refusal.reason.kind() == kind::UNAUTHORIZED {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"stagger\""));
+    }
+    if let Some(after) = refusal.retry_after_s {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(after));
+    }
+    response
+}
+
+/// The page of figures with those of access behind the others.
+async fn with_figures(response: Response, figures: Vec<u8>) -> Response {
+    if response.status() != StatusCode::OK {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    match axum::body::to_bytes(body, FIGURES_BYTES_MAX).await {
+        Ok(bytes) => {
+            parts.headers.remove(header::CONTENT_LENGTH);
+            Response::from_parts(parts, Body::from([bytes.as_ref(), &figures].concat()))
+        }
+        Err(cause) => Failure::new(kind::BUG, cause.to_string()).into_response(),
+    }
+}
