@@ -1,5 +1,6 @@
 //! The whole program from outside: real processes, watched by observers that never ask the lock server.
 
+mod access;
 mod architecture;
 mod balancers;
 mod conformance;

@@ -2,7 +2,7 @@
 //!
 //! Reading order. Pure: [`secret`] (the text of a token), [`tokens`] (who is known, and the file that says so), `routes` (what each
 //! path and method needs), `bearer` (what a request brings), `judge` (whether it may), `limits` (how often). Shells: [`keep`] (the
-//! tokens on disk), `certificates` (TLS), `watch` (files that change), `admission` (connections), `guard` (requests), `count` (metrics and the log).
+//! tokens on disk), `certificates` (TLS), `watched` (files that change), `admission` (connections), `guard` (requests), `count` (metrics and the log).
 //!
 //! Called by whoever serves connections, in front of the doors; the doors know of it no more than who asked. Decides nothing about
 //! leases.
@@ -19,7 +19,7 @@ mod routes;
 pub mod secret;
 mod settings;
 pub mod tokens;
-mod watch;
+mod watched;
 
 pub use settings::{Allow, Limits, Settings, Tls};
 
@@ -38,7 +38,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokens::Tokens;
-use watch::Watched;
+use tokio::sync::watch;
+use watched::Watched;
 
 /// How often it is looked whether a file has changed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -59,6 +60,8 @@ pub enum Error {
 pub(crate) struct Access {
     /// Who is known; nobody need be when there is none.
     tokens: Option<Watched<Tokens>>,
+    /// How often they were read again.
+    reads: watch::Sender<u64>,
     certificates: Option<Certificates>,
     allow: Allow,
     connected: Connected,
@@ -84,6 +87,7 @@ impl Access {
         let limits = settings.bounds();
         Ok(Arc::new(Access {
             tokens,
+            reads: watch::Sender::new(0),
             certificates,
             allow: settings.allow.clone(),
             connected: Connected::new(limits.connections),
@@ -101,7 +105,11 @@ impl Access {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             if let Some(tokens) = &self.tokens {
+                let before = tokens.get();
                 self.count.tokens_read(tokens.look());
+                if !Arc::ptr_eq(&before, &tokens.get()) {
+                    self.reads.send_modify(|reads| *reads += 1);
+                }
             }
             if let Some(certificates) = &self.certificates {
                 self.count.certificates_read(certificates.look());

@@ -152,6 +152,7 @@ fn every_key_of_a_hosts_file_is_explained() {
     let page = std::fs::read_to_string(root().join("docs/configuration.md")).expect("the page");
     let mut files = WITH_UNKNOWN_KEY.map(whole).to_vec();
     files.push(format!("zzzzzzzz = 1\n{BEGINNING}"));
+    files.push(format!("tls = {{ zzzzzzzz = 1 }}\n{BEGINNING}"));
     files.extend(
         ["exec", "systemd", "reboot"]
             .map(|kind| whole("").replace("kind = \"exec\"", &format!("kind = \"{kind}\", zzzzzzzz = 1"))),

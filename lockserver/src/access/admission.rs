@@ -11,12 +11,15 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 /// How long a client may take to agree on encryption. It waits in a task of its own, and takes up a connection of its address.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a client may take to hear that it is not let in.
+const PART_WAIT: Duration = Duration::from_secs(1);
 
 /// How many connections each address has.
 #[derive(Debug)]
@@ -115,14 +118,19 @@ impl Access {
         let Some(certificates) = &self.certificates else {
             return Some((Stream::Plain(stream), Peer { address, certificate: Arc::default() }));
         };
-        let accepting = certificates.acceptor().accept(stream);
+        let accepting = certificates.acceptor().accept(stream).into_fallible();
         let refusal = match tokio::time::timeout(HANDSHAKE_WAIT, accepting).await {
             Ok(Ok(stream)) => {
                 let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
                 let certificate = certificate.map(certificates::names).unwrap_or_default().into();
                 return Some((Stream::Encrypted(Box::new(stream)), Peer { address, certificate }));
             }
-            Ok(Err(cause)) => Refusal::new(reason(&cause), None, format!("no encrypted connection: {cause}")),
+            Ok(Err((cause, stream))) => {
+                let refusal = Refusal::new(reason(&cause), None, format!("no encrypted connection: {cause}"));
+                self.count.refused(&refusal, from);
+                part(stream).await;
+                return None;
+            }
             Err(_) => {
                 Refusal::new(Reason::Handshake, None, format!("no encrypted connection within {HANDSHAKE_WAIT:?}"))
             }
@@ -130,6 +138,18 @@ impl Access {
         self.count.refused(&refusal, from);
         None
     }
+}
+
+/// Closes a connection so that the client hears why: what it sent meanwhile is read, else the system would throw away what was said.
+async fn part(mut stream: TcpStream) {
+    let closing = async {
+        let mut unread = [0; 1024];
+        if stream.shutdown().await.is_ok() {
+            while stream.read(&mut unread).await.is_ok_and(|bytes| bytes > 0) {}
+        }
+    };
+    // Whoever goes on and on is cut off.
+    let _ = tokio::time::timeout(PART_WAIT, closing).await;
 }
 
 /// Whether it is the client's certificate, or something else, that a handshake came to nothing for.

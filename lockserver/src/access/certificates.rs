@@ -4,7 +4,7 @@
 //! the connection's own task.
 
 use super::settings::Tls;
-use super::watch::Watched;
+use super::watched::Watched;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};

@@ -1,7 +1,7 @@
 //! What access counts, and what it says in the log: each no, by its reason.
 //!
 //! Labels are the reasons, which are few. The log says who and from where, and never what a token is; of a flood it tells the first
-//! lines of each second, and how many there were.
+//! lines of each second, and how many there were; one reason's does not hide another's.
 
 use super::judge::{Reason, Refusal};
 use crate::clock::Stopwatch;
@@ -9,7 +9,7 @@ use prometheus::{Encoder as _, IntCounterVec, IntGaugeVec, Opts, Registry, TextE
 use std::net::IpAddr;
 use std::sync::Mutex;
 
-/// Most lines in the log in one second.
+/// Most lines in the log in one second, for each reason.
 const LINES_MAX: u32 = 20;
 
 /// The figures of one lock server's access.
@@ -19,11 +19,11 @@ pub(super) struct Count {
     refusals: IntCounterVec,
     files: IntGaugeVec,
     started: Stopwatch,
-    said: Mutex<Said>,
+    said: Mutex<[Said; Reason::ALL.len()]>,
 }
 
-/// What the log was told in the current second.
-#[derive(Debug, Default)]
+/// What the log was told of one reason in the current second.
+#[derive(Debug, Clone, Copy, Default)]
 struct Said {
     second: u64,
     lines: u32,
@@ -60,19 +60,21 @@ impl Count {
     /// A no to what somebody at an address asked for.
     pub(super) fn refused_request(&self, refusal: &Refusal, from: IpAddr, asked: &str) {
         self.refusals.with_label_values(&[refusal.reason.word()]).inc();
-        if !self.may_say() {
+        if !self.may_say(refusal.reason) {
             return;
         }
         let (reason, token) = (refusal.reason.word(), refusal.token.as_deref().unwrap_or("-"));
         tracing::warn!(%from, token, reason, asked, "refused: {}", refusal.value);
     }
 
-    fn may_say(&self) -> bool {
+    fn may_say(&self, reason: Reason) -> bool {
         let second = self.started.elapsed_us() / 1_000_000;
-        let mut said = super::lock(&self.said);
+        let mut all = super::lock(&self.said);
+        // Its place among them all; a number of its own.
+        let said = &mut all[reason as usize];
         if said.second != second {
             if said.unsaid > 0 {
-                tracing::warn!("{} more were refused within a second", said.unsaid);
+                tracing::warn!(reason = reason.word(), "{} more were refused within a second", said.unsaid);
             }
             *said = Said { second, ..Said::default() };
         }
@@ -116,7 +118,7 @@ mod tests {
         let text = String::from_utf8(count.render()).expect("a text");
         assert!(text.contains("stagger_access_refusals_total{reason=\"network\"} 100\n"), "{text}");
         assert!(text.contains("stagger_access_refusals_total{reason=\"revoked\"} 0\n"), "{text}");
-        let said = super::super::lock(&count.said);
+        let said = super::super::lock(&count.said)[Reason::Network as usize];
         assert!(said.unsaid > 0, "a hundred lines in a moment are too many: {said:?}");
     }
 }

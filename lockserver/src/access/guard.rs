@@ -6,7 +6,7 @@ use super::admission::{Peer, one_of};
 use super::bearer::Bearer;
 use super::judge::{self, Refusal};
 use super::routes::{Need, need};
-use super::tokens::Token;
+use super::tokens::{Token, Tokens};
 use super::{Access, lock};
 use crate::doors::Failure;
 use crate::doors::body::whole;
@@ -16,16 +16,21 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use coordinator::refusal::kind;
 use coordinator::wire::BODY_BYTES_MAX;
+use futures_util::StreamExt as _;
 use http::{HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How much of a path is told in the log, in bytes.
 const PATH_BYTES_MAX: usize = 120;
 /// Longest page of figures, in bytes.
 const FIGURES_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// So long after its end a token is looked at again: by then it is over.
+const EXPIRED_BY: Duration = Duration::from_millis(10);
 
 /// Who asks, for the doors: where it is known.
 #[derive(Debug, Clone, Default)]
@@ -43,24 +48,79 @@ impl Asker {
     }
 }
 
-/// Lets a request pass, or refuses it; then nothing was done.
-pub(crate) async fn guard(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
+/// Lets a request pass, or refuses it; then nothing was done. A call that is held, or a stream, ends when its token does.
+pub(crate) async fn guard(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
     // Every connection has one; a request without is let do nothing that a stranger may not.
     let unknown = || Peer { address: Ipv4Addr::UNSPECIFIED.into(), certificate: Arc::default() };
     let peer = request.extensions().get::<Peer>().cloned().unwrap_or_else(unknown);
+    if access.tokens.is_none() && access.addresses.is_none() {
+        request.extensions_mut().insert(Asker { from: Some(peer.address.to_string()), token: None });
+        return access.show(request, next).await;
+    }
     let asked = format!("{} {}", request.method(), model::bound::beginning(request.uri().path(), PATH_BYTES_MAX));
-    let is_figures = request.uri().path() == "/metrics";
-    match access.pass(request, &peer).await {
-        Ok(request) => {
-            let response = next.run(request).await;
-            if is_figures { with_figures(response, access.count.render()).await } else { response }
+    let no = match access.pass(request, &peer).await {
+        Ok((request, None)) => return access.show(request, next).await,
+        Ok((request, Some(pass))) => {
+            let over = pass.clone().over(Arc::clone(&access));
+            tokio::select! {
+                response = access.show(request, next) => return until(response, pass.over(access)),
+                refusal = over => No::Refused(refusal),
+            }
         }
-        Err(No::Refused(refusal)) => {
+        Err(no) => no,
+    };
+    match no {
+        No::Refused(refusal) => {
             access.count.refused_request(&refusal, peer.address, &asked);
             refuse(refusal)
         }
-        Err(No::Unread(failure)) => failure.into_response(),
+        No::Unread(failure) => failure.into_response(),
     }
+}
+
+/// What a request passed by: it counts as long as that does.
+#[derive(Debug, Clone)]
+struct Pass {
+    bearer: Bearer,
+    certificate: Arc<[String]>,
+    need: Need,
+}
+
+impl Pass {
+    /// Who shows it, when that one may do what is asked.
+    fn check<'t>(&self, tokens: &'t Tokens) -> Result<&'t Token, Refusal> {
+        let token = judge::who(tokens, &self.bearer, &self.certificate, now())?;
+        judge::may(token, self.need).map(|()| token)
+    }
+
+    /// Waits until it counts no more: then why.
+    async fn over(self, access: Arc<Access>) -> Refusal {
+        let mut reads = access.reads.subscribe();
+        loop {
+            let Some(tokens) = &access.tokens else { return std::future::pending().await };
+            let expires = match self.check(&tokens.get()) {
+                Ok(token) => token.expires,
+                Err(refusal) => return refusal,
+            };
+            let left = expires.map(|at| Duration::try_from(at.duration_since(now())).unwrap_or_default());
+            tokio::select! {
+                // The sender is the access' own, and lives as long.
+                _ = reads.changed() => {}
+                () = tokio::time::sleep(left.unwrap_or_default() + EXPIRED_BY), if left.is_some() => {}
+            }
+        }
+    }
+}
+
+/// The answer, which ends early when the pass does, if it is a stream.
+fn until(response: Response, over: impl Future<Output = Refusal> + Send + 'static) -> Response {
+    let content = response.headers().get(header::CONTENT_TYPE);
+    if content.is_none_or(|content| content.as_bytes() != b"text/event-stream") {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let over = Box::pin(async { drop(over.await) });
+    Response::from_parts(parts, Body::from_stream(body.into_data_stream().take_until(over)))
 }
 
 /// Why a request does not pass.
@@ -77,22 +137,31 @@ impl From<Refusal> for No {
 }
 
 impl Access {
-    /// The request, with who asks, when it may pass.
-    async fn pass(&self, mut request: Request, peer: &Peer) -> Result<Request, No> {
+    /// Has a door answer; to the page of figures those of access are added.
+    async fn show(&self, request: Request, next: Next) -> Response {
+        let is_figures = request.uri().path() == "/metrics";
+        let response = next.run(request).await;
+        if is_figures { with_figures(response, self.count.render()).await } else { response }
+    }
+
+    /// The request, with who asks, when it may pass; and what by, where it takes something.
+    async fn pass(&self, mut request: Request, peer: &Peer) -> Result<(Request, Option<Pass>), No> {
         if let Some(addresses) = &self.addresses {
             let taken = lock(addresses).take(one_of(peer.address), self.now_ms());
             taken.map_err(|wait_ms| Refusal::requests("address", None, wait_ms))?;
         }
         let mut asker = Asker { from: Some(peer.address.to_string()), token: None };
+        let mut passed = None;
         if let Some(tokens) = &self.tokens {
             let (need, path) = need(request.method(), request.uri().path(), &self.domain);
             let is_open = need == Need::Nothing || need == Need::Figures && is_here(peer.address);
             if !is_open {
                 let tokens = tokens.get();
-                let bearer = Bearer::read(request.headers());
-                let token = judge::who(&tokens, &bearer, &peer.certificate, now())?;
+                let (bearer, certificate) = (Bearer::read(request.headers()), Arc::clone(&peer.certificate));
+                let token = judge::who(&tokens, &bearer, &certificate, now())?;
                 self.not_too_often(token)?;
                 judge::may(token, need)?;
+                passed = Some(Pass { bearer, certificate, need });
                 request = self.may_for(request, token, need, path.as_deref()).await?;
                 asker.token = Some(token.name.to_string());
             }
@@ -100,7 +169,7 @@ impl Access {
             request.headers_mut().remove(header::AUTHORIZATION);
         }
         request.extensions_mut().insert(asker);
-        Ok(request)
+        Ok((request, passed))
     }
 
     fn not_too_often(&self, token: &Token) -> Result<(), Refusal> {

@@ -1,5 +1,6 @@
 //! The lock server over HTTP, from outside: one binary, a file per subject.
 
+mod access;
 mod common;
 mod doors;
 mod events;
