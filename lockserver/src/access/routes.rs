@@ -90,13 +90,13 @@ impl Need {
         }
     }
 
-    /// The least role that it takes.
+    /// The least role that it takes; of a lease's end, what a person's takes.
     pub(super) fn role(self) -> Role {
         match self {
             Need::Nothing | Need::Figures | Need::Read => Role::Read,
-            Need::Work(_) | Need::End => Role::Worker,
+            Need::Work(_) => Role::Worker,
             Need::Deploy => Role::Deploy,
-            Need::Admin => Role::Admin,
+            Need::End | Need::Admin => Role::Admin,
         }
     }
 }
