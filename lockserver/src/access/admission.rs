@@ -21,13 +21,15 @@ const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 /// How long a client may take to hear that it is not let in.
 const PART_WAIT: Duration = Duration::from_secs(1);
 
-/// How many connections each address has.
+/// How many connections there are of each address that has one.
+type Counts = Arc<Mutex<HashMap<IpAddr, u32>>>;
+
+/// How many connections each address may have, and has.
 #[derive(Debug)]
 pub(super) struct Connected {
     /// How many there may be; 0 is no bound.
     most: u32,
-    /// Only of addresses that have one.
-    counts: Arc<Mutex<HashMap<IpAddr, u32>>>,
+    counts: Counts,
 }
 
 impl Connected {
@@ -52,7 +54,7 @@ impl Connected {
 
 /// A connection that was let in; dropped, its address may have another.
 #[derive(Debug)]
-pub(crate) struct Admitted(Option<(IpAddr, Arc<Mutex<HashMap<IpAddr, u32>>>)>);
+pub(crate) struct Admitted(Option<(IpAddr, Counts)>);
 
 impl Drop for Admitted {
     fn drop(&mut self) {

@@ -90,7 +90,7 @@ fn read(line: &str) -> Result<Token, String> {
             return Err(format!("{key} is there twice, or what stands in its place"));
         }
     }
-    let made = made.ok_or_else(|| format!("made={} is missing", "2026-11-28T13:00:00Z"))?;
+    let made = made.ok_or("made=2026-11-28T13:00:00Z, or whenever it was, is missing")?;
     let proof = proof.ok_or("one of sha256 and certificate is missing")?;
     if host.is_some() && role != Role::Worker {
         return Err("only a worker's token is bound to a host".to_owned());
