@@ -110,7 +110,9 @@ impl Failure {
             Failure::Coordinator { source: Error::NotApplied { why, .. }, .. } if why.contains("certificate") => {
                 "who vouches for whom is said in the configuration: tls = { ca = …, cert = …, key = … }".to_owned()
             }
-            Failure::Coordinator { source: Error::NotApplied { why, .. }, .. } if why.contains("token in") => String::new(),
+            Failure::Coordinator { source: Error::NotApplied { why, .. }, .. } if why.contains("token in") => {
+                String::new()
+            }
             Failure::Coordinator { source: Error::NotApplied { .. }, .. } => {
                 "is the lock server running there? Another one: --coordinator URL, or STAGGER_COORDINATOR".to_owned()
             }
