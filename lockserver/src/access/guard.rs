@@ -1,6 +1,6 @@
 //! The guard: every request passes it before a door sees it.
 //!
-//! Owns the order of the questions, and how a no looks. What is decided is [`judge`](super::judge)'s; here it is only asked, counted and said.
+//! Owns the order of the questions, and how a no looks. What is decided is [`judge`]'s; here it is only asked, counted and said.
 
 use super::admission::{Peer, one_of};
 use super::bearer::Bearer;

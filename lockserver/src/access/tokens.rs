@@ -1,7 +1,7 @@
 //! Who is known: tokens by name, with what each may do. Pure.
 //!
 //! Owns the words of a token, and how one is found by its text or by a client certificate's name. How they are written is
-//! [`file`]'s; where they lie, [`keep`](super::keep)'s.
+//! [`mod@file`]'s; where they lie, [`keep`](super::keep)'s.
 
 pub mod file;
 
