@@ -118,7 +118,9 @@ pub fn main() -> u8 {
         Err(error) => return told(&error),
     };
     let context = Context { globals: cli.globals, seats: seat::Seats::default() };
-    if let Some(file) = &context.globals.config {
+    // A lock server's file is of no use to the commands that it proposes.
+    let is_of_host = !matches!(cli.command, Command::Lockserver(_));
+    if let Some(file) = context.globals.config.as_ref().filter(|_| is_of_host) {
         out::propose_with(file);
     }
     dispatch(cli.command, &context).unwrap_or_else(|failure| {

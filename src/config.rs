@@ -1,11 +1,12 @@
-//! The configuration of a host: what it restarts, how it leaves its balancers, and how it knows that all is well.
+//! The configuration of a host: what it restarts, how it leaves its balancers, and how it knows that all is well; and that of a
+//! lock server.
 //!
 //! Owns the file's keys, their defaults and bounds, and the sentences about what is wrong in it. A value of these types
 //! is valid: expressions are compiled, names checked, `{host}` filled in. Never reads the environment, never asks
 //! anything of the outside. Called by the command line, which hands the result to the worker.
 //!
 //! Reading order: [`Config`]; [`service`], then its parts [`restart`], [`depool`] (with [`conftool`]) and [`steps`]; the small types
-//! [`probe`], [`place`], [`predicate`] (with its `vocabulary`), [`etcd`] and [`duration`]; how it is read, `reader` and `nearest`, and what is said when it
+//! [`probe`], [`place`], [`predicate`] (with its `vocabulary`), [`etcd`] and [`duration`]; a lock server's file, [`lock_server`]; how it is read, `reader` and `nearest`, and what is said when it
 //! cannot be, [`error`].
 
 pub mod conftool;
@@ -13,6 +14,7 @@ pub mod depool;
 pub mod duration;
 pub mod error;
 pub mod etcd;
+pub mod lock_server;
 pub(crate) mod nearest;
 pub mod place;
 pub mod predicate;
@@ -25,6 +27,7 @@ mod vocabulary;
 
 pub use depool::Depool;
 pub use error::ConfigError;
+pub use lock_server::LockServerConfig;
 pub use place::{FastCgi, LocalEnd};
 pub use predicate::Predicate;
 pub use probe::{Command, HttpUrl, Probe, Question};
@@ -203,6 +206,11 @@ impl FromStr for CoordinatorUrl {
 /// # Errors
 /// The file cannot be read, or something in it is wrong; then the error shows each wrong place.
 pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Config, ConfigError> {
+    parse(&text_of(path)?, path, surroundings)
+}
+
+/// The text of a configuration file.
+fn text_of(path: &Path) -> Result<String, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
@@ -210,7 +218,7 @@ pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Config, ConfigEr
     if u64::try_from(text.len()).unwrap_or(u64::MAX) > FILE_BYTES_MAX {
         return Err(ConfigError::TooLarge { path: path.to_owned() });
     }
-    parse(&text, path, surroundings)
+    Ok(text)
 }
 
 /// Reads a host's configuration from text; `path` is for the messages.
@@ -221,10 +229,15 @@ pub fn parse(text: &str, path: &Path, surroundings: &Surroundings) -> Result<Con
     read(text, surroundings).map_err(|problems| ConfigError::invalid(path, text, problems))
 }
 
+/// The file as TOML has it.
+fn document(text: &str) -> Result<toml::Spanned<DeTable<'_>>, Problem> {
+    DeTable::parse(text).map_err(|error| {
+        Problem::new(error.span().unwrap_or(0..0), "this is not TOML").label(error.message().replace('\n', "; "))
+    })
+}
+
 fn read(text: &str, surroundings: &Surroundings) -> Result<Config, Vec<Problem>> {
-    let document = DeTable::parse(text).map_err(|error| {
-        vec![Problem::new(error.span().unwrap_or(0..0), "this is not TOML").label(error.message().replace('\n', "; "))]
-    })?;
+    let document = document(text).map_err(|problem| vec![problem])?;
     let (mut config, services) = read_top(text, document.get_ref(), surroundings).map_err(|problem| vec![problem])?;
     let mut problems = Vec::new();
     for (name, at, table) in services {

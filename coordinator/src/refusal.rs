@@ -31,6 +31,8 @@ pub mod kind {
     pub const SLOW: &str = "slow";
     /// The server cannot write; nothing was done.
     pub const STORE: &str = "store";
+    /// The server's state was restored, and it decides nothing yet; nothing was done.
+    pub const SILENT: &str = "silent";
     /// The server is stopping; nothing was done.
     pub const STOPPING: &str = "stopping";
     /// There are too many connections; nothing was done.
@@ -59,7 +61,9 @@ pub fn status(kind: &str) -> http::StatusCode {
         kind::METHOD => S::METHOD_NOT_ALLOWED,
         kind::TOO_LARGE => S::PAYLOAD_TOO_LARGE,
         kind::SLOW => S::REQUEST_TIMEOUT,
-        kind::STORE | kind::STOPPING | kind::OVERLOADED | kind::MOVING | kind::UNKNOWN => S::SERVICE_UNAVAILABLE,
+        kind::STORE | kind::SILENT | kind::STOPPING | kind::OVERLOADED | kind::MOVING | kind::UNKNOWN => {
+            S::SERVICE_UNAVAILABLE
+        }
         kind::BUG => S::INTERNAL_SERVER_ERROR,
         _ => S::CONFLICT,
     }

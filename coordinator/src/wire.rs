@@ -198,6 +198,9 @@ pub struct PassageView {
     pub passage: Option<Passage>,
     /// How many records go along.
     pub records: u64,
+    /// Whether there is nothing but what a lock server's file says: then a domain may come here.
+    #[serde(default)]
+    pub fresh: bool,
     /// The domain's clock.
     pub time: Time,
 }

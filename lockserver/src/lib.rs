@@ -1,25 +1,31 @@
 //! The lock server: a coordinator that keeps its state in memory, writes it to disk before it answers, and opens doors.
 //!
-//! Reading order: [`run`]; `clock`; `store` (redb) over `power` (the disk) and `commit` (group commit); `domain`, the one place where requests are
+//! Reading order: [`run`]; `clock`; `store` (redb) over `power` (the disk) and `commit` (group commit); [`backup`]; `file` (what its
+//! configuration says) and `pulse` (whether it is alive); `domain`, the one place where requests are
 //! decided; `calls` (held open) and `ring` (what is told); `metrics`; `serve` (connections) and `doors` (HTTP); [`poolcounter`] (the door for poolcounterd's
 //! clients); [`steward`] and [`relay`] (over a store that a fleet shares).
 //! No rule about leases or rollouts lives here: those are the model's.
 
+pub mod backup;
 mod calls;
 mod clock;
 mod commit;
 mod domain;
 mod doors;
+mod file;
 mod metrics;
 pub mod poolcounter;
 mod power;
+mod pulse;
 pub mod relay;
 mod ring;
 mod serve;
 pub mod steward;
 mod store;
 
+pub use file::Configured;
 pub use power::{NoPowerCut, PowerCut};
+pub use pulse::Pulse;
 pub use store::StoreError;
 
 use domain::Domain;
@@ -28,6 +34,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 /// Most connections at once, unless said otherwise. More are answered 503 and closed.
 pub const CONNECTIONS_MAX: usize = 10_000;
@@ -63,13 +70,24 @@ pub struct Options {
     pub client_wait: Duration,
     /// Where clients of poolcounterd come in, if they do: see [`poolcounter::bind`].
     pub poolcounter: Option<std::net::TcpListener>,
+    /// What its configuration file says, now and whenever it is read again.
+    pub configured: watch::Receiver<Configured>,
+    /// By which others see that it is alive.
+    pub pulse: Pulse,
 }
 
 impl Options {
     /// The defaults, with the state in a folder.
     pub fn folder(data: impl Into<PathBuf>) -> Options {
         let place = Place::Folder(data.into());
-        Options { place, connections_max: CONNECTIONS_MAX, client_wait: CLIENT_WAIT, poolcounter: None }
+        Options {
+            place,
+            connections_max: CONNECTIONS_MAX,
+            client_wait: CLIENT_WAIT,
+            poolcounter: None,
+            configured: watch::channel(Configured::default()).1,
+            pulse: Pulse::default(),
+        }
     }
 }
 
@@ -101,13 +119,17 @@ pub enum Error {
 /// # Errors
 /// The store cannot be opened: a state that cannot be read is never taken for an empty one. Or it did not close.
 pub async fn run(listener: TcpListener, options: Options, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
-    let Options { place, connections_max, client_wait, poolcounter } = options;
+    let Options { place, connections_max, client_wait, poolcounter, configured, pulse } = options;
     let opening = tokio::task::spawn_blocking(move || store::open(place));
     // redb asserts what it reads: a file that was damaged on purpose can end it in a panic.
     let opened = opening.await.map_err(|cause| StoreError::Damaged { what: cause.to_string() })?;
     let (store, loaded) = opened?;
     let domain = Domain::new(loaded, client_wait, None);
+    let _only_once = domain.backup.set(backup::Desk::new(store.reader()));
+    // Before anybody is answered: what the file says holds from the first request on.
+    let again = file::take_in(&domain, &configured);
     let committer = commit::start(Arc::clone(&domain), store).map_err(Error::Thread)?;
+    pulse.feel(&domain);
     let router = doors::router(Arc::clone(&domain));
     let open = |listener| {
         serve::allow_files(connections_max + POOLCOUNTER_CONNECTIONS_MAX);
@@ -125,6 +147,7 @@ pub async fn run(listener: TcpListener, options: Options, shutdown: impl Future<
     let served = tokio::select! {
         served = async { tokio::try_join!(serving, attend(door, &domain)) } => served.map(|_| ()),
         () = ticking => Ok(()),
+        () = file::keep(&domain, configured, again) => Ok(()),
     };
     committer.close().await.and(served)
 }

@@ -13,7 +13,7 @@ use model::read::Selection;
 use model::request::Answer;
 use model::rollout::RolloutState;
 use model::state::Stored;
-use model::{Now, Reply, State};
+use model::{Now, Reply, State, Wall};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -61,6 +61,9 @@ pub(crate) struct Metrics {
     gauges: Mutex<Gauges>,
     /// The poolcounter door.
     pub(crate) poolcounter: Poolcounter,
+    reload_ok: IntGauge,
+    reload_at: IntGauge,
+    backup_at: IntGauge,
 }
 
 /// What the poolcounter door counts; nothing of it moves while there is none.
@@ -101,6 +104,10 @@ impl Poolcounter {
             counter.inc_by(count.saturating_sub(counter.get()));
         }
     }
+}
+
+fn seconds(at: Wall) -> i64 {
+    i64::try_from(at.0 / 1000).unwrap_or(i64::MAX)
 }
 
 /// What is computed when it is asked for.
@@ -157,6 +164,7 @@ impl Metrics {
             calls: gauge(r, "stagger_held_calls", "Calls held open.", &["call"]),
             store: gauge(r, "stagger_store_up", "Whether the store can be written.", &[]),
         };
+        let plain = |name: &str, help: &str| made(r, IntGauge::new(name, help));
         let commit_opts = HistogramOpts::new("stagger_commit_seconds", "How long a commit to disk took.");
         Metrics {
             labelled: Mutex::new(BTreeSet::new()),
@@ -171,8 +179,22 @@ impl Metrics {
             commit_seconds: made(r, Histogram::with_opts(commit_opts.buckets(COMMITS.to_vec()))),
             gauges: Mutex::new(gauges),
             poolcounter: Poolcounter::new(r),
+            reload_ok: plain("stagger_config_reload_ok", "Whether the configuration could be read the last time."),
+            reload_at: plain("stagger_config_reload_timestamp_seconds", "When the configuration was last read."),
+            backup_at: plain("stagger_backup_timestamp_seconds", "When a backup was last taken, 0 before the first."),
             registry,
         }
+    }
+
+    /// The configuration was read.
+    pub(crate) fn configured(&self, is_good: bool, at: Wall) {
+        self.reload_ok.set(i64::from(is_good));
+        self.reload_at.set(seconds(at));
+    }
+
+    /// A backup was taken.
+    pub(crate) fn backed_up(&self, at: Wall) {
+        self.backup_at.set(seconds(at));
     }
 
     fn label<'p>(&self, pool: &'p Pool) -> &'p str {

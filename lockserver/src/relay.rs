@@ -7,7 +7,7 @@
 use crate::doors::body::whole;
 use crate::doors::fleetlock::{self, Leases};
 use crate::doors::{Failure, no_such_method};
-use crate::{CLIENT_WAIT, CONNECTIONS_MAX, serve};
+use crate::{CLIENT_WAIT, CONNECTIONS_MAX, Configured, serve};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -20,6 +20,7 @@ use coordinator::wire::{Answered, HOLD_MS_MAX, LAST_EVENT_ID, MOVE_BYTES_MAX, Po
 use coordinator::{Coordinator, Error};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, StatusCode, Uri, header};
+use model::defaults::Load;
 use model::request::{Answer, Ask, Settle, Settled};
 use serde_json::Value;
 use std::convert::Infallible;
@@ -33,6 +34,9 @@ use tokio::sync::watch;
 const WATCH_MS: u64 = 15_000;
 /// The pause before the next look after one failed.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
+
+/// The pause before what the file says is handed in again, when nobody took it.
+const HAND_IN_PAUSE: Duration = Duration::from_secs(5);
 
 /// What every handler shares.
 #[derive(Debug, Clone)]
@@ -49,6 +53,50 @@ pub async fn run(listener: TcpListener, mailbox: Arc<Mailbox>, domain: &str, shu
     let (stopping, stops) = watch::channel(false);
     let router = router(Relay { mailbox, stopping: stops }, domain);
     serve::serve(listener, router, &stopping, CONNECTIONS_MAX, CLIENT_WAIT, shutdown).await;
+}
+
+/// Hands in what the file of this door says of pools and services, at once and whenever it was read again; and again until somebody
+/// decides. Doors over one store are given the same file: what one of them handed in last holds. For as long as anybody reads the
+/// file.
+pub async fn hand_in(mailbox: Arc<Mailbox>, mut configured: watch::Receiver<Configured>) {
+    loop {
+        let load = configured.borrow_and_update().load.clone();
+        if let Some(load) = load {
+            while !handed_in(&mailbox, &load).await {
+                tokio::time::sleep(HAND_IN_PAUSE).await;
+            }
+        }
+        if configured.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Whether somebody took it, or refused it for good.
+async fn handed_in(mailbox: &Arc<Mailbox>, load: &Load) -> bool {
+    let body = match serde_json::to_value(load) {
+        Ok(body) => body,
+        Err(cause) => {
+            tracing::error!("{} cannot be handed in: {cause}", load.file);
+            return true;
+        }
+    };
+    let posted = Posted { method: Method::PUT.to_string(), path: "/v1/defaults".to_owned(), hold_ms: 0, body };
+    match mailbox.call(&posted).await {
+        Ok(Answered { status: 200, .. }) => true,
+        Ok(Answered { status: 500.., body, .. }) => {
+            tracing::warn!("{} is not taken in yet: {body}", load.file);
+            false
+        }
+        Ok(Answered { body, .. }) => {
+            tracing::error!("{} is not taken in: {body}", load.file);
+            true
+        }
+        Err(cause) => {
+            tracing::warn!("{} is not taken in yet: {cause}", load.file);
+            false
+        }
+    }
 }
 
 fn router(relay: Relay, domain: &str) -> Router {

@@ -11,8 +11,10 @@ pub mod bounds;
 mod due;
 mod grant;
 mod join;
+mod load;
 mod passage;
 mod renew;
+mod restored;
 mod settle;
 
 pub use grant::PASSES_MAX;
@@ -110,6 +112,7 @@ fn decide(view: &View<'_>, request: &Request, now: Now) -> Decision {
         Request::Renew(renew) => Reply::Owned(renew::renew(&mut draft, renew)),
         Request::Settle(settle) => Reply::Settled(settle::settle(&mut draft, settle)),
         Request::Admin(admin) => Reply::Did(admin::admin(&mut draft, admin)),
+        Request::Load(load) => Reply::Did(load::load(&mut draft, load)),
         Request::Move(step) => Reply::Did(passage::step(&mut draft, step)),
         Request::Tick => {
             due::forget(&mut draft);

@@ -13,6 +13,7 @@ pub use ask::{Answer, Ask, Granted, Holding, Queued, Refusal, RefusalKind};
 pub use hold::{AWAY_MS_MAX, Begin, BeginAsk, Ending, Own, Renew, Settle, Settled};
 pub use join::{Join, Joined, Owed, Quiet, Welcome};
 
+use crate::defaults::Load;
 use crate::passage::{Move, Shut};
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,8 @@ pub enum Request {
     Settle(Settle),
     /// A person changes something.
     Admin(Admin),
+    /// The lock server's file was read.
+    Load(Load),
     /// A person moves the domain to another coordinator, or from one.
     Move(Move),
     /// Time went by.
@@ -54,7 +57,7 @@ pub enum Reply {
     Owned(Own),
     /// To [`Request::Settle`].
     Settled(Settled),
-    /// To [`Request::Admin`] and [`Request::Move`].
+    /// To [`Request::Admin`], [`Request::Load`] and [`Request::Move`].
     Did(Done),
     /// To anything but the steps of a passage, while the domain is shut: nothing was decided.
     Shut(Shut),

@@ -1,6 +1,7 @@
 //! Views: what a decision may look at, and cannot change.
 
 use crate::change::{Key, Operation};
+use crate::defaults::{Defaults, FromFile};
 use crate::lease::{Lease, Ticket};
 use crate::member::{Member, Pause};
 use crate::names::{Holder, Host, Id, Pool, RolloutName, Scope, Service, Token};
@@ -149,6 +150,21 @@ impl<'a> View<'a> {
     /// One changed setting.
     pub(crate) fn setting(&self, scope: &Scope, kind: SettingKind) -> Option<&'a Override> {
         self.state.settings.get(&(scope.clone(), kind))
+    }
+
+    /// What the lock server's file says of a pool or a service.
+    pub(crate) fn said_of(&self, scope: &Scope, kind: SettingKind) -> Option<&'a FromFile> {
+        self.state.said_of(scope, kind)
+    }
+
+    /// What the lock server's file says.
+    pub(crate) fn defaults(&self) -> &'a Defaults {
+        &self.state.defaults
+    }
+
+    /// Whether there is nothing but what the lock server's file says.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.state.is_fresh()
     }
 
     /// What holds once this one is taken back, and where that comes from when nobody set it for good before.

@@ -90,7 +90,10 @@ impl Context {
     }
 
     /// The coordinator that the flag or the environment names.
-    fn chosen_coordinator(&self) -> Result<Option<CoordinatorUrl>, Failure> {
+    ///
+    /// # Errors
+    /// It is no coordinator's URL.
+    pub(crate) fn chosen_coordinator(&self) -> Result<Option<CoordinatorUrl>, Failure> {
         let variable = || std::env::var(COORDINATOR_VARIABLE).ok().filter(|url| !url.is_empty());
         let Some(url) = self.globals.coordinator.clone().or_else(variable) else { return Ok(None) };
         url.parse().map(Some).map_err(|error| no_coordinator(&url, &error))

@@ -26,6 +26,10 @@ const GROUPS: [&[&str]; 6] = [
 ];
 const CONFIGURATION: (&str, &str) =
     ("/etc/stagger/stagger.toml", "The configuration of the host, unless -c names another.");
+const LOCK_SERVER: (&str, &str) = (
+    "/etc/stagger/lockserver.toml",
+    "The configuration of the lock server, where it is there, unless -c names another.",
+);
 const STATE: (&str, &str) = (
     "/var/lib/stagger",
     "The worker's folder: its journal and its session. The configuration's state, or STATE_DIRECTORY, \
@@ -146,7 +150,7 @@ fn files(name: &str) -> Vec<(&'static str, &'static str)> {
     match name {
         "stagger" => vec![CONFIGURATION, STATE, DATA],
         "worker" | "restart" | "depool" | "repool" => vec![CONFIGURATION, STATE],
-        "lockserver" => vec![DATA],
+        "lockserver" => vec![LOCK_SERVER, DATA],
         _ => vec![CONFIGURATION],
     }
 }
@@ -156,7 +160,7 @@ fn variables(name: &str) -> Vec<(&'static str, &'static str)> {
         "stagger" => vec![COORDINATOR, STATE_DIRECTORY, LOG, NO_COLOR],
         "worker" => vec![COORDINATOR, STATE_DIRECTORY, LOG],
         "restart" | "depool" | "repool" => vec![COORDINATOR, STATE_DIRECTORY, NO_COLOR],
-        "lockserver" => vec![STATE_DIRECTORY, LOG],
+        "lockserver" => vec![COORDINATOR, STATE_DIRECTORY, LOG],
         "run" => vec![COORDINATOR, TOKENS],
         _ => vec![COORDINATOR, NO_COLOR],
     }

@@ -208,9 +208,9 @@ impl Ends {
 
     /// Looks whether the new end would take anything, before the old one is paused.
     async fn must_take(&self, id: &Id) -> Result<(), Failure> {
-        let PassageView { passage, records, .. } = look(&self.to).await?;
+        let PassageView { passage, records, fresh, .. } = look(&self.to).await?;
         let is_over = passage.is_some_and(|passage| passage.stage == Stage::Gone || passage.id == *id);
-        if records == 0 || is_over {
+        if fresh || records == 0 || is_over {
             return Ok(());
         }
         let to = without_login(self.args.to.as_str());

@@ -41,7 +41,7 @@ pub(crate) async fn run(_: WorkerArgs, context: &Context) -> Result<u8, Failure>
     let longest_end = config.services.values().map(ServiceConfig::longest_end).max().unwrap_or_default();
     // The worker first asks whether to stop when it is at work: its metrics are served, and the folder is its own.
     let shutdown = async move {
-        notify::ready();
+        notify::ready(|| true);
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}

@@ -16,6 +16,7 @@ pub(crate) async fn look(State(domain): Shared) -> Answered {
     let view = domain.read_shut(|state, now| PassageView {
         passage: state.passage().map(|passage| Passage { place: without_login(&passage.place), ..passage.clone() }),
         records: state.luggage().count() as u64,
+        fresh: state.is_fresh(),
         time: now.time,
     });
     Ok(Json(view.await?).into_response())

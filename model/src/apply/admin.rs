@@ -327,5 +327,6 @@ pub(crate) fn take_back(draft: &mut Draft<'_>, was: &Override) -> String {
 fn value(draft: &Draft<'_>, scope: &Scope, kind: SettingKind) -> String {
     let view = draft.view;
     let from = view.setting(scope, kind).or_else(|| view.setting(&Scope::All, kind));
-    from.map_or_else(|| kind.default(), |from| from.setting).to_string()
+    let setting = from.map(|from| from.setting).or_else(|| view.said_of(scope, kind).map(|from| from.setting));
+    setting.unwrap_or_else(|| kind.default()).to_string()
 }

@@ -1,0 +1,277 @@
+//! The file of a lock server: where it listens, where its state lies, and what holds for pools and services that nobody has set.
+//!
+//! Owns its keys and their bounds. What flags say instead, and what of it can change while the server runs, is the command's to
+//! know. Every value keeps the place at which it stands.
+
+use super::error::{ConfigError, Problem};
+use super::reader::{Field, Section};
+use super::{CoordinatorUrl, document, text_of};
+use coordinator::store;
+use model::defaults::{Defaults, FromFile, Pattern, PoolDefaults, TABLES_MAX};
+use model::names::{Scope, Service};
+use model::settings::{Setting, SettingKind, Slots};
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use toml::de::{DeTable, DeValue};
+
+/// The port at which clients of poolcounterd come in, unless it is said: poolcounterd's own.
+pub const POOLCOUNTER_PORT: u16 = 7531;
+
+/// The keys at the top.
+const KEYS: [&str; 7] = ["api", "poolcounter", "data", "coordinator", "trusted_network", "pool", "rollout"];
+/// The keys of a table for pools.
+const POOL_KEYS: [&str; 6] = ["match", "slots", "max_queue", "wait", "ttl", "lost_after"];
+/// The keys of a service's table.
+const ROLLOUT_KEYS: [&str; 3] = ["max_failures", "strict", "expires"];
+
+/// A value, and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said<T> {
+    /// The value.
+    pub value: T,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1.
+    pub column: usize,
+}
+
+/// What a lock server's file says, valid as a whole; each may be missing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LockServerConfig {
+    /// Which file.
+    pub path: PathBuf,
+    /// Where it listens.
+    pub api: Option<Said<SocketAddr>>,
+    /// Where it listens for clients of poolcounterd.
+    pub poolcounter: Option<Said<SocketAddr>>,
+    /// The folder of its state. Never beside `coordinator`.
+    pub data: Option<Said<PathBuf>>,
+    /// The store to which it is a door.
+    pub coordinator: Option<Said<CoordinatorUrl>>,
+    /// Whether the network itself is the protection.
+    pub trusted_network: Option<Said<bool>>,
+    /// What holds for pools and services that nobody has set.
+    pub defaults: Defaults,
+}
+
+impl LockServerConfig {
+    /// Where a value stands, for people: `/etc/stagger/lockserver.toml:3:7`.
+    pub fn place<T>(&self, said: &Said<T>) -> String {
+        format!("{}:{}:{}", self.path.display(), said.line, said.column)
+    }
+}
+
+/// Reads a lock server's file.
+///
+/// # Errors
+/// It cannot be read, or something in it is wrong; then the error shows each wrong place.
+pub fn load(path: &Path) -> Result<LockServerConfig, ConfigError> {
+    parse(&text_of(path)?, path)
+}
+
+/// Reads a lock server's configuration from text; `path` is for the messages.
+///
+/// # Errors
+/// Something in it is wrong: the first wrong thing of each table.
+pub fn parse(text: &str, path: &Path) -> Result<LockServerConfig, ConfigError> {
+    let file = File { text, path };
+    file.read().map_err(|problems| ConfigError::invalid(path, text, problems))
+}
+
+/// A file while it is read.
+struct File<'t> {
+    text: &'t str,
+    path: &'t Path,
+}
+
+impl<'t> File<'t> {
+    fn read(&self) -> Result<LockServerConfig, Vec<Problem>> {
+        let document = document(self.text).map_err(|problem| vec![problem])?;
+        let mut problems = Vec::new();
+        let mut config = match self.top(document.get_ref()) {
+            Ok(config) => config,
+            Err(problem) => {
+                problems.push(problem);
+                LockServerConfig::default()
+            }
+        };
+        match self.pools(document.get_ref()) {
+            Ok(pools) => config.defaults.pools = pools,
+            Err(more) => problems.extend(more),
+        }
+        match self.rollouts(document.get_ref()) {
+            Ok(services) => config.defaults.services = services.into_iter().collect(),
+            Err(more) => problems.extend(more),
+        }
+        if problems.is_empty() { Ok(config) } else { Err(problems) }
+    }
+
+    fn open(&self, table: &'t DeTable<'t>) -> Result<Section<'t>, Problem> {
+        Section::open_of_lock_server(self.text, table, 0..0, "", &KEYS)
+    }
+
+    fn said<T>(&self, field: &Field<'_>, value: T) -> Said<T> {
+        let before = self.text.get(..field.at.start).unwrap_or_default();
+        let line_at = before.rfind('\n').map_or(0, |at| at + 1);
+        let column = before[line_at..].chars().count() + 1;
+        Said { value, line: before.matches('\n').count() + 1, column }
+    }
+
+    fn top(&self, table: &'t DeTable<'t>) -> Result<LockServerConfig, Problem> {
+        let top = self.open(table)?;
+        let api = top.get("api").map(|field| Ok(self.said(&field, field.socket_address()?))).transpose()?;
+        let poolcounter = top.get("poolcounter").map(|field| Ok(self.said(&field, door(&field)?))).transpose()?;
+        let data = top.get("data").map(|field| Ok(self.said(&field, folder(&field)?))).transpose()?;
+        let coordinator = top.get("coordinator").map(|field| Ok(self.said(&field, of_store(&field)?))).transpose()?;
+        let trusted_network =
+            top.get("trusted_network").map(|field| Ok(self.said(&field, field.yes_or_no()?))).transpose()?;
+        if let (Some(_), Some(_), Some(field)) = (&data, &coordinator, top.get("data")) {
+            let problem = field.wrong("a door to a store keeps nothing, and `coordinator` names one");
+            return Err(problem.help("leave one of both out"));
+        }
+        let path = self.path.to_owned();
+        Ok(LockServerConfig {
+            path,
+            api,
+            poolcounter,
+            data,
+            coordinator,
+            trusted_network,
+            defaults: Defaults::default(),
+        })
+    }
+
+    fn pools(&self, table: &'t DeTable<'t>) -> Result<Vec<PoolDefaults>, Vec<Problem>> {
+        let Ok(top) = self.open(table) else { return Ok(Vec::new()) };
+        let Some(field) = top.get("pool") else { return Ok(Vec::new()) };
+        let tables = field.items("a table for each kind of pool: [[pool]]").map_err(|problem| {
+            vec![problem.help("write [[pool]] with match = \"NAME\" below it; * stands for any run of characters")]
+        })?;
+        if tables.len() > TABLES_MAX {
+            return Err(vec![Problem::new(field.at.clone(), format!("more than {TABLES_MAX} tables [[pool]]"))]);
+        }
+        let (read, wrong): (Vec<_>, Vec<_>) = tables.iter().map(|table| self.pool(table)).partition(Result::is_ok);
+        if wrong.is_empty() {
+            return Ok(read.into_iter().flatten().collect());
+        }
+        Err(wrong.into_iter().filter_map(Result::err).collect())
+    }
+
+    fn pool(&self, field: &Field<'t>) -> Result<PoolDefaults, Problem> {
+        let table = field.table("a table")?;
+        let section = Section::open_of_lock_server(self.text, table, field.at.clone(), "pool", &POOL_KEYS)?;
+        let matches = section.must("match", "a pool's name; * stands for any run of characters")?.parse::<Pattern>()?;
+        let settings = POOL_KEYS.iter().filter_map(|key| section.get(key).filter(|_| *key != "match"));
+        let settings = settings.map(|field| self.setting(&field)).collect::<Result<_, _>>()?;
+        Ok(PoolDefaults { matches, settings })
+    }
+
+    fn rollouts(&self, table: &'t DeTable<'t>) -> Result<Vec<(Service, Vec<FromFile>)>, Vec<Problem>> {
+        let Ok(top) = self.open(table) else { return Ok(Vec::new()) };
+        let Some(field) = top.get("rollout") else { return Ok(Vec::new()) };
+        let tables = field.table("a table for each service: [rollout.SERVICE]").map_err(|problem| vec![problem])?;
+        if tables.len() > TABLES_MAX {
+            return Err(vec![Problem::new(
+                field.at.clone(),
+                format!("more than {TABLES_MAX} tables [rollout.SERVICE]"),
+            )]);
+        }
+        let (mut read, mut wrong) = (Vec::new(), Vec::new());
+        for (key, value) in tables {
+            let DeValue::Table(table) = value.get_ref() else {
+                let problem = Problem::new(value.span(), format!("`rollout.{}` wants a table", key.get_ref()));
+                wrong.push(problem.help("write [rollout.SERVICE], one for each service"));
+                continue;
+            };
+            match self.rollout(key.get_ref(), key.span(), table) {
+                Ok(rollout) => read.push(rollout),
+                Err(problem) => wrong.push(problem),
+            }
+        }
+        if wrong.is_empty() { Ok(read) } else { Err(wrong) }
+    }
+
+    fn rollout(
+        &self,
+        name: &str,
+        at: std::ops::Range<usize>,
+        table: &'t DeTable<'t>,
+    ) -> Result<(Service, Vec<FromFile>), Problem> {
+        let service = name.parse::<Service>().map_err(|error| {
+            Problem::new(at.clone(), format!("cannot use `rollout.{name}`")).label(error.to_string())
+        })?;
+        let section = Section::open_of_lock_server(self.text, table, at, &format!("rollout.{name}"), &ROLLOUT_KEYS)?;
+        let settings = ROLLOUT_KEYS.iter().filter_map(|key| section.get(key));
+        Ok((service, settings.map(|field| self.setting(&field)).collect::<Result<_, _>>()?))
+    }
+
+    /// A setting, named by the last of its keys.
+    fn setting(&self, field: &Field<'_>) -> Result<FromFile, Problem> {
+        let kind = SettingKind::ALL.into_iter().find(|kind| field.name.ends_with(&format!(".{}", kind.word())));
+        let span = |field: &Field<'_>| field.span_ms();
+        let setting = match kind {
+            Some(SettingKind::Slots) => Setting::Slots(slots(field)?),
+            Some(SettingKind::MaxQueue) => Setting::MaxQueue(field.count(0..u32::MAX)?),
+            Some(SettingKind::Wait) => Setting::Wait(span(field)?),
+            Some(SettingKind::Ttl) => Setting::Ttl(span(field)?),
+            Some(SettingKind::LostAfter) if field.is_string() && field.string()? == "never" => Setting::LostAfter(None),
+            Some(SettingKind::LostAfter) => Setting::LostAfter(Some(span(field)?)),
+            Some(SettingKind::MaxFailures) => Setting::MaxFailures(field.count(0..u32::MAX)?),
+            Some(SettingKind::Strict) => Setting::Strict(field.yes_or_no()?),
+            Some(SettingKind::Expires) => Setting::Expires(span(field)?),
+            None => return Err(field.wrong("this is no setting")),
+        };
+        setting.check(&Scope::All).map_err(|error| field.wrong(error.to_string()))?;
+        let file = self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy();
+        let file = model::bound::beginning(&file, model::defaults::PLACE_BYTES_MAX / 2);
+        Ok(FromFile { setting, place: format!("{file}:{}", self.said(field, ()).line) })
+    }
+}
+
+/// A number, or a percentage of the pool's members.
+fn slots(field: &Field<'_>) -> Result<Slots, Problem> {
+    if !field.is_string() {
+        return field
+            .count(0..u32::MAX)
+            .map(Slots::Count)
+            .map_err(|problem| problem.help("slots = 2, or slots = \"10%\" of the pool's members"));
+    }
+    let text = field.string()?;
+    let percent = text.strip_suffix('%').and_then(|number| number.trim_end().parse().ok());
+    match (percent, text.parse()) {
+        (Some(percent), _) => Ok(Slots::Percent(percent)),
+        (None, Ok(count)) => Ok(Slots::Count(count)),
+        _ => Err(field.wrong("a number or a percentage is needed").help("slots = 2, or slots = \"10%\"")),
+    }
+}
+
+/// Where clients of poolcounterd come in.
+fn door(field: &Field<'_>) -> Result<SocketAddr, Problem> {
+    let text = field.string()?;
+    poolcounter_address(text).ok_or_else(|| {
+        let why = format!("an IP address is needed, with its port unless that is {POOLCOUNTER_PORT}: \"10.0.0.5\"");
+        field.wrong(why)
+    })
+}
+
+/// An address for clients of poolcounterd: an IP address, with its port unless that is poolcounterd's own.
+pub fn poolcounter_address(typed: &str) -> Option<SocketAddr> {
+    let bare = || typed.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, POOLCOUNTER_PORT));
+    typed.parse().ok().or_else(bare)
+}
+
+fn folder(field: &Field<'_>) -> Result<PathBuf, Problem> {
+    let path = PathBuf::from(field.string()?);
+    if path.is_absolute() { Ok(path) } else { Err(field.wrong("a path from the root is needed")) }
+}
+
+/// A store's URL: a lock server is no door to another one.
+fn of_store(field: &Field<'_>) -> Result<CoordinatorUrl, Problem> {
+    let url = field.parse::<CoordinatorUrl>()?;
+    match store::open(url.as_str()) {
+        Ok(Some(_)) => Ok(url),
+        _ => Err(field
+            .wrong("a lock server is a door to a Redis or an etcd, or keeps its own state")
+            .help("leave `coordinator` out, and say with `data` where its state is")),
+    }
+}
