@@ -29,12 +29,17 @@ impl Default for Configured {
     }
 }
 
+/// The file was read: counts that, and has the domain take in what it says if it is right.
+pub(crate) fn hear(domain: &Domain, configured: &watch::Receiver<Configured>) -> Option<Instant> {
+    let is_good = configured.borrow().is_good;
+    domain.metrics.configured(is_good, clock::wall());
+    if is_good { take_in(domain, configured) } else { None }
+}
+
 /// Has the domain take in what the file says, should it be open. What is answered from now on rests on it. Returns when to try again,
 /// if that is known.
-pub(crate) fn take_in(domain: &Domain, configured: &watch::Receiver<Configured>) -> Option<Instant> {
-    let Configured { load, is_good } = configured.borrow().clone();
-    domain.metrics.configured(is_good, clock::wall());
-    let load = load?;
+fn take_in(domain: &Domain, configured: &watch::Receiver<Configured>) -> Option<Instant> {
+    let load = configured.borrow().load.clone()?;
     let file = load.file.clone();
     match domain.decide(&Request::Load(load)) {
         Ok((Reply::Did(Done::Did { what }), _)) => tracing::info!("{file}: {what}"),
@@ -58,7 +63,7 @@ pub(crate) async fn keep(domain: &Domain, mut configured: watch::Receiver<Config
             changed = configured.changed(), if is_told => {
                 is_told = changed.is_ok();
                 if is_told {
-                    again = take_in(domain, &configured);
+                    again = hear(domain, &configured).or(again);
                 }
             }
             Ok(()) = steps.changed() => {

@@ -127,7 +127,7 @@ pub async fn run(listener: TcpListener, options: Options, shutdown: impl Future<
     let domain = Domain::new(loaded, client_wait, None);
     let _only_once = domain.backup.set(backup::Desk::new(store.reader()));
     // Before anybody is answered: what the file says holds from the first request on.
-    let again = file::take_in(&domain, &configured);
+    let again = file::hear(&domain, &configured);
     let committer = commit::start(Arc::clone(&domain), store).map_err(Error::Thread)?;
     pulse.feel(&domain);
     let router = doors::router(Arc::clone(&domain));

@@ -165,6 +165,9 @@ impl Metrics {
             store: gauge(r, "stagger_store_up", "Whether the store can be written.", &[]),
         };
         let plain = |name: &str, help: &str| made(r, IntGauge::new(name, help));
+        let reload_ok = plain("stagger_config_reload_ok", "Whether the configuration could be read the last time.");
+        // Where there is no file, nothing is wrong in it.
+        reload_ok.set(1);
         let commit_opts = HistogramOpts::new("stagger_commit_seconds", "How long a commit to disk took.");
         Metrics {
             labelled: Mutex::new(BTreeSet::new()),
@@ -179,7 +182,7 @@ impl Metrics {
             commit_seconds: made(r, Histogram::with_opts(commit_opts.buckets(COMMITS.to_vec()))),
             gauges: Mutex::new(gauges),
             poolcounter: Poolcounter::new(r),
-            reload_ok: plain("stagger_config_reload_ok", "Whether the configuration could be read the last time."),
+            reload_ok,
             reload_at: plain("stagger_config_reload_timestamp_seconds", "When the configuration was last read."),
             backup_at: plain("stagger_backup_timestamp_seconds", "When a backup was last taken, 0 before the first."),
             registry,

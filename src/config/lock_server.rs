@@ -275,3 +275,58 @@ fn of_store(field: &Field<'_>) -> Result<CoordinatorUrl, Problem> {
             .help("leave `coordinator` out, and say with `data` where its state is")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<LockServerConfig, String> {
+        parse(text, Path::new("/etc/stagger/lockserver.toml")).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn every_value_knows_its_line() {
+        let text = "\n  api = \"127.0.0.1:1\"\n[[pool]]\nmatch = \"rack.*\"\nslots = \"25%\"\nlost_after = \"never\"\n\n[[pool]]\n\
+                    match = \"*\"\nslots = \"3\"\n[rollout.\"php.fpm\"]\nstrict = true\n";
+        let config = read(text).expect("a file");
+        let api = config.api.as_ref().expect("said");
+        assert_eq!(config.place(api), "/etc/stagger/lockserver.toml:2:9");
+        let told = |settings: &[FromFile]| {
+            let told = settings.iter().map(|from| format!("{} {} {}", from.setting.kind().word(), from.setting, from.place));
+            told.collect::<Vec<_>>()
+        };
+        let [racks, all] = &config.defaults.pools[..] else { panic!("{:?}", config.defaults) };
+        assert_eq!(told(&racks.settings), ["slots 25% lockserver.toml:5", "lost_after never lockserver.toml:6"]);
+        assert_eq!(told(&all.settings), ["slots 3 lockserver.toml:10"]);
+        let service = "php.fpm".parse().expect("a service");
+        assert_eq!(told(&config.defaults.services[&service]), ["strict true lockserver.toml:12"]);
+        assert_eq!(config.defaults.wrong(), None, "the model takes what is read");
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_what_would_be_right() {
+        for (text, said) in [
+            ("data = \"/a\"\ncoordinator = \"redis://a/web\"\n", "a door to a store keeps nothing"),
+            ("coordinator = \"http://a:1\"\n", "a lock server is a door to a Redis or an etcd, or keeps its own state"),
+            ("data = \"a\"\n", "a path from the root is needed"),
+            ("api = \"7532\"\n", "did you mean \"127.0.0.1:7532\"?"),
+            ("poolcounter = \"locks1\"\n", "an IP address is needed, with its port unless that is 7531"),
+            ("trusted_network = \"yes\"\n", "trusted_network wants true or false"),
+            ("[pool]\nmatch = \"a\"\n", "write [[pool]] with match"),
+            ("[[pool]]\nslots = 1\n", "missing key `match`"),
+            ("[[pool]]\nmatch = \"a b\"\n", "a pool is named by letters"),
+            ("[[pool]]\nmatch = \"a\"\nslots = \"0%\"\n", "slots lies between 1% and 100%, and this is 0%"),
+            ("[[pool]]\nmatch = \"a\"\nslots = \"many\"\n", "slots = 2, or slots = \"10%\""),
+            ("[[pool]]\nmatch = \"a\"\nttl = 30\n", "ttl wants a duration with its unit"),
+            ("[rollout]\nweb = 1\n", "write [rollout.SERVICE], one for each service"),
+            ("[rollout.web]\nmax_failures = 0\n", "max_failures lies between 1 and 1000000"),
+            ("slots = 2\n", "the keys here are api, poolcounter"),
+        ] {
+            let error = read(text).expect_err(text);
+            assert!(error.contains(said), "{text}: {error}");
+            assert!(error.contains("/etc/stagger/lockserver.toml:"), "{error}");
+        }
+        let two = read("[[pool]]\nslots = 1\n[[pool]]\nmatch = \"a\"\nslotz = 1\n").expect_err("two wrong tables");
+        assert!(two.contains("missing key `match`") && two.contains("did you mean `slots`?"), "{two}");
+    }
+}

@@ -53,3 +53,42 @@ fn rows(state: &State) -> Result<Vec<Row>, StoreError> {
     };
     state.records().into_iter().map(row).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Place;
+    use crate::backup::{verify_backup, verify_folder};
+    use model::change::Key;
+    use model::state::Stored;
+
+    /// A backup as the first release takes it, with a record of nearly every kind.
+    const FORM_1: &str = include_str!("form1.jsonl");
+
+    #[test]
+    fn a_backup_of_the_first_form_is_read_by_every_later_version() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, data) = (folder.path().join("backup"), folder.path().join("data"));
+        std::fs::write(&file, FORM_1).expect("written");
+        let sound = verify_backup(&file).expect("sound");
+        assert_eq!((sound.form, sound.records.values().sum::<u64>()), (1, 18));
+        let restored = restore(&file, &data, None).expect("restored");
+        assert_eq!(restored.silent, Duration::from_secs(32), "the longest time to live, and the margin");
+        let kept = verify_folder(&data).expect("sound");
+        assert_eq!(kept.records.values().sum::<u64>(), 21, "a floor of tokens, and two lines of history");
+        let (_, loaded) = crate::store::open(Place::Folder(data)).expect("a state");
+        assert_eq!(loaded.silent, restored.silent);
+        let lease = loaded.state.record(&Key::Lease("mw1".parse().expect("a holder")));
+        assert!(matches!(lease, Some(Stored::Lease(lease)) if lease.claim.as_str() == "c-mw1"));
+        assert!(loaded.state.token_floor() == restored.floor && restored.floor > 1_000_000_000_000_000);
+    }
+
+    #[test]
+    fn a_backup_that_is_not_sound_makes_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, data) = (folder.path().join("backup"), folder.path().join("data"));
+        std::fs::write(&file, FORM_1.replace("\"app\":1", "\"app\":2")).expect("written");
+        restore(&file, &data, None).expect_err("damaged");
+        assert!(!data.exists());
+    }
+}
