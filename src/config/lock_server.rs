@@ -292,7 +292,8 @@ mod tests {
         let api = config.api.as_ref().expect("said");
         assert_eq!(config.place(api), "/etc/stagger/lockserver.toml:2:9");
         let told = |settings: &[FromFile]| {
-            let told = settings.iter().map(|from| format!("{} {} {}", from.setting.kind().word(), from.setting, from.place));
+            let told =
+                settings.iter().map(|from| format!("{} {} {}", from.setting.kind().word(), from.setting, from.place));
             told.collect::<Vec<_>>()
         };
         let [racks, all] = &config.defaults.pools[..] else { panic!("{:?}", config.defaults) };

@@ -174,9 +174,7 @@ async fn a_server_that_is_restored_decides_nothing_until_others_have_given_up_wh
     assert!(matches!(&refused, Error::Unable { kind, .. } if kind == "silent"), "{refused:?}");
     assert!(refused.to_string().contains("restored from a backup"), "{refused}");
     assert!(get(&server.address, "/readyz").starts_with("HTTP/1.1 503 "));
-    wait_for("it decides", SOON, || {
-        Some(()).filter(|()| get(&server.address, "/readyz").starts_with("HTTP/1.1 200 "))
-    });
+    wait_for("it decides", SOON, || Some(()).filter(|()| get(&server.address, "/readyz").starts_with("HTTP/1.1 200 ")));
     granted(&client, "early", 0).await.expect("an answer");
     // Nothing is silent any more at the next start.
     server.kill_and_restart();

@@ -133,7 +133,7 @@ fn a_copy_of_the_past_gives_nothing_a_second_time() {
     assert!(restored(Wall(0)).token_floor() > 1_000_000, "whatever the clock says");
     assert_eq!(first.records().len(), copy.records().len() + 3, "a floor, and two lines of history");
 
-    let mut world = World { state: first, now: world.now, ..World::default() };
+    let mut world = World { state: first, now: world.now, operations: world.operations, ..World::default() };
     let row = world.state.read_rollout(&rollout_of("php", 1), world.now).expect("it is kept").row;
     assert_eq!(row.state, RolloutState::Aborted);
     assert!(row.ended.expect("ended").reason.starts_with("restored from a backup 1h old"));
