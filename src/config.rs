@@ -172,7 +172,7 @@ impl FromStr for CoordinatorUrl {
         }
         let store = coordinator::store::open(text).map_err(|error| CoordinatorUrlError::Store(error.to_string()))?;
         if store.is_some() {
-            return Ok(Self(text.to_owned()));
+            return if text.ends_with('/') { Err(CoordinatorUrlError::Domain) } else { Ok(Self(text.to_owned())) };
         }
         let Some(rest) = text.strip_prefix("http://") else {
             let meant = format!("http://{text}");

@@ -8,6 +8,7 @@ mod contention;
 mod crash;
 mod demo;
 mod docs;
+mod fuzz;
 mod kills;
 mod oneshot;
 mod outages;

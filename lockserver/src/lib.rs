@@ -15,6 +15,8 @@ pub mod poolcounter;
 mod power;
 pub mod relay;
 mod ring;
+#[doc(hidden)]
+pub mod seams;
 mod serve;
 pub mod steward;
 mod store;

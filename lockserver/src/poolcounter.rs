@@ -14,7 +14,11 @@ mod serve;
 mod socket;
 mod stats;
 
+#[doc(hidden)]
+pub use command::{Command, Wanted, parse};
 pub(crate) use inbox::{Inbox, Locks};
+#[doc(hidden)]
+pub use line::{Cut, LINE_BYTES_MAX, cut};
 pub use serve::bind;
 
 use crate::domain::Domain;

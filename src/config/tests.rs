@@ -574,7 +574,7 @@ fn coordinators_are_lock_servers_by_port_or_stores() {
     for url in ["http://a", "http://:1", "http://a:0", "http://a:x", "http://u@a:1", "http://a b:1"] {
         assert_eq!(coordinator(url), Err(CoordinatorUrlError::Authority), "{url}");
     }
-    for url in ["http://a:1/b/c", "http://a:1/b?c", "http://a:1//"] {
+    for url in ["http://a:1/b/c", "http://a:1/b?c", "http://a:1//", "redis://a//", "redis://a/b//"] {
         assert_eq!(coordinator(url), Err(CoordinatorUrlError::Domain), "{url}");
     }
     assert!(bad(&BASE.replace("http://locks:7532", "https://locks")).contains("a coordinator is reached by http://, "));

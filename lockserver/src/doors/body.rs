@@ -127,15 +127,15 @@ impl Names {
     }
 }
 
-/// Which part of a list is asked for.
+/// What the query says: which part of a list is asked for, unless said otherwise.
 #[derive(Debug)]
-pub(crate) struct Selected(pub(crate) Selection);
+pub(crate) struct Selected<T = Selection>(pub(crate) T);
 
-impl<S: Send + Sync> FromRequestParts<S> for Selected {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Selected<T> {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Selected, Failure> {
-        let query = Query::<Selection>::from_request_parts(parts, state).await;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Selected<T>, Failure> {
+        let query = Query::<T>::from_request_parts(parts, state).await;
         query
             .map(|Query(select)| Selected(select))
             .map_err(|cause| malformed(format!("the query cannot be read: {cause}")))
