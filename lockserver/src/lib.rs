@@ -1,7 +1,7 @@
 //! The lock server: a coordinator that keeps its state in memory, writes it to disk before it answers, and opens doors.
 //!
 //! Reading order: [`run`]; `clock`; `store` (redb) over `power` (the disk) and `commit` (group commit); `domain`, the one place where requests are
-//! decided; `calls` (held open) and `ring` (what is told); `metrics`; `serve` (connections) and `doors` (HTTP); [`poolcounter`] (the door for poolcounterd's
+//! decided; `calls` (held open) and `ring` (what is told); `metrics`; `serve` (connections) with their `seats`, and `doors` (HTTP); [`poolcounter`] (the door for poolcounterd's
 //! clients); [`steward`] and [`relay`] (over a store that a fleet shares).
 //! No rule about leases or rollouts lives here: those are the model's.
 
@@ -17,6 +17,7 @@ pub mod relay;
 mod ring;
 #[doc(hidden)]
 pub mod seams;
+mod seats;
 mod serve;
 pub mod steward;
 mod store;
@@ -31,8 +32,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 
-/// Most connections at once, unless said otherwise. More are answered 503 and closed.
-pub const CONNECTIONS_MAX: usize = 10_000;
+/// Most connections at once, unless said otherwise: a worker has one or two. When there are more, those that have been longest without a
+/// whole request make room; where each has one, more are answered 503 and closed.
+pub const CONNECTIONS_MAX: usize = 15_000;
 /// How long a client may take to send the header of its next request, or a body, unless said otherwise.
 pub const CLIENT_WAIT: Duration = Duration::from_secs(60);
 /// Most connections at once at the poolcounter door. More are closed.
@@ -59,7 +61,7 @@ pub enum Place {
 pub struct Options {
     /// Where its state lies.
     pub place: Place,
-    /// Most connections at once.
+    /// Most connections at once: see [`CONNECTIONS_MAX`].
     pub connections_max: usize,
     /// How long a client may take to send the header of its next request, or a body. It ends idle connections too.
     pub client_wait: Duration,

@@ -1,7 +1,11 @@
 //! Connections: accepted within a bound, given a deadline for their headers, and ended in order.
 //!
-//! Owns sockets and their tasks. Knows nothing of what is asked over them: that is the doors'.
+//! Owns sockets and their tasks; which of them make room when there are too many, [`crate::seats`] says. Knows nothing of what is asked over them: that
+//! is the doors'.
 
+use crate::seats::{Seat, Seats};
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -12,8 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tower::ServiceExt as _;
 
 /// Longest header, in bytes.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
@@ -28,8 +33,8 @@ pub(crate) const UNACKNOWLEDGED_MS: u32 = 15_000;
 const STOP_WAIT: Duration = Duration::from_millis(2500);
 /// How long accepting rests after it failed, which is when there are no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Files that the server opens beside its connections.
-const FILES_OWN: usize = 64;
+/// Files that the server opens beside its connections, and connections that are about to end.
+const FILES_OWN: usize = 512;
 /// What a connection too many is told.
 const OVERLOADED: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 67\r\n\
@@ -45,7 +50,7 @@ pub(crate) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     allow_files(connections_max);
-    let permits = Arc::new(Semaphore::new(connections_max));
+    let seats = Seats::new(connections_max);
     let mut tasks = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
@@ -53,15 +58,11 @@ pub(crate) async fn serve(
             () = &mut shutdown => break,
             Some(_) = tasks.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => match Arc::clone(&permits).try_acquire_owned() {
-                    Ok(permit) => {
-                        let (router, stopping) = (router.clone(), stopping.subscribe());
-                        tasks.spawn(async move {
-                            connection(stream, router, stopping, client_wait).await;
-                            drop(permit);
-                        });
+                Ok((stream, from)) => match seats.take(from.ip()) {
+                    Some(seat) => {
+                        tasks.spawn(connection(stream, seat, router.clone(), stopping.subscribe(), client_wait));
                     }
-                    Err(_) => refuse(stream).await,
+                    None => refuse(stream).await,
                 },
                 Err(cause) => {
                     tracing::warn!("no connection can be accepted: {cause}");
@@ -78,9 +79,10 @@ pub(crate) async fn serve(
     }
 }
 
-/// Serves one connection until it ends, or the server stops and its last answer is sent.
+/// Serves one connection until it ends, has to make room, or the server stops and its last answer is sent.
 async fn connection(
     stream: TcpStream,
+    seat: Arc<Seat>,
     router: axum::Router,
     mut stopping: watch::Receiver<bool>,
     client_wait: Duration,
@@ -91,10 +93,15 @@ async fn connection(
     }
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(client_wait).max_buf_size(HEADER_BYTES_MAX);
+    let (coming, going) = (Arc::clone(&seat), Arc::clone(&seat));
+    let router = router
+        .map_request(move |request: Request<Incoming>| request.map(|body| coming.follow(body)))
+        .map_response(move |response: Response<_>| response.map(|body| going.answer(body)));
     let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut served = pin!(served);
     tokio::select! {
         ended = &mut served => return log(ended),
+        () = seat.ended() => return tracing::debug!("a connection without a whole request made room for another"),
         _ = stopping.wait_for(|stopping| *stopping) => {}
     }
     served.as_mut().graceful_shutdown();

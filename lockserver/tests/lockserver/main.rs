@@ -10,5 +10,6 @@ mod passage;
 mod poolcounter;
 mod relay;
 mod round_trip;
+mod slow;
 mod steward;
 mod store;
