@@ -9,6 +9,8 @@ mod file;
 mod haproxy;
 mod http;
 pub mod lame_duck;
+#[doc(hidden)]
+pub mod seams;
 mod sessions;
 mod status;
 

@@ -88,7 +88,7 @@ enum Command {
     Release(release::ReleaseArgs),
     Set(set::SetArgs),
     Worker(worker::WorkerArgs),
-    Lockserver(lockserver::LockserverArgs),
+    Lockserver(Box<lockserver::LockserverArgs>),
     Move(moving::MoveArgs),
     Doctor(doctor::DoctorArgs),
     Demo(demo::DemoArgs),
@@ -118,7 +118,9 @@ pub fn main() -> u8 {
         Err(error) => return told(&error),
     };
     let context = Context { globals: cli.globals, seats: seat::Seats::default() };
-    if let Some(file) = &context.globals.config {
+    // A lock server's file is of no use to the commands that it proposes.
+    let is_of_host = !matches!(cli.command, Command::Lockserver(_));
+    if let Some(file) = context.globals.config.as_ref().filter(|_| is_of_host) {
         out::propose_with(file);
     }
     dispatch(cli.command, &context).unwrap_or_else(|failure| {
@@ -160,7 +162,7 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Failure> {
         Command::Release(args) => wait_for(release::run(args, context), context),
         Command::Set(args) => wait_for(set::run(args, context), context),
         Command::Worker(args) => wait_for(worker::run(args, context), context),
-        Command::Lockserver(args) => wait_for(lockserver::run(args, context), context),
+        Command::Lockserver(args) => wait_for(lockserver::run(*args, context), context),
         Command::Demo(args) => wait_for(demo::run(args, context), context),
         Command::DemoRestart(args) => Ok(demo::restart::run(&args)),
         Command::DemoService(args) => wait_for(async { Ok(demo::service::run(args).await) }, context),

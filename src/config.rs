@@ -1,18 +1,21 @@
-//! The configuration of a host: what it restarts, how it leaves its balancers, and how it knows that all is well.
+//! The configuration of a host: what it restarts, how it leaves its balancers, and how it knows that all is well; and that of a
+//! lock server.
 //!
 //! Owns the file's keys, their defaults and bounds, and the sentences about what is wrong in it. A value of these types
 //! is valid: expressions are compiled, names checked, `{host}` filled in. Never reads the environment, never asks
 //! anything of the outside. Called by the command line, which hands the result to the worker.
 //!
-//! Reading order: [`Config`]; [`service`], then its parts [`restart`], [`depool`] (with [`conftool`]) and [`steps`]; the small types
-//! [`probe`], [`place`], [`predicate`] (with its `vocabulary`), [`etcd`] and [`duration`]; how it is read, `reader` and `nearest`, and what is said when it
+//! Reading order: [`Config`]; `coordinator` (whom it asks, and what they know each other by); [`service`], then its parts [`restart`], [`depool`] (with [`conftool`]) and [`steps`]; the small types
+//! [`probe`], [`place`], [`predicate`] (with its `vocabulary`), [`etcd`] and [`duration`]; a lock server's file, [`lock_server`]; how it is read, `reader` and `nearest`, and what is said when it
 //! cannot be, [`error`].
 
 pub mod conftool;
+mod coordinator;
 pub mod depool;
 pub mod duration;
 pub mod error;
 pub mod etcd;
+pub mod lock_server;
 pub(crate) mod nearest;
 pub mod place;
 pub mod predicate;
@@ -23,8 +26,10 @@ pub mod service;
 pub mod steps;
 mod vocabulary;
 
+pub use self::coordinator::{CoordinatorUrl, CoordinatorUrlError};
 pub use depool::Depool;
 pub use error::ConfigError;
+pub use lock_server::LockServerConfig;
 pub use place::{FastCgi, LocalEnd};
 pub use predicate::Predicate;
 pub use probe::{Command, HttpUrl, Probe, Question};
@@ -32,16 +37,14 @@ pub use restart::Restart;
 pub use service::ServiceConfig;
 pub use steps::{Check, Drain, Verify};
 
+use ::coordinator::remote::Credentials;
 use error::Problem;
 use model::names::{Host, Service};
-use model::passage::without_login;
 use reader::Section;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use toml::de::{DeTable, DeValue};
 
 /// Where the worker's metrics are, unless said otherwise: this port on loopback.
@@ -52,8 +55,6 @@ pub const STATE_DEFAULT: &str = "/var/lib/stagger";
 pub const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Most services of one host: what a coordinator accepts of one member.
 pub const SERVICES_MAX: usize = model::member::SERVICES_PER_MEMBER_MAX;
-/// Longest coordinator URL, in bytes.
-const URL_BYTES_MAX: usize = 2048;
 
 /// What the file does not say: read once by the caller, so that reading the file is pure.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -79,6 +80,8 @@ impl Surroundings {
 pub struct Config {
     /// Whom the worker asks.
     pub coordinator: CoordinatorUrl,
+    /// What a lock server knows it by, and it the lock server.
+    pub credentials: Credentials,
     /// Where the worker's metrics are served; port 0 takes any.
     pub listen: SocketAddr,
     /// The host's name, as its balancers know it.
@@ -89,120 +92,16 @@ pub struct Config {
     pub services: BTreeMap<Service, ServiceConfig>,
 }
 
-/// Where a coordinator is: `http://HOST:PORT[,HOST:PORT…][/DOMAIN]` of a lock server, or of several doors to one store, or the URL of a store. Shown without its password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct CoordinatorUrl(String);
-
-/// Why a coordinator's URL was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CoordinatorUrlError {
-    /// Another way to reach a coordinator.
-    #[error("a coordinator is reached by http://, redis://, rediss://, redis+sentinel://, etcd:// or etcds://")]
-    Scheme,
-    /// No way at all.
-    #[error("it does not begin with http:// or another scheme; did you mean {meant}?")]
-    NoScheme {
-        /// What was probably meant.
-        meant: String,
-    },
-    /// A store's URL that is wrong.
-    #[error("{0}")]
-    Store(String),
-    /// No port, or none that can be.
-    #[error("a coordinator is named by host and port, such as http://locks:7532")]
-    Authority,
-    /// A domain that cannot be named so, or more than one.
-    #[error("a domain is named by letters, digits and . _ -, and there is one at most")]
-    Domain,
-}
-
-impl CoordinatorUrl {
-    /// The URL as text, without a trailing slash, and with its password.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether it names another machine on each host: that very host.
-    pub fn is_loopback(&self) -> bool {
-        let place = without_login(&self.0);
-        let authority = place.split_once("://").map_or("", |(_, rest)| rest);
-        let authority = authority.split(['/', '?']).next().unwrap_or_default();
-        let hosts = authority.split(',').map(|place| match place.rsplit_once(':') {
-            Some((host, port)) if port.parse::<u16>().is_ok() => host,
-            _ => place,
-        });
-        coordinator::store::is_loopback(hosts)
-    }
-
-    /// The same without the password.
-    fn shown(&self) -> String {
-        CoordinatorUrl::masked(&self.0)
-    }
-
-    /// What may be meant as a URL, without what may be meant as its password.
-    pub fn masked(text: &str) -> String {
-        let hidden = || {
-            let (scheme, rest) = text.split_once("://")?;
-            let (user, place) = rest.rsplit_once('@')?;
-            let name = user.split(':').next().unwrap_or_default();
-            Some(format!("{scheme}://{name}:…@{place}"))
-        };
-        hidden().unwrap_or_else(|| text.to_owned())
-    }
-}
-
-impl fmt::Display for CoordinatorUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.shown())
-    }
-}
-
-impl fmt::Debug for CoordinatorUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CoordinatorUrl({:?})", self.shown())
-    }
-}
-
-impl FromStr for CoordinatorUrl {
-    type Err = CoordinatorUrlError;
-    fn from_str(text: &str) -> Result<Self, CoordinatorUrlError> {
-        let text = text.strip_suffix('/').unwrap_or(text);
-        if text.len() > URL_BYTES_MAX {
-            return Err(CoordinatorUrlError::Authority);
-        }
-        let store = coordinator::store::open(text).map_err(|error| CoordinatorUrlError::Store(error.to_string()))?;
-        if store.is_some() {
-            return Ok(Self(text.to_owned()));
-        }
-        let Some(rest) = text.strip_prefix("http://") else {
-            let meant = format!("http://{text}");
-            return Err(match meant.parse::<CoordinatorUrl>() {
-                Ok(_) if !text.contains("://") => CoordinatorUrlError::NoScheme { meant },
-                _ => CoordinatorUrlError::Scheme,
-            });
-        };
-        let (authority, domain) = rest.split_once('/').map_or((rest, None), |(host, domain)| (host, Some(domain)));
-        let is_of_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
-        for server in authority.split(',') {
-            let (host, port) = server.rsplit_once(':').ok_or(CoordinatorUrlError::Authority)?;
-            let has_host = !host.is_empty() && host.chars().all(is_of_host);
-            if !has_host || port.parse::<u16>().map_or(true, |port| port == 0) {
-                return Err(CoordinatorUrlError::Authority);
-            }
-        }
-        let is_of_domain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-        match domain {
-            Some(name) if name.is_empty() || !name.chars().all(is_of_domain) => Err(CoordinatorUrlError::Domain),
-            _ => Ok(Self(text.to_owned())),
-        }
-    }
-}
-
 /// Reads a host's configuration from its file.
 ///
 /// # Errors
 /// The file cannot be read, or something in it is wrong; then the error shows each wrong place.
 pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Config, ConfigError> {
+    parse(&text_of(path)?, path, surroundings)
+}
+
+/// The text of a configuration file.
+fn text_of(path: &Path) -> Result<String, ConfigError> {
     let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
@@ -210,7 +109,7 @@ pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Config, ConfigEr
     if u64::try_from(text.len()).unwrap_or(u64::MAX) > FILE_BYTES_MAX {
         return Err(ConfigError::TooLarge { path: path.to_owned() });
     }
-    parse(&text, path, surroundings)
+    Ok(text)
 }
 
 /// Reads a host's configuration from text; `path` is for the messages.
@@ -221,10 +120,15 @@ pub fn parse(text: &str, path: &Path, surroundings: &Surroundings) -> Result<Con
     read(text, surroundings).map_err(|problems| ConfigError::invalid(path, text, problems))
 }
 
+/// The file as TOML has it.
+fn document(text: &str) -> Result<toml::Spanned<DeTable<'_>>, Problem> {
+    DeTable::parse(text).map_err(|error| {
+        Problem::new(error.span().unwrap_or(0..0), "this is not TOML").label(error.message().replace('\n', "; "))
+    })
+}
+
 fn read(text: &str, surroundings: &Surroundings) -> Result<Config, Vec<Problem>> {
-    let document = DeTable::parse(text).map_err(|error| {
-        vec![Problem::new(error.span().unwrap_or(0..0), "this is not TOML").label(error.message().replace('\n', "; "))]
-    })?;
+    let document = document(text).map_err(|problem| vec![problem])?;
     let (mut config, services) = read_top(text, document.get_ref(), surroundings).map_err(|problem| vec![problem])?;
     let mut problems = Vec::new();
     for (name, at, table) in services {
@@ -248,6 +152,9 @@ fn same_duck(config: &Config, service: &ServiceConfig, at: &std::ops::Range<usiz
     Some(problem.label(format!("it is the health URL of {}, too", other.service)).help("give each a `path` of its own"))
 }
 
+/// The keys at the top of the file.
+const KEYS: [&str; 8] = ["coordinator", "token", "tls", "trusted_network", "listen", "host", "state", "service"];
+
 type ServiceTable<'t> = (String, std::ops::Range<usize>, &'t DeTable<'t>);
 
 fn read_top<'t>(
@@ -255,8 +162,8 @@ fn read_top<'t>(
     document: &'t DeTable<'t>,
     surroundings: &Surroundings,
 ) -> Result<(Config, Vec<ServiceTable<'t>>), Problem> {
-    let top = Section::open(text, document, 0..0, "", &["coordinator", "listen", "host", "state", "service"])?;
-    let coordinator = top.must("coordinator", "http://HOST:PORT of the lock server")?.parse::<CoordinatorUrl>()?;
+    let top = Section::open(text, document, 0..0, "", &KEYS)?;
+    let url = top.must("coordinator", "http://HOST:PORT of the lock server")?.parse::<CoordinatorUrl>()?;
     let listen = match top.get("listen") {
         Some(field) => field.socket_address()?,
         None => SocketAddr::from((Ipv4Addr::LOCALHOST, LISTEN_PORT)),
@@ -273,11 +180,12 @@ fn read_top<'t>(
         (None, Some(folder)) => folder.clone(),
         (None, None) => PathBuf::from(STATE_DEFAULT),
     };
+    let credentials = coordinator::credentials(&top, &host)?;
     let services = match top.get("service") {
         Some(field) => read_service_tables(&field)?,
         None => Vec::new(),
     };
-    Ok((Config { coordinator, listen, host, state, services: BTreeMap::new() }, services))
+    Ok((Config { coordinator: url, credentials, listen, host, state, services: BTreeMap::new() }, services))
 }
 
 fn read_service_tables<'t>(field: &reader::Field<'t>) -> Result<Vec<ServiceTable<'t>>, Problem> {

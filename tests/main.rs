@@ -1,5 +1,6 @@
 //! The whole program from outside: real processes, watched by observers that never ask the lock server.
 
+mod access;
 mod architecture;
 mod balancers;
 mod conformance;
@@ -8,6 +9,9 @@ mod contention;
 mod crash;
 mod demo;
 mod docs;
+mod fuzz;
+mod keeping;
+mod kills;
 mod oneshot;
 mod outages;
 mod packaging;

@@ -50,7 +50,13 @@ async fn killed(server: &Server) -> Duration {
     let dead = Host::new(&url, 2);
     let body = AskBody { ask: dead.ask_for(run(), HOLD), hold_ms: model::time::millis(HOLD) };
     let body = serde_json::to_value(body).expect("JSON");
-    let posted = Posted { method: "POST".into(), path: "/v1/leases".into(), hold_ms: model::time::millis(HOLD), body };
+    let posted = Posted {
+        method: "POST".into(),
+        path: "/v1/leases".into(),
+        hold_ms: model::time::millis(HOLD),
+        from: None,
+        body,
+    };
     let call = CallId { caller: coordinator::random_id().expect("an id"), number: 1 };
     store(&url).post(&call, serde_json::to_vec(&posted).expect("JSON"), HOLD * 2).await.expect("posted");
     queue(&steward, 1).await;

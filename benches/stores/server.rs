@@ -96,7 +96,7 @@ impl Server {
             }
             Kind::Etcd => {
                 let url = format!("http://127.0.0.1:{}/metrics", self.port);
-                let text = reqwest::get(url).await.expect("an answer").text().await.expect("text");
+                let text = get(&url).await.text().await.expect("text");
                 let line = text.lines().find_map(|line| line.strip_prefix("etcd_server_proposals_committed_total "));
                 line.and_then(|value| value.parse::<f64>().ok()).expect("a count") as u64
             }
@@ -117,4 +117,14 @@ pub(crate) fn allow_files() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).expect("more files");
+}
+
+/// Asks over a connection that nobody encrypts.
+async fn get(url: &str) -> reqwest::Response {
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().expect("versions");
+    let tls = builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
+    let client = reqwest::Client::builder().tls_backend_preconfigured(tls).build().expect("a client");
+    client.get(url).send().await.expect("an answer")
 }

@@ -147,7 +147,7 @@ impl Mailbox {
             None => serde_json::Value::Null,
         };
         let (method, path) = (request.method.to_string(), request.path.clone());
-        let posted = Posted { method, path, hold_ms: millis(request.hold), body };
+        let posted = Posted { method, path, hold_ms: millis(request.hold), from: None, body };
         let answered = self.call(&posted).await?;
         let status = answered.status;
         Ok(Reply { status, body: answered.bytes().map_err(|cause| Error::Corrupt(cause.to_string()))? })

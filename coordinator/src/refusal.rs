@@ -2,7 +2,7 @@
 //!
 //! Used by the client and by the server, so that they cannot differ.
 
-use model::request::{Answer, Begin, Done, Holding, Joined, Own, Refusal, RefusalKind, Settled, for_nobody};
+use model::request::{Answer, Begin, Done, Holding, Joined, Own, Refusal, RefusalKind, Settled, for_nobody, replayed};
 use serde::{Deserialize, Serialize};
 
 /// Every kind of refusal that is not a [`RefusalKind`], with its status.
@@ -17,6 +17,14 @@ pub mod kind {
     pub const REFUSED: &str = "refused";
     /// Another rollout is under way.
     pub const UNDER_WAY: &str = "under_way";
+    /// Something else was done under this operation's name.
+    pub const REPLAYED: &str = "replayed";
+    /// Who asks has not said who it is, or nobody knows it (any more).
+    pub const UNAUTHORIZED: &str = "unauthorized";
+    /// Who asks is known, and may not.
+    pub const FORBIDDEN: &str = "forbidden";
+    /// Who asks does so too often, or over too many connections.
+    pub const LIMITED: &str = "limited";
     /// There is no such record.
     pub const NOT_FOUND: &str = "not_found";
     /// There is no such path, or no such domain.
@@ -31,6 +39,8 @@ pub mod kind {
     pub const SLOW: &str = "slow";
     /// The server cannot write; nothing was done.
     pub const STORE: &str = "store";
+    /// The server's state was restored, and it decides nothing yet; nothing was done.
+    pub const SILENT: &str = "silent";
     /// The server is stopping; nothing was done.
     pub const STOPPING: &str = "stopping";
     /// There are too many connections; nothing was done.
@@ -54,12 +64,17 @@ pub fn status(kind: &str) -> http::StatusCode {
         "invalid" | kind::MALFORMED => S::BAD_REQUEST,
         "paused" | kind::SEMAPHORE_FULL => S::LOCKED,
         kind::GONE => S::PRECONDITION_FAILED,
+        kind::UNAUTHORIZED => S::UNAUTHORIZED,
+        kind::FORBIDDEN => S::FORBIDDEN,
+        kind::LIMITED => S::TOO_MANY_REQUESTS,
         kind::NOT_FOUND | kind::NO_PATH => S::NOT_FOUND,
         kind::MOVED => S::GONE,
         kind::METHOD => S::METHOD_NOT_ALLOWED,
         kind::TOO_LARGE => S::PAYLOAD_TOO_LARGE,
         kind::SLOW => S::REQUEST_TIMEOUT,
-        kind::STORE | kind::STOPPING | kind::OVERLOADED | kind::MOVING | kind::UNKNOWN => S::SERVICE_UNAVAILABLE,
+        kind::STORE | kind::SILENT | kind::STOPPING | kind::OVERLOADED | kind::MOVING | kind::UNKNOWN => {
+            S::SERVICE_UNAVAILABLE
+        }
         kind::BUG => S::INTERNAL_SERVER_ERROR,
         _ => S::CONFLICT,
     }
@@ -207,6 +222,7 @@ impl Refusable for Done {
         let (kind, value) = match self {
             Done::Announced { .. } | Done::Did { .. } => return None,
             Done::Refused { why, hint } => (kind::REFUSED, format!("{why}: {hint}")),
+            Done::Replayed { operation } => (kind::REPLAYED, replayed(operation)),
             Done::ForNobody { service, only } => (kind::REFUSED, for_nobody(service, only)),
             Done::UnderWay { rollout, state, by, since_ms, message } => {
                 let since = since(*since_ms);
@@ -257,6 +273,7 @@ mod tests {
         there_and_back(&Joined::Duplicate { since_ms: 5, version: "1".into() }, 409);
         there_and_back(&Joined::Refused { why: "w".into() }, 409);
         there_and_back(&Done::Refused { why: "w".into(), hint: "h".into() }, 409);
+        there_and_back(&Done::Replayed { operation: "o1".parse().expect("an id") }, 409);
         let for_nobody = |only: &[&str]| Done::ForNobody {
             service: "php".parse().expect("a service"),
             only: only.iter().map(|scope| scope.parse().expect("a scope")).collect(),
@@ -295,6 +312,9 @@ mod tests {
             (kind::UNKNOWN, 503),
             (kind::BUG, 500),
             (kind::MALFORMED, 400),
+            (kind::UNAUTHORIZED, 401),
+            (kind::FORBIDDEN, 403),
+            (kind::LIMITED, 429),
             (kind::NOT_FOUND, 404),
             (kind::NO_PATH, 404),
             (kind::METHOD, 405),

@@ -3,7 +3,9 @@
 //! Owns what is asked of it, and how its answers are read: refused is not applied. How a request gets there is `connections`'
 //! and [`mailbox`](crate::mailbox)'s. Retries nothing: pauses and patience are the caller's.
 
+mod backup;
 mod connections;
+mod credentials;
 mod several;
 mod watch;
 
@@ -28,7 +30,9 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+pub use backup::{BACKUP_WAIT, Backup};
 pub use connections::{ANSWER_WAIT, CONNECT_WAIT};
+pub use credentials::Credentials;
 pub use watch::{EVENT_WAIT, Events};
 
 /// How much of an answer that makes no sense is shown, in bytes.
@@ -102,9 +106,17 @@ impl Remote {
     /// # Errors
     /// The URL is none of these: `NotApplied`, and a retry cannot help.
     pub fn new(url: &str) -> Result<Remote> {
-        Ok(Remote::by(match Several::new(url)? {
+        Remote::known(url, &Credentials::default())
+    }
+
+    /// The same, or for `https://…`, with what the lock server knows us by, and we it.
+    ///
+    /// # Errors
+    /// The URL is none of these, a file makes no sense, or the token must not be sent there: `NotApplied`, and a retry cannot help.
+    pub fn known(url: &str, credentials: &Credentials) -> Result<Remote> {
+        Ok(Remote::by(match Several::new(url, credentials)? {
             Some(several) => Way::Several(several),
-            None => Way::Connections(Connections::new(url)?),
+            None => Way::Connections(Connections::new(url, credentials)?),
         }))
     }
 
@@ -156,6 +168,25 @@ impl Remote {
             return Err(Error::NotApplied { retry: true, why: "the domain was moved".to_owned() });
         }
         Err(refused(reply.status, &reply.body))
+    }
+
+    /// Takes a backup of the state of this very lock server.
+    ///
+    /// # Errors
+    /// As of everything that is asked; or its records lie in a store, which has ways of its own.
+    pub async fn backup(&self) -> Result<Backup> {
+        let path = path_of("backup", "");
+        match &self.way() {
+            Way::Connections(connections) => match connections.watch(&path, None).await? {
+                Ok(response) => Ok(Backup::of(response)),
+                Err(reply) => Err(refused(reply.status, &reply.body)),
+            },
+            // Whoever sits there says that it has none to give.
+            way => {
+                let Reply { status, body } = way.send(&Request::new(Method::GET, path)).await?;
+                Err(refused(status, &body))
+            }
+        }
     }
 
     /// How far the passage of this very domain is.
@@ -396,7 +427,9 @@ fn refused(status: u16, bytes: &[u8]) -> Error {
         };
     };
     match name.as_str() {
-        kind::STORE | kind::STOPPING | kind::OVERLOADED | kind::MOVING => Error::Unable { kind: name, value },
+        kind::STORE | kind::SILENT | kind::STOPPING | kind::OVERLOADED | kind::MOVING | kind::LIMITED => {
+            Error::Unable { kind: name, value }
+        }
         _ if status == 408 => Error::Unable { kind: name, value },
         _ if status >= 500 => Error::Unknown { why: value },
         _ if status >= 400 => Error::Refused { kind: name, value, status },

@@ -198,6 +198,9 @@ pub struct PassageView {
     pub passage: Option<Passage>,
     /// How many records go along.
     pub records: u64,
+    /// Whether there is nothing but what a lock server's file says: then a domain may come here.
+    #[serde(default)]
+    pub fresh: bool,
     /// The domain's clock.
     pub time: Time,
 }
@@ -220,6 +223,9 @@ pub struct Posted {
     pub path: String,
     /// How long the answer may take, in milliseconds.
     pub hold_ms: u64,
+    /// The address of whoever asked a door for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// The body; null when there is none.
     pub body: serde_json::Value,
 }

@@ -301,7 +301,7 @@ pub(crate) async fn ask(domain: &Arc<Domain>, mut ask: Ask, hold_ms: u64) -> Res
         if held.is_evicted() {
             // It was settled over another call while this one asked: what that came to is given back.
             held.answered();
-            settled(domain, &cancelled(&ask)).await?;
+            settled(domain, cancelled(&ask), None).await?;
             return Ok(answer);
         }
         if let Answer::Queued(queued) = &answer {
@@ -329,26 +329,26 @@ fn cancelled(ask: &Ask) -> Settle {
 }
 
 /// Settles a claim; a call of its that is still held is asked for no more.
-pub(crate) async fn settle(domain: &Domain, settle: &Settle) -> Result<Settled, Fault> {
+pub(crate) async fn settle(domain: &Domain, settle: Settle, from: Option<String>) -> Result<Settled, Fault> {
     if settle.ending != Ending::GaveWay {
         domain.calls.evict(&settle.holder, &settle.claim);
     }
-    settled(domain, settle).await
+    settled(domain, settle, from).await
 }
 
-async fn settled(domain: &Domain, settle: &Settle) -> Result<Settled, Fault> {
-    match domain.submit(&Request::Settle(settle.clone())).await? {
+async fn settled(domain: &Domain, settle: Settle, from: Option<String>) -> Result<Settled, Fault> {
+    match domain.submit(&Request::Settle(settle).coming_from(from)).await? {
         Reply::Settled(settled) => Ok(settled),
         _ => Err(Fault::Bug),
     }
 }
 
 /// Makes a worker known, and keeps the call until what it owes differs from what it has seen, or the hold is over.
-pub(crate) async fn join(domain: &Arc<Domain>, body: JoinBody) -> Result<Joined, Fault> {
+pub(crate) async fn join(domain: &Arc<Domain>, body: JoinBody, from: Option<String>) -> Result<Joined, Fault> {
     let JoinBody { mut join, seen, hold_ms } = body;
     let hold = bounded(hold_ms);
     join.patience_ms = patience(join.patience_ms, hold);
-    let request = Request::Join(join.clone());
+    let request = Request::Join(join.clone()).coming_from(from);
     let Some(seen) = seen.filter(|_| !hold.is_zero()) else { return joined(domain, &request).await };
     let seen: BTreeSet<RolloutName> = seen.into_iter().collect();
     let held = Held::member(domain, join);

@@ -3,8 +3,9 @@
 //! Owns the order of things: decided one after the other, on disk before anyone is answered or told. Knows no HTTP and no
 //! file; the committer ([`crate::commit`]) writes, the doors ask.
 
+use crate::backup::Desk;
 use crate::calls::{Calls, Turn};
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::commit::Records;
 use crate::metrics::Metrics;
 use crate::poolcounter::Inbox;
@@ -14,6 +15,7 @@ use model::apply::{Decision, Nudges};
 use model::change::Key;
 use model::names::{Id, Pool};
 use model::passage::{Move, Shut, without_login};
+use model::settings::span;
 use model::{Now, Reply, Request, State, Time};
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,6 +44,14 @@ pub(crate) enum Fault {
     /// It may have been written, or not.
     #[error("the store failed while it was written: {0}")]
     Unknown(Arc<str>),
+    /// The state was restored, and there may be leases that it does not know of; it was not done.
+    #[error(
+        "the state was restored from a backup: nothing is decided for {} more, until whoever holds a lease that it does not know has \
+         given it up", span(left_ms.div_ceil(1000) * 1000))]
+    Silent {
+        /// For how much longer, in milliseconds.
+        left_ms: u64,
+    },
     /// The server stops; it was not done.
     #[error("the lock server is stopping")]
     Stopping,
@@ -88,12 +98,16 @@ pub(crate) struct Domain {
     pub(crate) ring: Ring,
     /// What is counted.
     pub(crate) metrics: Metrics,
+    /// When the committer last looked for something to write: it does so again and again, unless it hangs.
+    beat: Mutex<Stopwatch>,
     /// Set once, when the server stops.
     pub(crate) stopping: watch::Sender<bool>,
     /// How many steps of the domain's passage were carried out.
     steps: watch::Sender<u64>,
     /// The poolcounter door, when there is one, to be looked at.
     pub(crate) poolcounter: OnceLock<Arc<Inbox>>,
+    /// What reads the store for a backup, when it is this lock server's own.
+    pub(crate) backup: OnceLock<Desk>,
     /// How long a body may take to arrive.
     pub(crate) body_wait: Duration,
     /// Its random name, when several doors may be over its records.
@@ -118,6 +132,8 @@ struct Inner {
     number: u64,
     /// Why nothing is decided any more.
     closed: Option<Fault>,
+    /// Until when nothing is decided, because the state was restored.
+    silent_until: Option<Time>,
     /// Whether the timer waits for something to become due at all.
     timer_idle: bool,
 }
@@ -142,12 +158,12 @@ impl Domain {
     ///
     /// `name` is its random name, when its records lie in a store that several doors may be over.
     pub(crate) fn new(loaded: Loaded, body_wait: Duration, name: Option<Id>) -> Arc<Domain> {
-        let Loaded { mut state, time } = loaded;
+        let Loaded { mut state, time, silent } = loaded;
         let grace = state.started_again(Now { time, wall: crate::clock::wall() });
         state.replay(&grace);
         // The records themselves are as old as before.
         let faint = grace.iter().map(model::change::Change::key).collect();
-        Domain::begin(Loaded { state, time }, faint, body_wait, name)
+        Domain::begin(Loaded { state, time, silent }, faint, body_wait, name)
     }
 
     /// A domain that goes on from what was loaded, which lacks nothing: not even renewals.
@@ -156,7 +172,11 @@ impl Domain {
     }
 
     fn begin(loaded: Loaded, faint: BTreeSet<Key>, body_wait: Duration, name: Option<Id>) -> Arc<Domain> {
-        let Loaded { state, time } = loaded;
+        let Loaded { state, time, silent } = loaded;
+        if !silent.is_zero() {
+            let left_ms = model::time::millis(silent);
+            tracing::warn!("{}", Fault::Silent { left_ms });
+        }
         let clock = Clock::from(time);
         let inner = Inner {
             state,
@@ -166,6 +186,7 @@ impl Domain {
             told: Vec::new(),
             number: 0,
             closed: None,
+            silent_until: (!silent.is_zero()).then(|| time.plus(silent)),
             timer_idle: false,
         };
         Arc::new(Domain {
@@ -176,9 +197,11 @@ impl Domain {
             calls: Calls::default(),
             ring: Ring::new(crate::clock::wall()),
             metrics: Metrics::new(),
+            beat: Mutex::new(Stopwatch::start()),
             stopping: watch::Sender::new(false),
             steps: watch::Sender::new(0),
             poolcounter: OnceLock::new(),
+            backup: OnceLock::new(),
             body_wait,
             name,
         })
@@ -209,7 +232,8 @@ impl Domain {
         if let Some(fault) = &inner.closed {
             return Err(fault.clone());
         }
-        if let Request::Move(step) = request {
+        listen(inner)?;
+        if let (_, Request::Move(step)) = request.parts() {
             return self.carry_out_step(inner, step, request);
         }
         let now = inner.clock.now();
@@ -348,6 +372,11 @@ impl Domain {
         Ok(seen)
     }
 
+    /// Wakes when the domain took a step of its passage.
+    pub(crate) fn steps(&self) -> watch::Receiver<u64> {
+        self.steps.subscribe()
+    }
+
     /// Why nothing is decided, when that is because the domain is moved.
     pub(crate) fn shut(&self) -> Option<Shut> {
         self.glance(|state, _| state.shut()).flatten()
@@ -392,14 +421,25 @@ impl Domain {
     fn until_due(&self) -> Result<Duration, Fault> {
         let mut inner = self.lock()?;
         let now = inner.clock.now().time;
+        if let Some(until) = inner.silent_until {
+            return Ok(until.since(now).clamp(TICK_MIN, TICK_MAX));
+        }
         let due = inner.state.next_due();
         inner.timer_idle = due.is_none();
         Ok(due.map_or(TICK_MAX, |due| due.since(now).clamp(TICK_MIN, TICK_MAX)))
     }
 
+    /// Whether decisions are made, and the committer looked for something to write within such a time. Waits for the mutex, as
+    /// everybody does.
+    pub(crate) fn beats(&self, within: Duration) -> bool {
+        let decides = self.lock().is_ok();
+        decides && self.beat.lock().is_ok_and(|beat| Duration::from_micros(beat.elapsed_us()) <= within)
+    }
+
     /// Waits until there is something to write or to tell, or `patience` is over; `None` when the domain is closed and
     /// everything is written. For the committer's thread: it blocks.
     pub(crate) fn next_batch(&self, patience: Duration) -> Option<Batch> {
+        *self.beat.lock().ok()? = Stopwatch::start();
         let inner = self.lock().ok()?;
         let idle = |inner: &mut Inner| inner.dirty.is_empty() && inner.told.is_empty() && inner.closed.is_none();
         let (mut guard, waited) = self.work.wait_timeout_while(inner, patience, idle).ok()?;
@@ -437,7 +477,7 @@ impl Domain {
 
     /// Why nothing can be decided, when that is so.
     pub(crate) fn fault(&self) -> Option<Fault> {
-        self.lock().map_or_else(Some, |inner| inner.closed.clone())
+        self.lock().map_or_else(Some, |mut inner| inner.closed.clone().or_else(|| listen(&mut inner).err()))
     }
 
     /// The own clock, to be written at the very end.
@@ -446,10 +486,32 @@ impl Domain {
     }
 }
 
+/// Refuses to decide while the state is silent. When that is over, whoever holds a lease has had no chance to renew it: all begin anew.
+fn listen(inner: &mut Inner) -> Result<(), Fault> {
+    let Some(until) = inner.silent_until else { return Ok(()) };
+    let now = inner.clock.now();
+    if now.time < until {
+        return Err(Fault::Silent { left_ms: model::time::millis(until.since(now.time)) });
+    }
+    inner.silent_until = None;
+    let grace = inner.state.started_again(now);
+    inner.state.replay(&grace);
+    inner.faint.extend(grace.iter().map(model::change::Change::key));
+    tracing::info!(
+        "whoever held a lease that the restored state does not know has given it up: it decides from now on"
+    );
+    Ok(())
+}
+
 /// A decision is pure: a panic in it has changed nothing, so that one odd request takes nobody else down.
 fn unless_it_panics<T>(request: &Request, decide: impl FnOnce() -> T) -> Result<T, Fault> {
     catch_unwind(AssertUnwindSafe(decide)).map_err(|_| {
-        tracing::error!(?request, "a decision failed; the request was not carried out");
+        // A step of a move may hold the password of a store.
+        let request = match request.parts() {
+            (_, Request::Move(_)) => "a step of a move".to_owned(),
+            (_, other) => format!("{other:?}"),
+        };
+        tracing::error!(request, "a decision failed; the request was not carried out");
         Fault::Bug
     })
 }

@@ -6,6 +6,7 @@ pub(crate) mod body;
 mod events;
 pub(crate) mod fleetlock;
 mod health;
+mod keeping;
 mod leases;
 mod passage;
 mod people;
@@ -46,6 +47,7 @@ impl From<Fault> for Failure {
             Fault::Store(_) => kind::STORE,
             Fault::Unknown(_) => kind::UNKNOWN,
             Fault::Stopping => kind::STOPPING,
+            Fault::Silent { .. } => kind::SILENT,
             Fault::Shut(Shut::Moving { .. }) => kind::MOVING,
             Fault::Shut(Shut::Moved { .. }) => kind::MOVED,
             Fault::Bug => kind::BUG,
@@ -92,6 +94,8 @@ pub(crate) fn router(domain: Arc<Domain>) -> Router {
         .route("/history", get(reads::history))
         .route("/poolcounter", get(reads::poolcounter))
         .route("/events", get(events::events))
+        .route("/backup", get(keeping::backup))
+        .route("/defaults", get(keeping::defaults).put(keeping::load))
         .route("/move", get(passage::look).post(passage::step))
         .route("/domain", get(health::domain))
         .route("/records", get(passage::records))

@@ -13,7 +13,7 @@ use model::read::Selection;
 use model::request::Answer;
 use model::rollout::RolloutState;
 use model::state::Stored;
-use model::{Now, Reply, State};
+use model::{Now, Reply, State, Wall};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -52,6 +52,8 @@ pub(crate) struct Metrics {
     waits: HistogramVec,
     held: HistogramVec,
     requests: IntCounterVec,
+    /// Operations that came again with another content.
+    pub(crate) replays: IntCounter,
     /// Commits.
     pub(crate) commits: IntCounter,
     /// Records that they wrote.
@@ -61,6 +63,9 @@ pub(crate) struct Metrics {
     gauges: Mutex<Gauges>,
     /// The poolcounter door.
     pub(crate) poolcounter: Poolcounter,
+    reload_ok: IntGauge,
+    reload_at: IntGauge,
+    backup_at: IntGauge,
 }
 
 /// What the poolcounter door counts; nothing of it moves while there is none.
@@ -101,6 +106,10 @@ impl Poolcounter {
             counter.inc_by(count.saturating_sub(counter.get()));
         }
     }
+}
+
+fn seconds(at: Wall) -> i64 {
+    i64::try_from(at.0 / 1000).unwrap_or(i64::MAX)
 }
 
 /// What is computed when it is asked for.
@@ -157,6 +166,10 @@ impl Metrics {
             calls: gauge(r, "stagger_held_calls", "Calls held open.", &["call"]),
             store: gauge(r, "stagger_store_up", "Whether the store can be written.", &[]),
         };
+        let plain = |name: &str, help: &str| made(r, IntGauge::new(name, help));
+        let reload_ok = plain("stagger_config_reload_ok", "Whether the configuration could be read the last time.");
+        // Where there is no file, nothing is wrong in it.
+        reload_ok.set(1);
         let commit_opts = HistogramOpts::new("stagger_commit_seconds", "How long a commit to disk took.");
         Metrics {
             labelled: Mutex::new(BTreeSet::new()),
@@ -166,13 +179,31 @@ impl Metrics {
             waits: histogram(r, "stagger_lease_wait_seconds", "How long a granted lease was waited for.", &["pool"]),
             held: histogram(r, "stagger_lease_held_seconds", "How long an ended lease existed.", &["pool"]),
             requests: counter(r, "stagger_requests_total", "Requests answered.", &["method", "status"]),
+            replays: made(
+                r,
+                IntCounter::new("stagger_replayed_operations_total", "Operations that came again as another change."),
+            ),
             commits: made(r, IntCounter::new("stagger_commits_total", "Commits to disk.")),
             commit_records: made(r, IntCounter::new("stagger_commit_records_total", "Records written to disk.")),
             commit_seconds: made(r, Histogram::with_opts(commit_opts.buckets(COMMITS.to_vec()))),
             gauges: Mutex::new(gauges),
             poolcounter: Poolcounter::new(r),
+            reload_ok,
+            reload_at: plain("stagger_config_reload_timestamp_seconds", "When the configuration was last read."),
+            backup_at: plain("stagger_backup_timestamp_seconds", "When a backup was last taken, 0 before the first."),
             registry,
         }
+    }
+
+    /// The configuration was read.
+    pub(crate) fn configured(&self, is_good: bool, at: Wall) {
+        self.reload_ok.set(i64::from(is_good));
+        self.reload_at.set(seconds(at));
+    }
+
+    /// A backup was taken.
+    pub(crate) fn backed_up(&self, at: Wall) {
+        self.backup_at.set(seconds(at));
     }
 
     fn label<'p>(&self, pool: &'p Pool) -> &'p str {

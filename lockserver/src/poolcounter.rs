@@ -14,9 +14,14 @@ mod serve;
 mod socket;
 mod stats;
 
+#[doc(hidden)]
+pub use command::{Command, Wanted, parse};
 pub(crate) use inbox::{Inbox, Locks};
+#[doc(hidden)]
+pub use line::{Cut, LINE_BYTES_MAX, cut};
 pub use serve::bind;
 
+use crate::access::Access;
 use crate::domain::Domain;
 use leases::Leases;
 use std::io;
@@ -45,12 +50,17 @@ impl Door {
     ///
     /// # Errors
     /// There is no thread, or no file descriptor, to be had.
-    pub(crate) fn open(listener: TcpListener, domain: Arc<Domain>, connections_max: usize) -> io::Result<Door> {
+    pub(crate) fn open(
+        listener: TcpListener,
+        domain: Arc<Domain>,
+        access: Arc<Access>,
+        connections_max: usize,
+    ) -> io::Result<Door> {
         let inbox = Arc::new(Inbox::new()?);
         // A domain has one.
         let _ = domain.poolcounter.set(Arc::clone(&inbox));
         let leases = Leases::new(domain, Handle::current(), Arc::clone(&inbox));
-        let mut shop = serve::Shop::new(listener, leases, Arc::clone(&inbox), connections_max)?;
+        let mut shop = serve::Shop::new(listener, leases, access, Arc::clone(&inbox), connections_max)?;
         let (ends, ended) = oneshot::channel();
         let thread = std::thread::Builder::new().name("poolcounter".to_owned()).spawn(move || {
             // Dropped when the thread ends, however it does.

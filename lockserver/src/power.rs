@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// When a disk loses its power by itself: at its n-th sync, counted from 1 over the files and folders of a process. Written
-/// `never`, `before:N`, `amid:N` or `after:N`.
+/// `never`, `before:N`, `amid:N` or `after:N`; or it hangs there, `hang:N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PowerCut {
     /// Only when the process is killed.
@@ -25,11 +25,13 @@ pub enum PowerCut {
     Amid(u64),
     /// All of it is there, and nobody knows yet.
     After(u64),
+    /// The disk does not answer any more; the process stays.
+    Hang(u64),
 }
 
 /// A text that is no [`PowerCut`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no moment of a disk: write never, before:N, amid:N or after:N")]
+#[error("{0:?} is no moment of a disk: write never, before:N, amid:N, after:N or hang:N")]
 pub struct NoPowerCut(String);
 
 impl FromStr for PowerCut {
@@ -45,6 +47,7 @@ impl FromStr for PowerCut {
             "before" => Ok(PowerCut::Before(number)),
             "amid" => Ok(PowerCut::Amid(number)),
             "after" => Ok(PowerCut::After(number)),
+            "hang" => Ok(PowerCut::Hang(number)),
             _ => Err(wrong()),
         }
     }
@@ -81,12 +84,12 @@ impl Disk {
         self.sync_folder(above)
     }
 
-    /// Writes a small file; its content stays, its name may not.
-    pub(crate) fn write(&self, path: &Path, text: &str) -> io::Result<()> {
+    /// Writes a file; its content stays, its name may not.
+    pub(crate) fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut file = File::create(path)?;
         self.note(|| Ok(Unsynced::Made(path.to_owned())))?;
         self.note(|| Ok(Unsynced::Written(file.try_clone()?)))?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(bytes)?;
         self.synced(|| file.sync_all(), |unsynced| !matches!(unsynced, Unsynced::Written(_)))
     }
 
@@ -168,6 +171,9 @@ impl Fragile {
         then: impl FnOnce(),
     ) -> io::Result<()> {
         let number = self.syncs.fetch_add(1, Ordering::SeqCst) + 1;
+        while self.cut == PowerCut::Hang(number) {
+            std::thread::park();
+        }
         if self.cut == PowerCut::Before(number) {
             return self.die();
         }
@@ -289,6 +295,7 @@ mod tests {
         assert_eq!("before:1".parse(), Ok(PowerCut::Before(1)));
         assert_eq!("amid:2".parse(), Ok(PowerCut::Amid(2)));
         assert_eq!("after:30".parse(), Ok(PowerCut::After(30)));
+        assert_eq!("hang:7".parse(), Ok(PowerCut::Hang(7)));
         for wrong in ["", "amid", "amid:", "amid:-1", "never:1", "during:1", "1"] {
             assert!(wrong.parse::<PowerCut>().is_err(), "{wrong}");
         }

@@ -4,22 +4,24 @@
 //! Keeps nothing, so that several may stand side by side. Decides nothing, and reads no more of a request than what a call
 //! must say; events are calls that are held, one after the other.
 
+use crate::access::{Access, Asker, Settings};
 use crate::doors::body::whole;
 use crate::doors::fleetlock::{self, Leases};
 use crate::doors::{Failure, no_such_method};
-use crate::{CLIENT_WAIT, CONNECTIONS_MAX, serve};
+use crate::{CLIENT_WAIT, CONNECTIONS_MAX, Configured, Error, guarded, serve};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
+use coordinator::Coordinator;
 use coordinator::mailbox::Mailbox;
 use coordinator::refusal::kind;
 use coordinator::remote::Remote;
 use coordinator::wire::{Answered, HOLD_MS_MAX, LAST_EVENT_ID, MOVE_BYTES_MAX, Posted};
-use coordinator::{Coordinator, Error};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method, StatusCode, Uri, header};
+use model::defaults::Load;
 use model::request::{Answer, Ask, Settle, Settled};
 use serde_json::Value;
 use std::convert::Infallible;
@@ -34,6 +36,9 @@ const WATCH_MS: u64 = 15_000;
 /// The pause before the next look after one failed.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
 
+/// The pause before what the file says is handed in again, when nobody took it.
+const HAND_IN_PAUSE: Duration = Duration::from_secs(5);
+
 /// What every handler shares.
 #[derive(Debug, Clone)]
 struct Relay {
@@ -45,10 +50,70 @@ struct Relay {
 /// its name in paths, beside none at all.
 ///
 /// Sits nowhere: whoever attends the mailbox' store does.
-pub async fn run(listener: TcpListener, mailbox: Arc<Mailbox>, domain: &str, shutdown: impl Future<Output = ()>) {
+///
+/// # Errors
+/// The tokens or certificates of its settings cannot be read.
+pub async fn run(
+    listener: TcpListener,
+    mailbox: Arc<Mailbox>,
+    domain: &str,
+    access: &Settings,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let access = Access::open(access, domain, CLIENT_WAIT)?;
     let (stopping, stops) = watch::channel(false);
-    let router = router(Relay { mailbox, stopping: stops }, domain);
-    serve::serve(listener, router, &stopping, CONNECTIONS_MAX, CLIENT_WAIT, shutdown).await;
+    let router = guarded(router(Relay { mailbox, stopping: stops }, domain), &access);
+    tokio::select! {
+        () = serve::serve(listener, router, &access, &stopping, CONNECTIONS_MAX, CLIENT_WAIT, shutdown) => {}
+        () = access.watch() => {}
+    }
+    Ok(())
+}
+
+/// Hands in what the file of this door says of pools and services, at once and whenever it was read again; and again until somebody
+/// decides. Doors over one store are given the same file: what one of them handed in last holds. For as long as anybody reads the
+/// file.
+pub async fn hand_in(mailbox: Arc<Mailbox>, mut configured: watch::Receiver<Configured>) {
+    loop {
+        let Configured { load, is_good } = configured.borrow_and_update().clone();
+        // What a wrong file said before is not handed in again: another door may have handed in something newer.
+        if let Some(load) = load.filter(|_| is_good) {
+            while !handed_in(&mailbox, &load).await {
+                tokio::time::sleep(HAND_IN_PAUSE).await;
+            }
+        }
+        if configured.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Whether somebody took it, or refused it for good.
+async fn handed_in(mailbox: &Arc<Mailbox>, load: &Load) -> bool {
+    let body = match serde_json::to_value(load) {
+        Ok(body) => body,
+        Err(cause) => {
+            tracing::error!("{} cannot be handed in: {cause}", load.file);
+            return true;
+        }
+    };
+    let posted =
+        Posted { method: Method::PUT.to_string(), path: "/v1/defaults".to_owned(), hold_ms: 0, body, from: None };
+    match mailbox.call(&posted).await {
+        Ok(Answered { status: 200, .. }) => true,
+        Ok(Answered { status: 500.., body, .. }) => {
+            tracing::warn!("{} is not taken in yet: {body}", load.file);
+            false
+        }
+        Ok(Answered { body, .. }) => {
+            tracing::error!("{} is not taken in: {body}", load.file);
+            true
+        }
+        Err(cause) => {
+            tracing::warn!("{} is not taken in yet: {cause}", load.file);
+            false
+        }
+    }
 }
 
 fn router(relay: Relay, domain: &str) -> Router {
@@ -95,10 +160,10 @@ impl Leases for Remote {
 }
 
 /// Hands a request on, and its answer back. A client that goes away takes its call back.
-async fn hand_on(State(relay): State<Relay>, request: Request) -> Response {
+async fn hand_on(State(relay): State<Relay>, asker: Asker, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let read = whole(body, CLIENT_WAIT, MOVE_BYTES_MAX).await;
-    let posted = match read.and_then(|body| post(&parts.method, path_of(&parts.uri), &body)) {
+    let posted = match read.and_then(|body| post(&parts.method, path_of(&parts.uri), asker, &body)) {
         Ok(posted) => posted,
         Err(failure) => return failure.into_response(),
     };
@@ -121,11 +186,15 @@ fn path_of(uri: &Uri) -> String {
     if uri.path() == "/metrics" { path.to_owned() } else { format!("/v1{path}") }
 }
 
-fn post(method: &Method, path: String, body: &[u8]) -> Result<Posted, Failure> {
+/// The call for a request. Who acts is signed here: behind this door nobody knows the token.
+fn post(method: &Method, path: String, asker: Asker, body: &[u8]) -> Result<Posted, Failure> {
     let malformed = |cause| Failure::new(kind::MALFORMED, format!("the body is no JSON object: {cause}"));
-    let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(body).map_err(malformed)? };
+    let mut body = if body.is_empty() { Value::Null } else { serde_json::from_slice(body).map_err(malformed)? };
+    if let Some(Value::String(by)) = body.get_mut("by") {
+        *by = asker.signature(std::mem::take(by));
+    }
     let hold_ms = body.get("hold_ms").and_then(Value::as_u64).unwrap_or(0).min(HOLD_MS_MAX);
-    Ok(Posted { method: method.to_string(), path, hold_ms, body })
+    Ok(Posted { method: method.to_string(), path, hold_ms, from: asker.from, body })
 }
 
 fn respond(answered: Answered) -> Response {
@@ -137,10 +206,10 @@ fn respond(answered: Answered) -> Response {
     }
 }
 
-fn failed(error: Error) -> Failure {
+fn failed(error: coordinator::Error) -> Failure {
     match error {
-        Error::NotApplied { why, .. } => Failure::new(kind::STORE, why),
-        Error::Unknown { why } => Failure::new(kind::UNKNOWN, why),
+        coordinator::Error::NotApplied { why, .. } => Failure::new(kind::STORE, why),
+        coordinator::Error::Unknown { why } => Failure::new(kind::UNKNOWN, why),
         other => Failure::new(kind::BUG, other.to_string()),
     }
 }
@@ -182,7 +251,7 @@ impl Watch {
     async fn next(mut self) -> Result<(String, Watch), Box<Response>> {
         let after = self.last.as_ref().map(|last| format!("&after={last}")).unwrap_or_default();
         let path = format!("/v1/events?hold_ms={WATCH_MS}&{}{after}", self.scope);
-        let posted = Posted { method: "GET".to_owned(), path, hold_ms: WATCH_MS, body: Value::Null };
+        let posted = Posted { method: "GET".to_owned(), path, hold_ms: WATCH_MS, from: None, body: Value::Null };
         let answered = match self.relay.mailbox.call(&posted).await {
             Ok(answered) => answered,
             // Nobody sits, for a while: the stream stays, and goes on from where it was.

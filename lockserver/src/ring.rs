@@ -147,7 +147,7 @@ fn scopes(change: &Change, before: &State) -> Vec<Scope> {
             _ => vec![Scope::Host(holder.as_host())],
         },
         C::TokenUsed { pool, .. } => vec![Scope::Pool(pool.clone())],
-        C::TokensRaised(_) => vec![Scope::All],
+        C::DefaultsLoaded(_) | C::TokensRaised(_) => vec![Scope::All],
         C::MemberJoined(member) | C::MemberHeard(member) => {
             let services = member.services.keys().cloned().map(Scope::Service);
             let pools = member.pools().into_iter().cloned().map(Scope::Pool);
@@ -213,6 +213,7 @@ pub(crate) fn word(change: &Change) -> &'static str {
         C::TicketDropped(_) => "ticket_dropped",
         C::TokenUsed { .. } => "token_used",
         C::TokensRaised(_) => "tokens_raised",
+        C::DefaultsLoaded(_) => "defaults_loaded",
         C::LeaseGranted(_) => "lease_granted",
         C::LeaseRenewed(_) => "lease_renewed",
         C::LeaseReturned(_) => "lease_returned",

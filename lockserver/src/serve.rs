@@ -1,19 +1,26 @@
 //! Connections: accepted within a bound, given a deadline for their headers, and ended in order.
 //!
-//! Owns sockets and their tasks. Knows nothing of what is asked over them: that is the doors'.
+//! Owns sockets and their tasks. Who may come in is [`access`](crate::access)'; which of them make room when there are too many, [`crate::seats`]
+//! says; what is asked over a connection, the doors'.
 
+use crate::access::{Access, Admitted, Peer};
+use crate::seats::{Seat, Seats};
+use http::{Request, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::future::Future;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tower::ServiceExt as _;
 
 /// Longest header, in bytes.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
@@ -28,8 +35,8 @@ pub(crate) const UNACKNOWLEDGED_MS: u32 = 15_000;
 const STOP_WAIT: Duration = Duration::from_millis(2500);
 /// How long accepting rests after it failed, which is when there are no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// Files that the server opens beside its connections.
-const FILES_OWN: usize = 64;
+/// Files that the server opens beside its connections, and connections that are about to end.
+const FILES_OWN: usize = 512;
 /// What a connection too many is told.
 const OVERLOADED: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 67\r\n\
@@ -39,13 +46,14 @@ const OVERLOADED: &[u8] =
 pub(crate) async fn serve(
     listener: TcpListener,
     router: axum::Router,
+    access: &Arc<Access>,
     stopping: &watch::Sender<bool>,
     connections_max: usize,
     client_wait: Duration,
     shutdown: impl Future<Output = ()>,
 ) {
     allow_files(connections_max);
-    let permits = Arc::new(Semaphore::new(connections_max));
+    let seats = Seats::new(connections_max);
     let mut tasks = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
@@ -53,15 +61,15 @@ pub(crate) async fn serve(
             () = &mut shutdown => break,
             Some(_) = tasks.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => match Arc::clone(&permits).try_acquire_owned() {
-                    Ok(permit) => {
-                        let (router, stopping) = (router.clone(), stopping.subscribe());
+                Ok((stream, from)) => match let_in(access, &seats, from.ip()) {
+                    Ok((admitted, seat)) => {
+                        let guest = Guest { from: from.ip(), seat, admitted };
+                        let (router, access, stopping) = (router.clone(), Arc::clone(access), stopping.subscribe());
                         tasks.spawn(async move {
-                            connection(stream, router, stopping, client_wait).await;
-                            drop(permit);
+                            connection(stream, guest, router, &access, stopping, client_wait).await;
                         });
                     }
-                    Err(_) => refuse(stream).await,
+                    Err(told) => refuse(stream, &told).await,
                 },
                 Err(cause) => {
                     tracing::warn!("no connection can be accepted: {cause}");
@@ -78,10 +86,30 @@ pub(crate) async fn serve(
     }
 }
 
-/// Serves one connection until it ends, or the server stops and its last answer is sent.
+/// A connection that was let in, and what it takes up until it ends.
+struct Guest {
+    from: IpAddr,
+    seat: Arc<Seat>,
+    admitted: Admitted,
+}
+
+/// Whether a connection from an address may come in, and there is room for it: what it takes up until it ends. Else what it is told.
+fn let_in(access: &Access, seats: &Arc<Seats>, from: IpAddr) -> Result<(Admitted, Arc<Seat>), Vec<u8>> {
+    let admitted = access.admit(from)?;
+    match seats.take(from) {
+        Some(seat) => Ok((admitted, seat)),
+        // Before a connection is encrypted there is nothing to be said.
+        None if access.is_encrypted() => Err(Vec::new()),
+        None => Err(OVERLOADED.to_vec()),
+    }
+}
+
+/// Serves one connection until it ends, has to make room, or the server stops and its last answer is sent.
 async fn connection(
     stream: TcpStream,
+    guest: Guest,
     router: axum::Router,
+    access: &Access,
     mut stopping: watch::Receiver<bool>,
     client_wait: Duration,
 ) {
@@ -89,16 +117,47 @@ async fn connection(
         tracing::debug!("a connection cannot be set up: {cause}");
         return;
     }
+    let Guest { from, seat, admitted: _admitted } = guest;
+    let secured = tokio::select! {
+        secured = access.secure(stream, from) => secured,
+        () = seat.ended() => None,
+        _ = stopping.wait_for(|stopping| *stopping) => None,
+    };
+    let Some((stream, peer)) = secured else { return };
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(client_wait).max_buf_size(HEADER_BYTES_MAX);
+    let router = known(router, peer, Arc::clone(&seat));
     let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut served = pin!(served);
     tokio::select! {
         ended = &mut served => return log(ended),
+        () = seat.ended() => return tracing::debug!("a connection without a whole request made room for another"),
         _ = stopping.wait_for(|stopping| *stopping) => {}
     }
     served.as_mut().graceful_shutdown();
     log(served.await);
+}
+
+/// The router, told with each request who is at the other end; and the connection's seat, told of each request and answer.
+fn known(
+    router: axum::Router,
+    peer: Peer,
+    seat: Arc<Seat>,
+) -> impl tower::Service<
+    Request<Incoming>,
+    Response = axum::response::Response,
+    Error = std::convert::Infallible,
+    Future: Send + 'static,
+> + Clone
++ Send
++ 'static {
+    let going = Arc::clone(&seat);
+    router
+        .map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer.clone());
+            request.map(|body| seat.follow(body))
+        })
+        .map_response(move |response: Response<_>| response.map(|body| going.answer(body)))
 }
 
 /// Has the system find out when the other end is gone, and send small answers at once. What a listener is told, its connections inherit.
@@ -119,14 +178,14 @@ fn log(ended: hyper::Result<()>) {
     }
 }
 
-/// Tells a connection too many so, without waiting for anything.
-async fn refuse(mut stream: TcpStream) {
+/// Tells a connection that is not let in why, without waiting for anything.
+async fn refuse(mut stream: TcpStream, why: &[u8]) {
     let told = tokio::time::timeout(ACCEPT_PAUSE, async {
-        stream.write_all(OVERLOADED).await?;
+        stream.write_all(why).await?;
         stream.shutdown().await
     });
     if told.await.is_err() {
-        tracing::debug!("a connection too many does not read");
+        tracing::debug!("a connection that is not let in does not read");
     }
 }
 

@@ -124,7 +124,7 @@ async fn serve(
         let rows = sitting.load().await?;
         let records::Read { mut loaded, name, is_whole } = records::read(rows)?;
         if sitting.may_lack() {
-            let silence = records::longest_ttl(&loaded.state) + SILENCE_MARGIN;
+            let silence = loaded.state.longest_ttl() + SILENCE_MARGIN;
             let why = format!(
                 "the store may lack what was written last: nothing is decided for {silence:?}, until whoever holds a lease that it \
                  does not know has given it up"

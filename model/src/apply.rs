@@ -11,8 +11,10 @@ pub mod bounds;
 mod due;
 mod grant;
 mod join;
+mod load;
 mod passage;
 mod renew;
+mod restored;
 mod settle;
 
 pub use grant::PASSES_MAX;
@@ -34,6 +36,9 @@ use std::collections::BTreeSet;
 
 /// More grants than a store may lack, whatever became of it: far more than are made while a replica lags behind.
 const TOKENS_LACKING_MAX: Token = 1_000_000;
+
+/// Who does in the history what follows by itself.
+pub(crate) const ITSELF: &str = "stagger";
 
 /// What a request comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +98,8 @@ pub fn apply(state: &State, request: &Request, now: Now) -> Decision {
 }
 
 fn decide(view: &View<'_>, request: &Request, now: Now) -> Decision {
-    let mut draft = Draft::new(view, now);
+    let (from, request) = request.parts();
+    let mut draft = Draft { from, ..Draft::new(view, now) };
     if !matches!(request, Request::Move(_))
         && let Some(shut) = view.shut()
     {
@@ -110,11 +116,14 @@ fn decide(view: &View<'_>, request: &Request, now: Now) -> Decision {
         Request::Renew(renew) => Reply::Owned(renew::renew(&mut draft, renew)),
         Request::Settle(settle) => Reply::Settled(settle::settle(&mut draft, settle)),
         Request::Admin(admin) => Reply::Did(admin::admin(&mut draft, admin)),
+        Request::Load(load) => Reply::Did(load::load(&mut draft, load)),
         Request::Move(step) => Reply::Did(passage::step(&mut draft, step)),
         Request::Tick => {
             due::forget(&mut draft);
             Reply::Noted
         }
+        // Its parts were taken out above.
+        Request::From { .. } => Reply::Noted,
     };
     Decision { reply, changes: draft.changes, nudges: draft.nudges }
 }
@@ -127,19 +136,22 @@ pub(crate) struct Draft<'a> {
     pub(crate) changes: Vec<Change>,
     pub(crate) nudges: Nudges,
     next_entry: u64,
+    /// From where it was asked for.
+    from: Option<&'a str>,
 }
 
 impl<'a> Draft<'a> {
     pub(crate) fn new(view: &'a View<'a>, now: Now) -> Draft<'a> {
         let next_entry = view.next_entry();
-        Draft { view, now, changes: Vec::new(), nudges: Nudges::default(), next_entry }
+        Draft { view, now, changes: Vec::new(), nudges: Nudges::default(), next_entry, from: None }
     }
 
     pub(crate) fn push(&mut self, change: Change) {
         self.changes.push(change);
     }
 
-    /// Writes a line of history, to be found under each of these scopes; what is about a rollout also under its service.
+    /// Writes a line of history, to be found under each of these scopes; what is about a rollout also under its service. What
+    /// follows by itself comes from nowhere.
     pub(crate) fn note(&mut self, by: &str, kind: EntryKind, mut scopes: Vec<Scope>, text: String) {
         let services = scopes.iter().filter_map(|scope| match scope {
             Scope::Rollout(name) => Some(Scope::Service(name.service.clone())),
@@ -149,7 +161,8 @@ impl<'a> Draft<'a> {
         scopes.extend(services);
         let number = self.next_entry;
         self.next_entry += 1;
-        self.push(Change::Noted(Entry { number, at: self.now.wall, by: by.to_owned(), kind, scopes, text }));
+        let from = self.from.filter(|_| by != ITSELF).map(str::to_owned);
+        self.push(Change::Noted(Entry { number, at: self.now.wall, by: by.to_owned(), from, kind, scopes, text }));
     }
 
     /// Drops a holder's ticket, when it has one.
@@ -196,7 +209,7 @@ impl<'a> Draft<'a> {
         }
         let scopes = [Some(Scope::Rollout(rollout.name.clone())), host.clone().map(Scope::Host)];
         self.note(
-            "stagger",
+            ITSELF,
             EntryKind::Halted,
             scopes.into_iter().flatten().collect(),
             format!("{}: {cause}", rollout.name),
@@ -286,7 +299,7 @@ impl State {
         let text = format!(
             "what was written last may be gone: look at pauses, settings and rollouts; tokens go on above {floor}"
         );
-        draft.note("stagger", EntryKind::Lacking, vec![Scope::All], text);
+        draft.note(ITSELF, EntryKind::Lacking, vec![Scope::All], text);
         draft.changes
     }
 

@@ -2,12 +2,13 @@
 //!
 //! Every change touches exactly one record, named by its [`Key`]; so a store needs to know nothing else.
 
+use crate::defaults::Defaults;
 use crate::history::Entry;
 use crate::lease::{Lease, Ticket};
 use crate::member::{Member, Pause};
 use crate::names::{Generation, Holder, Host, Id, Pool, RolloutName, Scope, Service, Token};
 use crate::passage::Passage;
-use crate::request::Done;
+use crate::request::{Act, Done};
 use crate::rollout::{Rollout, Target};
 use crate::settings::{Override, SettingKind};
 use crate::state::Stored;
@@ -62,6 +63,8 @@ pub enum Change {
     Resumed(Scope),
     /// A setting changed.
     Configured(Override),
+    /// The lock server's file says something else now.
+    DefaultsLoaded(Defaults),
     /// A setting went back.
     Reverted {
         /// Where.
@@ -112,6 +115,9 @@ pub enum Change {
 pub struct Operation {
     /// Its random name.
     pub id: Id,
+    /// What was asked; nothing in records of versions that did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<Act>,
     /// What was answered.
     pub answer: Done,
     /// When.
@@ -129,6 +135,7 @@ pub enum Key {
     Member(Host),
     Pause(Scope),
     Setting(Scope, SettingKind),
+    Defaults,
     Generation(Service),
     Rollout(RolloutName),
     Target(RolloutName, Host),
@@ -147,6 +154,7 @@ impl fmt::Display for Key {
             Key::Member(host) => write!(f, "member/{host}"),
             Key::Pause(scope) => write!(f, "pause/{scope}"),
             Key::Setting(scope, kind) => write!(f, "setting/{scope}/{}", kind.word()),
+            Key::Defaults => f.write_str("defaults"),
             Key::Generation(service) => write!(f, "generation/{service}"),
             Key::Rollout(name) => write!(f, "rollout/{name}"),
             Key::Target(name, host) => write!(f, "target/{name}/{host}"),
@@ -180,6 +188,7 @@ impl Change {
             C::Paused(pause) => Key::Pause(pause.scope.clone()),
             C::Resumed(scope) => Key::Pause(scope.clone()),
             C::Configured(from) => Key::Setting(from.scope.clone(), from.setting.kind()),
+            C::DefaultsLoaded(_) => Key::Defaults,
             C::Reverted { scope, kind } => Key::Setting(scope.clone(), *kind),
             C::GenerationUsed { service, .. } => Key::Generation(service.clone()),
             C::RolloutAnnounced(rollout) | C::RolloutMoved(rollout) => Key::Rollout(rollout.name.clone()),

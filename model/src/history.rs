@@ -1,4 +1,4 @@
-//! History: who did what, and why. Bounded; the oldest go first.
+//! History: who did what, from where, and why. Bounded; the oldest go first.
 
 use crate::names::Scope;
 use crate::time::Wall;
@@ -84,6 +84,9 @@ pub struct Entry {
     pub at: Wall,
     /// Who did it: a person, a holder, or `stagger` itself.
     pub by: String,
+    /// The address from which it was asked for, when it came over a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// What kind of thing.
     pub kind: EntryKind,
     /// What it is about; it is found under each of these.

@@ -4,6 +4,7 @@
 
 use crate::apply::{Decision, bounds, hindrance, listens};
 use crate::change::Change;
+use crate::defaults::TABLES_MAX;
 use crate::history::ENTRIES_MAX;
 use crate::lease::{Lease, LeaseState, Purpose, Ticket};
 use crate::member::Pause;
@@ -143,6 +144,8 @@ pub fn everything_is_bounded(state: &State) -> Verdict {
     let text = crate::lease::TEXT_BYTES_MAX;
     hold(state.history.len() <= ENTRIES_MAX + 1000, || "the history is too long".to_owned())?;
     for (what, count, max) in [
+        ("tables of pools", state.defaults.pools.len(), TABLES_MAX),
+        ("tables of services", state.defaults.services.len(), TABLES_MAX),
         ("pools", state.index.pools.len(), bounds::POOLS_MAX),
         ("services", state.index.services.len(), bounds::SERVICES_MAX),
         ("members", state.members.len(), bounds::MEMBERS_MAX),

@@ -1,6 +1,6 @@
 //! Every decision of Stagger, and nothing else: no I/O, no clock, no unordered map, no logging.
 //!
-//! Reading order: [`names`], [`time`], [`mod@bound`], [`settings`]; the records [`lease`], [`member`], [`rollout`], [`history`], [`passage`];
+//! Reading order: [`names`], [`time`], [`mod@bound`], [`settings`], [`defaults`]; the records [`lease`], [`member`], [`rollout`], [`history`], [`passage`];
 //! what is asked and answered, [`request`]; the state and what changes it, [`state`] and [`change`]; the one function
 //! that decides, [`mod@apply`]; what can be looked at, [`read`] and [`why`]; what must always hold,
 //! [`invariants`]. The worker's side: [`sequence`] and [`host`].
@@ -10,6 +10,8 @@ pub mod names;
 pub mod time;
 
 pub mod settings;
+
+pub mod defaults;
 
 pub mod history;
 pub mod lease;

@@ -278,7 +278,7 @@ pub struct Override {
 pub struct PoolRules {
     /// How many leases may exist at once.
     pub slots: Slots,
-    /// Where `slots` comes from: `default`, or who set it and why.
+    /// Where `slots` comes from: `default`, the line of the lock server's file, or who set it and why.
     pub source: String,
     /// How many may wait.
     pub max_queue: u32,
@@ -323,10 +323,15 @@ impl Default for ServiceRules {
 impl PoolRules {
     /// Puts one override in force.
     pub(crate) fn take(&mut self, from: &Override) {
-        match from.setting {
+        self.put(from.setting, || format!("set {} slots={} by {}: {}", from.scope, from.setting, from.by, from.reason));
+    }
+
+    /// Puts a value in force; `source` is where it comes from, should it be the slots.
+    pub(crate) fn put(&mut self, setting: Setting, source: impl FnOnce() -> String) {
+        match setting {
             Setting::Slots(slots) => {
                 self.slots = slots;
-                self.source = format!("set {} slots={slots} by {}: {}", from.scope, from.by, from.reason);
+                self.source = source();
             }
             Setting::MaxQueue(count) => self.max_queue = count,
             Setting::Wait(ms) => self.wait_ms = ms,
@@ -338,9 +343,9 @@ impl PoolRules {
 }
 
 impl ServiceRules {
-    /// Puts one override in force.
-    pub(crate) fn take(&mut self, from: &Override) {
-        match from.setting {
+    /// Puts a value in force.
+    pub(crate) fn put(&mut self, setting: Setting) {
+        match setting {
             Setting::MaxFailures(count) => self.max_failures = count,
             Setting::Strict(strict) => self.strict = strict,
             Setting::Expires(ms) => self.expires_ms = ms,

@@ -7,6 +7,7 @@ mod index;
 pub(crate) use index::{Index, Names, Queue};
 
 use crate::change::{Change, Key, Operation};
+use crate::defaults::{Defaults, FromFile};
 use crate::history::Entry;
 use crate::lease::{Lease, Ticket};
 use crate::member::{Member, Pause};
@@ -28,6 +29,7 @@ pub struct State {
     pub(crate) members: BTreeMap<Host, Member>,
     pub(crate) pauses: BTreeMap<Scope, Pause>,
     pub(crate) settings: BTreeMap<(Scope, SettingKind), Override>,
+    pub(crate) defaults: Defaults,
     pub(crate) generations: BTreeMap<Service, Generation>,
     pub(crate) rollouts: BTreeMap<RolloutName, Rollout>,
     pub(crate) targets: BTreeMap<RolloutName, BTreeMap<Host, Target>>,
@@ -49,6 +51,7 @@ pub enum Stored {
     Member(Box<Member>),
     Pause(Pause),
     Setting(Override),
+    Defaults(Defaults),
     Generation { service: Service, generation: Generation },
     Rollout(Box<Rollout>),
     Target(Box<Target>),
@@ -68,6 +71,7 @@ impl Stored {
             Stored::Member(member) => Key::Member(member.host.clone()),
             Stored::Pause(pause) => Key::Pause(pause.scope.clone()),
             Stored::Setting(from) => Key::Setting(from.scope.clone(), from.setting.kind()),
+            Stored::Defaults(_) => Key::Defaults,
             Stored::Generation { service, .. } => Key::Generation(service.clone()),
             Stored::Rollout(rollout) => Key::Rollout(rollout.name.clone()),
             Stored::Target(target) => Key::Target(target.rollout.clone(), target.host.clone()),
@@ -103,6 +107,7 @@ impl State {
             C::MemberJoined(member) | C::MemberHeard(member) => self.put(Stored::Member(Box::new(member))),
             C::Paused(pause) => self.put(Stored::Pause(pause)),
             C::Configured(from) => self.put(Stored::Setting(from)),
+            C::DefaultsLoaded(defaults) => self.put(Stored::Defaults(defaults)),
             C::GenerationUsed { service, generation } => self.put(Stored::Generation { service, generation }),
             C::RolloutAnnounced(rollout) | C::RolloutMoved(rollout) => self.put(Stored::Rollout(Box::new(rollout))),
             C::TargetMoved(target) => self.put(Stored::Target(Box::new(target))),
@@ -156,6 +161,11 @@ impl State {
                 self.remove(&Key::Setting(from.scope.clone(), from.setting.kind()));
                 self.index.add_setting(&from);
                 self.settings.insert((from.scope.clone(), from.setting.kind()), from);
+            }
+            Stored::Defaults(defaults) => {
+                self.remove(&Key::Defaults);
+                self.index.add_defaults(&defaults);
+                self.defaults = defaults;
             }
             Stored::Generation { service, generation } => {
                 self.remove(&Key::Generation(service.clone()));
@@ -214,6 +224,7 @@ impl State {
                     self.index.drop_setting(&from);
                 }
             }
+            Key::Defaults => self.index.drop_defaults(&std::mem::take(&mut self.defaults)),
             Key::Generation(service) => {
                 if self.generations.remove(service).is_some() {
                     self.index.services.drop(service);
@@ -252,6 +263,7 @@ impl State {
             Key::Member(host) => Stored::Member(Box::new(self.members.get(host)?.clone())),
             Key::Pause(scope) => Stored::Pause(self.pauses.get(scope)?.clone()),
             Key::Setting(scope, kind) => Stored::Setting(self.settings.get(&(scope.clone(), *kind))?.clone()),
+            Key::Defaults => Stored::Defaults((!self.defaults.is_empty()).then(|| self.defaults.clone())?),
             Key::Generation(service) => {
                 Stored::Generation { service: service.clone(), generation: *self.generations.get(service)? }
             }
@@ -272,6 +284,7 @@ impl State {
             .chain(self.members.keys().cloned().map(Key::Member))
             .chain(self.pauses.keys().cloned().map(Key::Pause))
             .chain(self.settings.keys().map(|(scope, kind)| Key::Setting(scope.clone(), *kind)))
+            .chain([Key::Defaults])
             .chain(self.generations.keys().cloned().map(Key::Generation))
             .chain(self.rollouts.keys().cloned().map(Key::Rollout))
             .chain(
@@ -321,9 +334,12 @@ impl State {
         self.index.pools.contains(pool)
     }
 
-    /// What holds for a pool: the defaults, what was set for all, what was set for it.
+    /// What holds for a pool: the defaults, what the lock server's file says of it, what was set for all, what was set for it.
     pub(crate) fn pool_rules(&self, pool: &Pool) -> PoolRules {
         let mut rules = PoolRules::default();
+        for from in self.defaults.of_pool(pool) {
+            rules.put(from.setting, || from.place.clone());
+        }
         for scope in [Scope::All, Scope::Pool(pool.clone())] {
             self.overrides(&scope).for_each(|from| rules.take(from));
         }
@@ -333,8 +349,9 @@ impl State {
     /// What holds for the rollouts of a service.
     pub(crate) fn service_rules(&self, service: &Service) -> ServiceRules {
         let mut rules = ServiceRules::default();
+        self.defaults.of_service(service).iter().for_each(|from| rules.put(from.setting));
         for scope in [Scope::All, Scope::Service(service.clone())] {
-            self.overrides(&scope).for_each(|from| rules.take(from));
+            self.overrides(&scope).for_each(|from| rules.put(from.setting));
         }
         rules
     }
@@ -351,8 +368,31 @@ impl State {
         match (&was.before, for_all) {
             (Some(before), _) => before.setting.to_string(),
             (None, Some(for_all)) => format!("{} (set for all)", for_all.setting),
-            (None, None) => format!("{} (default)", kind.default()),
+            (None, None) => match self.said_of(&was.scope, kind) {
+                Some(from) => format!("{} ({})", from.setting, from.place),
+                None => format!("{} (default)", kind.default()),
+            },
         }
+    }
+
+    /// What the lock server's file says.
+    pub fn defaults(&self) -> &Defaults {
+        &self.defaults
+    }
+
+    /// What the lock server's file says of a pool or a service.
+    pub(crate) fn said_of(&self, scope: &Scope, kind: SettingKind) -> Option<&FromFile> {
+        let said = match scope {
+            Scope::Pool(pool) => self.defaults.of_pool(pool),
+            Scope::Service(service) => self.defaults.of_service(service),
+            _ => &[],
+        };
+        said.iter().find(|from| from.setting.kind() == kind)
+    }
+
+    /// Whether there is nothing but what the lock server's file says.
+    pub fn is_fresh(&self) -> bool {
+        self.luggage().all(|record| matches!(record, Stored::Defaults(_)))
     }
 
     /// The leases that count in a pool.

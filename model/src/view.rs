@@ -1,6 +1,7 @@
 //! Views: what a decision may look at, and cannot change.
 
 use crate::change::{Key, Operation};
+use crate::defaults::{Defaults, FromFile};
 use crate::lease::{Lease, Ticket};
 use crate::member::{Member, Pause};
 use crate::names::{Holder, Host, Id, Pool, RolloutName, Scope, Service, Token};
@@ -151,6 +152,21 @@ impl<'a> View<'a> {
         self.state.settings.get(&(scope.clone(), kind))
     }
 
+    /// What the lock server's file says of a pool or a service.
+    pub(crate) fn said_of(&self, scope: &Scope, kind: SettingKind) -> Option<&'a FromFile> {
+        self.state.said_of(scope, kind)
+    }
+
+    /// What the lock server's file says.
+    pub(crate) fn defaults(&self) -> &'a Defaults {
+        &self.state.defaults
+    }
+
+    /// Whether there is nothing but what the lock server's file says.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.state.is_fresh()
+    }
+
     /// What holds once this one is taken back, and where that comes from when nobody set it for good before.
     pub(crate) fn without(&self, was: &Override) -> String {
         self.state.without(was)
@@ -162,7 +178,12 @@ impl<'a> View<'a> {
         self.state.rollouts.get(&RolloutName { service: service.clone(), generation })
     }
 
-    /// A service's newest generation, whether or not its record is still kept.
+    /// No token is granted that is not above this.
+    pub(crate) fn token_floor(&self) -> u64 {
+        self.state.token_floor
+    }
+
+    /// A service's newest generation, whether or not its record is still kept; 0 before the first.
     pub(crate) fn generation(&self, service: &Service) -> u64 {
         self.state.generations.get(service).copied().unwrap_or(0)
     }

@@ -1,7 +1,7 @@
 //! Balancers that follow conftool: an entry in etcd says where the host should be, and every PyBal whether it is there.
 //!
 //! Owns reading both together, and changing one word of the entry. Everybody must agree; who does not is named. An entry that
-//! is `inactive` is somebody else's decision: it is out, and never changed. Reading order: [`entry`] (the value), [`pybal`]
+//! is `inactive` is somebody else's decision: it is out, and never changed. Reading order: [`entry`] (the value), [`mod@pybal`]
 //! (what a balancer says), `etcd` (where the value is, by `v2` or `v3`).
 
 mod entry;
@@ -24,6 +24,21 @@ use std::time::Duration;
 
 /// How often an entry that somebody else changes at the same moment is read and changed again, in one try.
 const CHANGES_MAX: u32 = 3;
+
+/// The word that an entry says; see `seams`.
+pub(super) fn word(text: &str) -> Result<String, String> {
+    entry::read(text).map(|word| word.to_string())
+}
+
+/// The same entry with another word; see `seams`.
+pub(super) fn with_word(text: &str, takes_part: bool) -> Result<String, String> {
+    entry::with(text, if takes_part { Pooled::Yes } else { Pooled::No })
+}
+
+/// What a PyBal says of a host; see `seams`.
+pub(super) fn pybal_says(text: &str) -> Result<String, String> {
+    pybal::read(text).map(|state| state.to_string())
+}
 
 /// Reads the entry and asks every PyBal of it, all at once.
 pub(super) async fn ask(conftool: &Conftool, entry: &Entry, client: &Client, within: Duration) -> Said {

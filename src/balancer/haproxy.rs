@@ -37,6 +37,16 @@ const STOPPING: u32 = 3;
 /// Most names that are shown of those that there are.
 const NAMES_MAX: usize = 5;
 
+/// How many servers `show servers state` tells of; see `seams`.
+pub(super) fn servers(text: &str) -> Result<usize, String> {
+    Servers::read(text).map(|servers| servers.all.len())
+}
+
+/// How many servers `show stat` tells of; see `seams`.
+pub(super) fn stats(text: &str) -> Result<usize, String> {
+    Stat::read(text).map(|stats| stats.len())
+}
+
 /// Whether the server takes new sessions there, by what `show servers state` says of it and, when it seems to, by `show stat` as
 /// well. Anything but a whole answer about exactly this server is unknown.
 pub(super) async fn ask(server: &HaproxyServer, within: Duration) -> Said {

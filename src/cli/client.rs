@@ -10,7 +10,7 @@ use coordinator::{Coordinator as _, Error};
 use model::history::Entry;
 use model::names::{RolloutName, Scope};
 use model::read::{Leases, MemberRow, Page, PauseRow, PoolRow, RolloutDetail, RolloutRow, Selection};
-use model::request::{Act, Admin, Done, for_nobody};
+use model::request::{Act, Admin, Done, for_nobody, replayed};
 use model::why::Why;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -36,9 +36,7 @@ impl Client {
     /// # Errors
     /// The URL is none.
     pub(crate) fn new(url: &str, seats: &Seats) -> Result<Client, Failure> {
-        let inner = seats
-            .reach(url)
-            .map_err(|error| Failure::usage(error.to_string(), "write --coordinator http://HOST:PORT"))?;
+        let inner = seats.reach(url).map_err(|error| Failure::usage(error.to_string(), ""))?;
         Ok(Client { inner })
     }
 
@@ -198,6 +196,9 @@ pub(crate) fn did(done: Done) -> Result<String, Failure> {
         Done::Did { what } => Ok(what),
         Done::Announced { rollout, targets } => Ok(format!("{rollout} announced for {targets} hosts")),
         Done::Refused { why, hint } => Err(Failure::Refused { why, hint }),
+        Done::Replayed { operation } => {
+            Err(Failure::Refused { why: replayed(&operation), hint: "look at it: stagger history".to_owned() })
+        }
         Done::ForNobody { service, only } => {
             Err(Failure::Refused { why: for_nobody(&service, &only), hint: "who has what: stagger members".to_owned() })
         }

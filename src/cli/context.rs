@@ -16,6 +16,8 @@ const CONFIG_DEFAULT: &str = "/etc/stagger/stagger.toml";
 const COORDINATOR_DEFAULT: &str = "http://127.0.0.1:7532";
 /// The variable that names the coordinator.
 const COORDINATOR_VARIABLE: &str = "STAGGER_COORDINATOR";
+/// The variable that names the file of the token.
+const TOKEN_VARIABLE: &str = "STAGGER_TOKEN_FILE";
 /// The variable that names the worker's state folder: systemd sets it for `StateDirectory=`.
 const STATE_VARIABLE: &str = "STATE_DIRECTORY";
 
@@ -31,6 +33,9 @@ pub(crate) struct Globals {
     /// Ask this coordinator [default: STAGGER_COORDINATOR, else the configuration's, else http://127.0.0.1:7532]
     #[arg(long, value_name = "URL", global = true, help_heading = "Everywhere")]
     pub(crate) coordinator: Option<String>,
+    /// Show the lock server the token in this file [default: STAGGER_TOKEN_FILE, else the configuration's]
+    #[arg(long, value_name = "FILE", global = true, help_heading = "Everywhere")]
+    pub(crate) token_file: Option<PathBuf>,
 }
 
 /// What a command is given.
@@ -38,12 +43,12 @@ pub(crate) struct Globals {
 pub(crate) struct Context {
     /// The flags that every command has.
     pub(crate) globals: Globals,
-    /// The stores that it has reached.
+    /// The stores that it has reached; see [`Context::seats`].
     pub(crate) seats: Seats,
 }
 
 impl Context {
-    /// The host's configuration: an error when there is none. `--coordinator`, when given, takes the place of its own.
+    /// The host's configuration: an error when there is none. `--coordinator` and `--token-file`, when given, take the place of its own.
     ///
     /// # Errors
     /// The file cannot be read or is wrong; or the flag is.
@@ -53,6 +58,9 @@ impl Context {
         if let Some(url) = self.chosen_coordinator()? {
             config.coordinator = url;
         }
+        if let Some(file) = self.chosen_token() {
+            config.credentials.token = Some(file);
+        }
         Ok(config)
     }
 
@@ -61,7 +69,32 @@ impl Context {
     /// # Errors
     /// The coordinator's URL, or the configuration that would name it, is wrong.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        Client::new(&self.coordinator()?, &self.seats)
+        Client::new(&self.coordinator()?, &self.seats()?)
+    }
+
+    /// The ways to coordinators, which know who asks.
+    ///
+    /// # Errors
+    /// The configuration is wrong that would say so.
+    pub(crate) fn seats(&self) -> Result<Seats, Failure> {
+        let mut credentials = self.optional_config()?.map(|config| config.credentials).unwrap_or_default();
+        credentials.token = self.chosen_token().or(credentials.token);
+        Ok(self.seats.known_by(&credentials))
+    }
+
+    /// The same for a command whose `-c` names a lock server's file: what this host and lock servers know each other by stands in the host's, where
+    /// that is there. `ca` vouches for the lock server, when it is said.
+    ///
+    /// # Errors
+    /// The host's configuration is wrong.
+    pub(crate) fn seats_of_host(&self, ca: Option<PathBuf>) -> Result<Seats, Failure> {
+        let globals = Globals { config: None, ..self.globals.clone() };
+        let mut credentials =
+            Context { globals, seats: self.seats.clone() }.optional_config()?.map(|config| config.credentials);
+        let credentials = credentials.get_or_insert_default();
+        credentials.token = self.chosen_token().or(credentials.token.take());
+        credentials.ca = ca.or(credentials.ca.take());
+        Ok(self.seats.known_by(credentials))
     }
 
     /// The coordinator's URL, with its password.
@@ -90,10 +123,19 @@ impl Context {
     }
 
     /// The coordinator that the flag or the environment names.
-    fn chosen_coordinator(&self) -> Result<Option<CoordinatorUrl>, Failure> {
+    ///
+    /// # Errors
+    /// It is no coordinator's URL.
+    pub(crate) fn chosen_coordinator(&self) -> Result<Option<CoordinatorUrl>, Failure> {
         let variable = || std::env::var(COORDINATOR_VARIABLE).ok().filter(|url| !url.is_empty());
         let Some(url) = self.globals.coordinator.clone().or_else(variable) else { return Ok(None) };
         url.parse().map(Some).map_err(|error| no_coordinator(&url, &error))
+    }
+
+    /// The file of the token that the flag or the environment names.
+    fn chosen_token(&self) -> Option<PathBuf> {
+        let variable = || std::env::var_os(TOKEN_VARIABLE).filter(|file| !file.is_empty()).map(PathBuf::from);
+        self.globals.token_file.clone().or_else(variable)
     }
 
     /// The configuration, or nothing when it was not named and is not there.
@@ -109,7 +151,7 @@ impl Context {
 pub(crate) fn no_coordinator(url: &str, error: &CoordinatorUrlError) -> Failure {
     let hint = match error {
         CoordinatorUrlError::Store(_) => "",
-        _ => "write --coordinator http://HOST:PORT, or http://HOST:PORT,HOST:PORT",
+        _ => "write --coordinator https://HOST:PORT, or http://HOST:PORT, or several HOST:PORT with commas",
     };
     Failure::usage(format!("{} names no coordinator: {error}", CoordinatorUrl::masked(url)), hint)
 }
@@ -156,7 +198,7 @@ mod tests {
 
     fn context(config: Option<PathBuf>, coordinator: Option<&str>) -> Context {
         Context {
-            globals: Globals { json: false, config, coordinator: coordinator.map(str::to_owned) },
+            globals: Globals { config, coordinator: coordinator.map(str::to_owned), ..Globals::default() },
             seats: Seats::default(),
         }
     }
@@ -176,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_wrong_url_is_a_usage_error_and_a_missing_file_one_of_configuration() {
-        let wrong = context(None, Some("https://a:1")).client().expect_err("no client");
+        let wrong = context(None, Some("ftp://a:1")).client().expect_err("no client");
         assert_eq!(wrong.exit_code(), 64);
         let missing = context(Some(PathBuf::from("/nonexistent/stagger.toml")), None).client().expect_err("no client");
         assert_eq!(missing.exit_code(), 78);

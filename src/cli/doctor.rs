@@ -27,7 +27,7 @@ pub(crate) struct DoctorArgs {}
 /// Looks.
 pub(crate) async fn run(_: DoctorArgs, context: &Context) -> Result<u8, Failure> {
     let url = context.coordinator()?;
-    let client = Client::here(&url, &context.seats)?;
+    let client = Client::here(&url, &context.seats()?)?;
     let mut found = Vec::new();
     let opened = store::open(&url).map_err(|error| client.failure(DOCTOR, error))?;
     match &opened {
@@ -71,7 +71,7 @@ async fn servers(url: &str, context: &Context) -> Result<Vec<Finding>, Failure> 
     let (hosts, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
     let (mut found, mut domains, mut away) = (Vec::new(), BTreeSet::new(), None);
     for host in hosts.split(',') {
-        let client = Client::here(&format!("{scheme}://{host}{path}"), &context.seats)?;
+        let client = Client::here(&format!("{scheme}://{host}{path}"), &context.seats()?)?;
         match client.coordinator().domain().await {
             Err(error @ Error::Refused { .. }) => found.push(told(host, &error)),
             Err(error) => {

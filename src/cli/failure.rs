@@ -107,6 +107,12 @@ impl Failure {
                     false => String::new(),
                 }
             }
+            Failure::Coordinator { source: Error::NotApplied { why, .. }, .. } if why.contains("certificate") => {
+                "who vouches for whom is said in the configuration: tls = { ca = …, cert = …, key = … }".to_owned()
+            }
+            Failure::Coordinator { source: Error::NotApplied { why, .. }, .. } if why.contains("token in") => {
+                String::new()
+            }
             Failure::Coordinator { source: Error::NotApplied { .. }, .. } => {
                 "is the lock server running there? Another one: --coordinator URL, or STAGGER_COORDINATOR".to_owned()
             }
@@ -117,7 +123,8 @@ impl Failure {
             Failure::Coordinator { source: Error::Corrupt(_), .. } => {
                 "is that a lock server, and of this version?".to_owned()
             }
-            Failure::Coordinator { .. } | Failure::Configuration(_) | Failure::System { .. } => String::new(),
+            Failure::Coordinator { source: Error::Refused { kind, .. }, .. } => refused(kind).to_owned(),
+            Failure::Configuration(_) | Failure::System { .. } => String::new(),
         }
     }
 
@@ -142,13 +149,28 @@ fn placed(url: &str, source: &Error) -> String {
 
 /// Whether a coordinator is a store.
 fn is_store(url: &str) -> bool {
-    !url.starts_with("http://")
+    !url.starts_with("http://") && !url.starts_with("https://")
+}
+
+/// What to do when the lock server does not let somebody do something.
+fn refused(kind: &str) -> &'static str {
+    match kind {
+        kind::UNAUTHORIZED => {
+            "say where a token that counts is: --token-file FILE, STAGGER_TOKEN_FILE, or token = \"FILE\" in the configuration; whoever \
+             keeps the lock server makes one, also in the place of one that is over: stagger lockserver token add"
+        }
+        kind::FORBIDDEN => {
+            "use a token that may: --token-file FILE; who may what: stagger lockserver token list, on the lock server"
+        }
+        _ => "",
+    }
 }
 
 /// What to do when the lock server answers, and can do nothing.
 fn unable(kind: &str) -> &'static str {
     match kind {
         kind::STORE => "it runs, and cannot write: look at its disk and its log; nothing was changed",
+        kind::LIMITED => "nothing was changed: ask less often; the lock server's file says how often one may: limits",
         kind::STOPPING => "it is being stopped: try again when it is back",
         _ => "nothing was changed: try again in a moment",
     }

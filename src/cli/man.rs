@@ -26,6 +26,10 @@ const GROUPS: [&[&str]; 6] = [
 ];
 const CONFIGURATION: (&str, &str) =
     ("/etc/stagger/stagger.toml", "The configuration of the host, unless -c names another.");
+const LOCK_SERVER: (&str, &str) = (
+    "/etc/stagger/lockserver.toml",
+    "The configuration of the lock server, where it is there, unless -c names another.",
+);
 const STATE: (&str, &str) = (
     "/var/lib/stagger",
     "The worker's folder: its journal and its session. The configuration's state, or STATE_DIRECTORY, \
@@ -35,10 +39,16 @@ const DATA: (&str, &str) = (
     "/var/lib/stagger-locks",
     "The lock server's folder: leases, rollouts, settings and history. --data, or STATE_DIRECTORY, names another.",
 );
+const ACCESS: (&str, &str) = (
+    "/etc/stagger/tokens",
+    "Who may ask a lock server that is given it with --tokens; stagger lockserver token keeps it.",
+);
 const COORDINATOR: (&str, &str) = (
     "STAGGER_COORDINATOR",
     "The URL of the lock server, such as http://locks:7532, when --coordinator does not say it.",
 );
+const TOKEN_FILE: (&str, &str) =
+    ("STAGGER_TOKEN_FILE", "The file of the token that a lock server is shown, when --token-file does not say it.");
 const NO_COLOR: (&str, &str) = ("NO_COLOR", "When it is set, nothing is coloured.");
 const LOG: (&str, &str) = ("STAGGER_LOG", "How much is logged: info unless set, debug, warn, error.");
 const STATE_DIRECTORY: (&str, &str) =
@@ -75,10 +85,11 @@ fn write_all(folder: &Path) -> std::io::Result<()> {
     let mut root = command().disable_help_subcommand(true);
     root.build();
     let general = codes_of(&root);
-    let visible = root.get_subcommands().filter(|command| !command.is_hide_set());
-    for command in visible.chain([&root]) {
+    let mut left = vec![&root];
+    while let Some(command) = left.pop() {
         let name = command.get_display_name().unwrap_or_else(|| command.get_name());
         std::fs::write(folder.join(format!("{name}.1")), page(command, &general)?)?;
+        left.extend(command.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help"));
     }
     Ok(())
 }
@@ -144,21 +155,23 @@ fn codes_of(command: &Command) -> Vec<(String, String)> {
 
 fn files(name: &str) -> Vec<(&'static str, &'static str)> {
     match name {
-        "stagger" => vec![CONFIGURATION, STATE, DATA],
+        "stagger" => vec![CONFIGURATION, STATE, DATA, ACCESS],
         "worker" | "restart" | "depool" | "repool" => vec![CONFIGURATION, STATE],
-        "lockserver" => vec![DATA],
+        "lockserver" => vec![LOCK_SERVER, DATA, ACCESS],
+        "token" | "add" | "list" | "revoke" => vec![ACCESS],
         _ => vec![CONFIGURATION],
     }
 }
 
 fn variables(name: &str) -> Vec<(&'static str, &'static str)> {
     match name {
-        "stagger" => vec![COORDINATOR, STATE_DIRECTORY, LOG, NO_COLOR],
-        "worker" => vec![COORDINATOR, STATE_DIRECTORY, LOG],
-        "restart" | "depool" | "repool" => vec![COORDINATOR, STATE_DIRECTORY, NO_COLOR],
-        "lockserver" => vec![STATE_DIRECTORY, LOG],
-        "run" => vec![COORDINATOR, TOKENS],
-        _ => vec![COORDINATOR, NO_COLOR],
+        "stagger" => vec![COORDINATOR, TOKEN_FILE, STATE_DIRECTORY, LOG, NO_COLOR],
+        "worker" => vec![COORDINATOR, TOKEN_FILE, STATE_DIRECTORY, LOG],
+        "restart" | "depool" | "repool" => vec![COORDINATOR, TOKEN_FILE, STATE_DIRECTORY, NO_COLOR],
+        "lockserver" => vec![COORDINATOR, STATE_DIRECTORY, LOG],
+        "token" | "add" | "list" | "revoke" => vec![NO_COLOR],
+        "run" => vec![COORDINATOR, TOKEN_FILE, TOKENS],
+        _ => vec![COORDINATOR, TOKEN_FILE, NO_COLOR],
     }
 }
 

@@ -63,7 +63,8 @@ pub(crate) async fn run(args: MoveArgs, context: &Context) -> Result<u8, Failure
         let why = format!("{} is another machine on each host that would be sent there", args.to);
         return Err(Failure::usage(why, "name it as the hosts reach it"));
     }
-    let end = |url: &CoordinatorUrl| Client::here(url.as_str(), &context.seats);
+    let seats = context.seats()?;
+    let end = |url: &CoordinatorUrl| Client::here(url.as_str(), &seats);
     let ends = Ends { from: end(&args.from)?, to: end(&args.to)?, args };
     if ends.args.undo {
         return ends.undo().await;
@@ -208,9 +209,9 @@ impl Ends {
 
     /// Looks whether the new end would take anything, before the old one is paused.
     async fn must_take(&self, id: &Id) -> Result<(), Failure> {
-        let PassageView { passage, records, .. } = look(&self.to).await?;
+        let PassageView { passage, records, fresh, .. } = look(&self.to).await?;
         let is_over = passage.is_some_and(|passage| passage.stage == Stage::Gone || passage.id == *id);
-        if records == 0 || is_over {
+        if fresh || records == 0 || is_over {
             return Ok(());
         }
         let to = without_login(self.args.to.as_str());

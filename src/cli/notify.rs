@@ -7,12 +7,25 @@ use sd_notify::NotifyState;
 use std::time::Duration;
 
 /// Says that the daemon serves; and from then on, as often as the service manager wants, that it lives: for as long as the
-/// runtime that this is called in goes round.
-pub(super) fn ready() {
+/// runtime that this is called in goes round, and it says so itself.
+pub(super) fn ready(lives: impl Fn() -> bool + Send + 'static) {
     tell(&[NotifyState::Ready]);
     if let Some(within) = sd_notify::watchdog_enabled() {
-        tokio::spawn(live(within));
+        tokio::spawn(live(within, lives));
     }
+}
+
+/// Says that the daemon reads its configuration again.
+pub(super) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!(%error, "the service manager is not told that the configuration is read again"),
+    }
+}
+
+/// Says that it has, whatever came of it.
+pub(super) fn reloaded() {
+    tell(&[NotifyState::Ready]);
 }
 
 /// Says that it stops, and that this may take so long, whatever the service manager would usually allow.
@@ -21,12 +34,19 @@ pub(super) fn stopping(within: Duration) {
     tell(&[NotifyState::Stopping, NotifyState::ExtendTimeoutUsec(within_us)]);
 }
 
-/// Tells that the process lives, twice in each such time. Ends with the runtime.
-async fn live(within: Duration) {
-    let mut due = tokio::time::interval(within / 2);
+/// Tells that the process lives, eight times in each such time, so that one that is missed is no harm; not while it does not. Ends with the runtime.
+async fn live(within: Duration, lives: impl Fn() -> bool) {
+    let mut due = tokio::time::interval(within / 8);
+    let mut lived = true;
     loop {
         due.tick().await;
-        tell(&[NotifyState::Watchdog]);
+        let lives = lives();
+        if lives {
+            tell(&[NotifyState::Watchdog]);
+        } else if lived {
+            tracing::error!("it hangs, and the service manager is no longer told that it lives");
+        }
+        lived = lives;
     }
 }
 

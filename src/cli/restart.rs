@@ -71,7 +71,7 @@ pub(crate) async fn run(args: RestartArgs, context: &Context) -> Result<u8, Fail
     };
     let RestartArgs { service, always, force, emergency, wait } = args;
     let wanted = Wanted { service: service.clone(), always, force, emergency, wait };
-    let coordinator = (context.seats.reach(config.coordinator.as_str()))
+    let coordinator = (context.seats.known_by(&config.credentials).reach(config.coordinator.as_str()))
         .map_err(|error| failure(worker::WorkerError::Coordinator(error)))?;
     let shows_steps = !context.globals.json;
     let mut silence = Silence { url: config.coordinator.to_string(), is_told: false };

@@ -15,7 +15,7 @@ mod processes;
 mod signals;
 mod wait;
 
-use super::context::{Context, hostname};
+use super::context::Context;
 use super::failure::Failure;
 use super::render::text::clean;
 use super::{exit, known, out, program, scope};
@@ -71,7 +71,7 @@ pub(crate) async fn run(args: RunArgs, context: &Context) -> Result<u8, Failure>
         return Ok(code);
     }
     let mut signals = Signals::listen().map_err(|error| Failure::system("listen for signals", error))?;
-    let ask = ask(&args, &client)?;
+    let ask = ask(&args, context, &client)?;
     let held = match wait::wait(&client, ask, &mut signals).await {
         Waited::Held(held) => *held,
         Waited::No(why) | Waited::Late(why) | Waited::Away(why) => {
@@ -92,7 +92,7 @@ fn absent(program: &OsStr) -> Option<u8> {
 }
 
 /// What is asked for.
-fn ask(args: &RunArgs, client: &super::client::Client) -> Result<Ask, Failure> {
+fn ask(args: &RunArgs, context: &Context, client: &super::client::Client) -> Result<Ask, Failure> {
     let pools: BTreeSet<Pool> = args.pool.iter().cloned().collect();
     if pools.len() > POOLS_PER_LEASE_MAX {
         let what = format!("a lease covers at most {POOLS_PER_LEASE_MAX} pools, and these are {}", pools.len());
@@ -100,7 +100,7 @@ fn ask(args: &RunArgs, client: &super::client::Client) -> Result<Ask, Failure> {
     }
     let holder = match &args.name {
         Some(name) => name.clone(),
-        None => format!("run-{}.{}", std::process::id(), hostname()).parse().map_err(|error| {
+        None => format!("run-{}.{}", std::process::id(), context.host()?).parse().map_err(|error| {
             Failure::usage(format!("this host's name does not make a holder's: {error}"), "say --name HOLDER")
         })?,
     };
@@ -132,12 +132,15 @@ mod tests {
             command: ["apt", "upgrade\n-y"].map(OsString::from).to_vec(),
         };
         let client = Client::new("http://127.0.0.1:1", &crate::cli::seat::Seats::default()).expect("a client");
-        let ask = ask(&args(&["a", "a", "b"], None), &client).expect("an ask");
+        let ask = ask(&args(&["a", "a", "b"], None), &Context::default(), &client).expect("an ask");
         assert!(ask.holder.as_str().starts_with(&format!("run-{}.", std::process::id())), "{}", ask.holder);
         assert_eq!((ask.pools.len(), ask.wait_ms), (2, Some(600_000)));
         assert_eq!(ask.purpose, Purpose::Run("apt upgrade -y".to_owned()));
-        assert_eq!(super::ask(&args(&["a"], Some("batch")), &client).expect("an ask").holder.as_str(), "batch");
+        assert_eq!(
+            super::ask(&args(&["a"], Some("batch")), &Context::default(), &client).expect("an ask").holder.as_str(),
+            "batch"
+        );
         let many = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
-        assert_eq!(super::ask(&args(&many, None), &client).expect_err("too many").exit_code(), 64);
+        assert_eq!(super::ask(&args(&many, None), &Context::default(), &client).expect_err("too many").exit_code(), 64);
     }
 }

@@ -5,7 +5,7 @@
 
 use ::lockserver::steward;
 use coordinator::mailbox::Mailbox;
-use coordinator::remote::Remote;
+use coordinator::remote::{Credentials, Remote};
 use coordinator::{Error, store};
 use model::passage::without_login;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,9 +16,12 @@ use tokio::task::JoinHandle;
 /// How long getting up may take; after that the seat is found empty some seconds later.
 const LEAVE_WAIT: Duration = Duration::from_secs(2);
 
-/// The stores that a command has reached so far.
+/// The stores that a command has reached so far, and what lock servers know it by.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Seats(Arc<Mutex<Vec<Attending>>>);
+pub(crate) struct Seats {
+    attending: Arc<Mutex<Vec<Attending>>>,
+    credentials: Credentials,
+}
 
 /// One store, in whose seat this process may sit.
 #[derive(Debug)]
@@ -28,6 +31,11 @@ struct Attending {
 }
 
 impl Seats {
+    /// The same, for lock servers that are to know who asks.
+    pub(crate) fn known_by(&self, credentials: &Credentials) -> Seats {
+        Seats { credentials: credentials.clone(), ..self.clone() }
+    }
+
     /// The coordinator at this URL. Asks nothing yet.
     ///
     /// # Errors
@@ -49,7 +57,7 @@ impl Seats {
     pub(crate) fn reach_here(&self, url: &str) -> Result<Remote, Error> {
         Ok(match self.mailbox(url)? {
             Some(mailbox) => Remote::through(mailbox),
-            None => Remote::new(url)?,
+            None => Remote::known(url, &self.credentials)?,
         })
     }
 
@@ -66,13 +74,13 @@ impl Seats {
             let _ = stopped.await;
         };
         let task = tokio::spawn(steward::attend(store, mailbox.vacancy(), shutdown));
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Attending { stop, task });
+        self.attending.lock().unwrap_or_else(PoisonError::into_inner).push(Attending { stop, task });
         Ok(Some(mailbox))
     }
 
     /// Gets up wherever this process sits, so that another can sit at once.
     pub(crate) async fn leave(&self) {
-        let attending = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let attending = std::mem::take(&mut *self.attending.lock().unwrap_or_else(PoisonError::into_inner));
         for Attending { stop, task } in attending {
             drop(stop);
             // One that does not end in time ends with the process.

@@ -41,7 +41,7 @@ pub(crate) async fn run(_: WorkerArgs, context: &Context) -> Result<u8, Failure>
     let longest_end = config.services.values().map(ServiceConfig::longest_end).max().unwrap_or_default();
     // The worker first asks whether to stop when it is at work: its metrics are served, and the folder is its own.
     let shutdown = async move {
-        notify::ready();
+        notify::ready(|| true);
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
@@ -49,8 +49,8 @@ pub(crate) async fn run(_: WorkerArgs, context: &Context) -> Result<u8, Failure>
         notify::stopping(longest_end.saturating_add(GOODBYE_MAX));
         tracing::info!("stopping at the next safe point");
     };
-    let coordinator =
-        context.seats.reach(config.coordinator.as_str()).map_err(|error| failure(WorkerError::Coordinator(error)))?;
+    let coordinator = (context.seats.known_by(&config.credentials).reach(config.coordinator.as_str()))
+        .map_err(|error| failure(WorkerError::Coordinator(error)))?;
     worker::run(&config, coordinator, options(), None, shutdown).await.map_err(failure)?;
     Ok(exit::OK)
 }

@@ -31,6 +31,17 @@ pub(super) struct Section<'t> {
     pub(super) at: Range<usize>,
     /// Its name in the file, such as `service.php-fpm.drain`; empty at the top.
     pub(super) name: String,
+    /// Whose file it is.
+    of: Of,
+}
+
+/// Whose file is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// A host's, in which no setting of a pool or a service stands.
+    Host,
+    /// The lock server's.
+    LockServer,
 }
 
 /// A value, and where it stands.
@@ -52,7 +63,23 @@ impl<'t> Section<'t> {
         name: &str,
         known: &[&str],
     ) -> Result<Self, Problem> {
-        let section = Self { text, table, at, name: name.to_owned() };
+        Self { text, table, at, name: name.to_owned(), of: Of::Host }.without_others(known)
+    }
+
+    /// The same in the file of a lock server.
+    pub(super) fn open_of_lock_server(
+        text: &'t str,
+        table: &'t DeTable<'t>,
+        at: Range<usize>,
+        name: &str,
+        known: &[&str],
+    ) -> Result<Self, Problem> {
+        Self { text, table, at, name: name.to_owned(), of: Of::LockServer }.without_others(known)
+    }
+
+    /// The table, unless it has other keys.
+    fn without_others(self, known: &[&str]) -> Result<Self, Problem> {
+        let (table, section) = (self.table, self);
         let unknown = table.keys().filter(|key| !known.contains(&key.get_ref().as_ref()));
         match unknown.min_by_key(|key| key.span().start) {
             Some(key) => Err(section.unknown_key(key.get_ref(), key.span(), known)),
@@ -62,12 +89,13 @@ impl<'t> Section<'t> {
 
     /// Opens a table whose keys are not known yet, to read the one that decides which there may be.
     pub(super) fn unchecked(field: &Field<'t>, table: &'t DeTable<'t>) -> Self {
-        Self { text: field.text, table, at: field.at.clone(), name: field.name.clone() }
+        Self { text: field.text, table, at: field.at.clone(), name: field.name.clone(), of: Of::Host }
     }
 
     fn unknown_key(&self, key: &str, at: Range<usize>, known: &[&str]) -> Problem {
         let problem = Problem::new(at, format!("unknown key `{key}`"));
-        if let Some(kind) = SettingKind::ALL.into_iter().find(|kind| kind.word() == key) {
+        let setting = SettingKind::ALL.into_iter().find(|kind| kind.word() == key);
+        if let Some(kind) = setting.filter(|_| self.of == Of::Host) {
             return self.setting(kind, problem);
         }
         let place = if self.name.is_empty() { "at the top".to_owned() } else { format!("in [{}]", self.name) };
@@ -250,6 +278,22 @@ impl<'t> Field<'t> {
         Ok(found)
     }
 
+    /// A duration in milliseconds, as long as anybody likes.
+    pub(super) fn span_ms(&self) -> Result<u64, Problem> {
+        let DeValue::String(text) = self.value else {
+            return Err(self.of_another_type("a duration with its unit, such as \"30s\" or \"1h\""));
+        };
+        duration::parse(text).map(model::time::millis).map_err(|error| self.wrong(error.to_string()))
+    }
+
+    /// Whether or not.
+    pub(super) fn yes_or_no(&self) -> Result<bool, Problem> {
+        match self.value {
+            DeValue::Boolean(value) => Ok(*value),
+            _ => Err(self.of_another_type("true or false")),
+        }
+    }
+
     /// A whole number within bounds; the end is outside.
     pub(super) fn count(&self, bounds: Range<u32>) -> Result<u32, Problem> {
         let DeValue::Integer(number) = self.value else {
@@ -258,6 +302,14 @@ impl<'t> Field<'t> {
         match u32::from_str_radix(number.as_str(), number.radix()) {
             Ok(count) if bounds.contains(&count) => Ok(count),
             _ => Err(self.wrong(format!("not between {} and {}", bounds.start, bounds.end - 1))),
+        }
+    }
+
+    /// True or false.
+    pub(super) fn flag(&self) -> Result<bool, Problem> {
+        match self.value {
+            DeValue::Boolean(flag) => Ok(*flag),
+            _ => Err(self.of_another_type("true or false")),
         }
     }
 

@@ -232,7 +232,7 @@ help: did you mean `steady`?"#
 2 | token_file = "/etc/token"
   | ^^^^^^^^^^ not a key at the top
   |
-help: the keys here are coordinator, listen, host, state, service"#
+help: the keys here are coordinator, token, tls, trusted_network, listen, host, state, service"#
     );
     let keys = "the keys here are http, tcp, exec, fastcgi, script, connections, timeout";
     assert!(bad(&with("[service.php-fpm.verify]\npromql = \"up\"")).contains(keys));
@@ -568,16 +568,16 @@ fn coordinators_are_lock_servers_by_port_or_stores() {
     }
     let meant = "http://127.0.0.1:21532".to_owned();
     assert_eq!(coordinator("127.0.0.1:21532"), Err(CoordinatorUrlError::NoScheme { meant }));
-    for url in ["https://a:1", "a", ""] {
+    for url in ["ftp://a:1", "a", ""] {
         assert_eq!(coordinator(url), Err(CoordinatorUrlError::Scheme), "{url}");
     }
     for url in ["http://a", "http://:1", "http://a:0", "http://a:x", "http://u@a:1", "http://a b:1"] {
         assert_eq!(coordinator(url), Err(CoordinatorUrlError::Authority), "{url}");
     }
-    for url in ["http://a:1/b/c", "http://a:1/b?c", "http://a:1//"] {
+    for url in ["http://a:1/b/c", "http://a:1/b?c", "http://a:1//", "redis://a//", "redis://a/b//"] {
         assert_eq!(coordinator(url), Err(CoordinatorUrlError::Domain), "{url}");
     }
-    assert!(bad(&BASE.replace("http://locks:7532", "https://locks")).contains("a coordinator is reached by http://, "));
+    assert!(bad(&BASE.replace("http://locks:7532", "ftp://locks")).contains("a coordinator is reached by http://, "));
 }
 
 #[test]
@@ -874,5 +874,27 @@ fn a_server_is_named_for_its_host_when_the_name_stands_there_whole() {
     for (server, host) in [("app/web2", "web1"), ("app/web10", "web1"), ("app/myweb1", "web1"), ("app/s10", "10.0.0.1")]
     {
         assert_eq!(unnamed(server, host).as_deref(), Some(host), "{server} {host}");
+    }
+}
+
+#[test]
+fn what_the_host_and_the_lock_server_know_each_other_by_is_said_at_the_top() {
+    let with = |lines: &str| format!("{lines}\n{}", BASE.replace("http://locks", "https://locks"));
+    let whole = "token = \"/etc/stagger/{host}.token\"\ntls = { ca = \"/ca\", cert = \"/c\", key = \"/k\" }\ntrusted_network = true";
+    let config = good(&with(whole));
+    assert_eq!(config.coordinator.as_str(), "https://locks:7532");
+    let credentials = config.credentials;
+    assert!(credentials.token.is_some_and(|path| path.starts_with("/etc/stagger") && path.extension().is_some()));
+    assert_eq!((credentials.ca, credentials.identity), (Some("/ca".into()), Some(("/c".into(), "/k".into()))));
+    assert!(credentials.trusted_network);
+    assert_eq!(good(BASE).credentials, Default::default());
+    for (lines, part) in [
+        ("token = \"token\"", "from the root"),
+        ("tls = { cert = \"/c\" }", "needs both"),
+        ("tls = { verify = false }", "the keys here are ca, cert, key"),
+        ("trusted_network = \"yes\"", "true or false"),
+    ] {
+        let told = bad(&with(lines));
+        assert!(told.contains(part), "{lines}: {told}");
     }
 }

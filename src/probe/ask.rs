@@ -12,6 +12,7 @@ use model::names::{Host, Service};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -31,6 +32,9 @@ pub enum ProbeError {
     /// No HTTP client can be made.
     #[error("cannot make an HTTP client: {0}")]
     Client(#[source] reqwest::Error),
+    /// There is not even what connections are made with that nobody encrypts.
+    #[error("cannot make an HTTP client: {0}")]
+    Tls(#[source] rustls::Error),
     /// Nothing was answered in time.
     #[error("{what} did not answer within {}", model::settings::span(model::time::millis(*after)))]
     Silent {
@@ -76,6 +80,14 @@ pub enum ProbeError {
     },
 }
 
+/// What connections are made with that are never encrypted: the HTTP client wants something, and would else read the system's
+/// authorities.
+fn no_tls() -> Result<rustls::ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
+}
+
 impl Client {
     /// The client of a host. The commands that it runs see `STAGGER_HOST`.
     ///
@@ -86,6 +98,7 @@ impl Client {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .pool_max_idle_per_host(0)
+            .tls_backend_preconfigured(no_tls().map_err(ProbeError::Tls)?)
             .build()
             .map_err(ProbeError::Client)?;
         Ok(Self { http, env: Vec::new(), exe: None, left: Left::default() }.with("STAGGER_HOST", host.as_str()))

@@ -82,6 +82,22 @@ fn beside(said: &str) -> String {
     if said.is_empty() { String::new() } else { format!(": {said}") }
 }
 
+/// What comes of a reply that comes in these pieces: whether it is whole, and what was printed. A seam for the fuzz targets, and no part of
+/// the interface.
+///
+/// # Errors
+/// Why it is no reply, in words.
+#[doc(hidden)]
+pub fn pieced<'b>(pieces: impl IntoIterator<Item = &'b [u8]>) -> Result<(bool, Vec<u8>), String> {
+    let mut reply = Reply::default();
+    for piece in pieces {
+        if reply.take(piece).map_err(|error| error.to_string())? {
+            return Ok((true, reply.stdout().to_vec()));
+        }
+    }
+    Ok((false, reply.stdout().to_vec()))
+}
+
 /// Sends one request and reads the beginning of its answer, whatever its status. A second call asks again. When it is dropped the
 /// connection is closed, and what the server does about that is its business.
 ///

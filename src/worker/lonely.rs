@@ -126,6 +126,7 @@ mod tests {
             pool: name.parse().expect("a pool"),
             slots: 1,
             rules: PoolRules::default(),
+            from_file: Vec::new(),
             overrides: Vec::new(),
             token: 0,
             held: 0,

@@ -18,7 +18,7 @@ const MAY_KNOW: [(&str, &[&str]); 9] = [
 
 /// The packages that each module may know.
 const MAY_USE: [(&str, &[&str]); 9] = [
-    ("config", &["model", "coordinator"]),
+    ("config", &["model", "coordinator", "lockserver"]),
     ("probe", &["model"]),
     ("door", &[]),
     ("balancer", &["model"]),

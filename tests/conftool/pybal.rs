@@ -1,5 +1,6 @@
 //! A PyBal to ask: it watches keys in etcd, as PyBal does, says of each host how it is in its pools, and can be out of order.
 
+use crate::support::http;
 use etcd_client::{GetOptions, WatchOptions};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -201,14 +202,14 @@ type Read = Result<(BTreeMap<String, String>, futures_util::future::BoxFuture<'s
 
 async fn read_v2(port: u16) -> Read {
     let url = format!("http://127.0.0.1:{port}/v2/keys/conftool?recursive=true");
-    let response = reqwest::get(&url).await.map_err(drop)?;
+    let response = http::get(&url).await.map_err(drop)?;
     let index = response.headers().get("x-etcd-index").and_then(|index| index.to_str().ok()?.parse::<u64>().ok());
     let index = index.ok_or(())?;
     let answer: serde_json::Value = response.json().await.map_err(drop)?;
     let mut entries = BTreeMap::new();
     collect(&answer["node"], &mut entries);
     let changed = async move {
-        let _ended = reqwest::get(format!("{url}&wait=true&waitIndex={}", index + 1)).await;
+        let _ended = http::get(&format!("{url}&wait=true&waitIndex={}", index + 1)).await;
     };
     Ok((entries, Box::pin(changed)))
 }

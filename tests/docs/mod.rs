@@ -2,8 +2,10 @@
 //! those words, what it shows as typed can be typed, and its links lead somewhere.
 //!
 //! Blocks of TOML are whole files of a host; those marked `toml,part` are a part of one, put behind the smallest file.
-//! Those marked `toml,refused` must be refused, and the next block, of `text`, is what is said then.
+//! Those marked `toml,refused` must be refused, and the next block, of `text`, is what is said then. Those marked
+//! `toml,lockserver` are whole files of a lock server.
 
+use stagger::config::lock_server;
 use stagger::config::{self, Config, Surroundings};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,8 @@ use std::path::{Path, PathBuf};
 const HOST: &str = "mw1331";
 /// Where the manual says that the file is.
 const FILE: &str = "/etc/stagger/stagger.toml";
+/// Where the manual says that a lock server's file is.
+const LOCK_SERVER_FILE: &str = "/etc/stagger/lockserver.toml";
 /// What a part of a file is put behind; the way to depool is added when the part has none.
 const BEGINNING: &str = "coordinator = \"http://locks:7532\"\n[service.php-fpm]\npools = [\"app-eqiad\"]\n\
                          restart = { kind = \"exec\", command = [\"systemctl\", \"restart\", \"php8.2-fpm\"] }\n";
@@ -77,7 +81,7 @@ fn whole(part: &str) -> String {
 
 #[test]
 fn configurations_are_read_and_wrong_ones_are_refused_in_the_words_shown() {
-    let (mut files, mut parts, mut refused) = (0, 0, 0);
+    let (mut files, mut parts, mut refused, mut locks) = (0, 0, 0, 0);
     for page in pages() {
         let mut blocks = blocks_of(&page.0, &page.1).into_iter().peekable();
         while let Some(Block { place, kind, text }) = blocks.next() {
@@ -98,11 +102,17 @@ fn configurations_are_read_and_wrong_ones_are_refused_in_the_words_shown() {
                     assert_eq!(shown.text.trim_end(), error.to_string(), "{place}");
                     refused += 1;
                 }
+                "toml,lockserver" => {
+                    let file = lock_server::parse(&text, Path::new(LOCK_SERVER_FILE));
+                    file.unwrap_or_else(|error| panic!("{place}\n{error}"));
+                    locks += 1;
+                }
                 other => assert!(!other.starts_with("toml"), "{place}: nobody knows a block of {other}"),
             }
         }
     }
     assert!(files >= 3 && parts >= 8 && refused >= 5, "{files} files, {parts} parts, {refused} refused");
+    assert!(locks >= 2, "{locks} of a lock server");
 }
 
 /// The commands of a text that begin with this word, each written as a list.
@@ -152,6 +162,7 @@ fn every_key_of_a_hosts_file_is_explained() {
     let page = std::fs::read_to_string(root().join("docs/configuration.md")).expect("the page");
     let mut files = WITH_UNKNOWN_KEY.map(whole).to_vec();
     files.push(format!("zzzzzzzz = 1\n{BEGINNING}"));
+    files.push(format!("tls = {{ zzzzzzzz = 1 }}\n{BEGINNING}"));
     files.extend(
         ["exec", "systemd", "reboot"]
             .map(|kind| whole("").replace("kind = \"exec\"", &format!("kind = \"{kind}\", zzzzzzzz = 1"))),
@@ -166,6 +177,21 @@ fn every_key_of_a_hosts_file_is_explained() {
     // In a sentence or a table a key stands as code, alone or with its value; a table's as `[service.NAME]`.
     let is_explained = |key: &&String| page.contains(&format!("`{key}")) || page.contains(&format!("`[{key}."));
     let missing: Vec<_> = keys.iter().filter(|key| !is_explained(key)).collect();
+    assert!(missing.is_empty(), "docs/configuration.md does not explain {missing:?}");
+}
+
+#[test]
+fn every_key_of_a_lock_servers_file_is_explained() {
+    let page = std::fs::read_to_string(root().join("docs/configuration.md")).expect("the page");
+    let (_, page) = page.split_once("\n## A lock server's file\n").expect("the part about it");
+    let mut keys = BTreeSet::new();
+    for file in ["zzzzzzzz = 1", "[[pool]]\nmatch = \"*\"\nzzzzzzzz = 1", "[rollout.web]\nzzzzzzzz = 1"] {
+        let error = lock_server::parse(file, Path::new(LOCK_SERVER_FILE)).expect_err(file).to_string();
+        let (_, known) = error.split_once("the keys here are ").unwrap_or_else(|| panic!("{file}\n{error}"));
+        keys.extend(known.lines().next().unwrap_or_default().split(", ").map(str::to_owned));
+    }
+    assert!(keys.len() >= 15, "only these keys were found: {keys:?}");
+    let missing: Vec<_> = keys.iter().filter(|key| !page.contains(&format!("`{key}`"))).collect();
     assert!(missing.is_empty(), "docs/configuration.md does not explain {missing:?}");
 }
 

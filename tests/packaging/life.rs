@@ -4,22 +4,25 @@
 //! another's to say: `shut_in` reads that, `packaging/try` runs it.
 
 use super::read;
-use crate::support::{Balancer, Host, LockServer, SOON, Tuning, UserSystemd, lines, own_address, run, wait_for};
+use crate::support::{
+    Balancer, Host, LockServer, Running, SOON, Tuning, UserSystemd, lines, own_address, run, wait_for,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const WORKER: &str = "stagger-worker.service";
 const LOCK_SERVER: &str = "stagger-lockserver.service";
 /// The keys that say how a unit lives.
-const OF_LIFE: [&str; 10] = [
+const OF_LIFE: [&str; 11] = [
     "StartLimitIntervalSec",
     "Type",
     "Restart",
     "RestartSec",
     "RestartPreventExitStatus",
     "WatchdogSec",
+    "ExecReload",
     "KillMode",
     "TimeoutStartSec",
     "TimeoutStopSec",
@@ -257,6 +260,60 @@ fn a_file_that_is_wrong_is_not_tried_again_and_one_that_is_right_starts() {
     std::fs::write(&file, right).expect("a file");
     manager.start();
     assert_eq!(manager.says("ActiveState"), "active");
+}
+
+/// Whatever it is asked then, it does not answer; a start anew opens its disk anew.
+#[test]
+fn a_lock_server_whose_disk_hangs_is_killed_and_started_again() {
+    const SYNCS: u32 = 40;
+    let folder = tempfile::tempdir().expect("a folder");
+    let address = own_address();
+    let manager = Manager::of(LOCK_SERVER);
+    let command = format!("lockserver --api {address} --data {}", folder.path().join("data").display());
+    let hangs =
+        format!("WatchdogSec=1s\nTimeoutStopSec=1s\nRestartSec=100ms\nEnvironment=STAGGER_POWER_CUT_AT=hang:{SYNCS}");
+    manager.write(&command, &hangs);
+    manager.start();
+    let set = |number: u32| {
+        let setting = format!("slots={}", number + 1);
+        let mut command = crate::support::stagger();
+        command.args(["set", "pool/p", &setting, "--reason", "test", "--coordinator", &format!("http://{address}")]);
+        Running::of(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts"))
+    };
+    let mut asked: Vec<Running> = Vec::new();
+    let is_over = |asked: &mut Vec<Running>| asked.last_mut().is_none_or(Running::is_over);
+    wait_for("it is started again", SOON * 2, || {
+        // One after the other, until nobody is answered any more.
+        if is_over(&mut asked) && asked.len() < SYNCS as usize * 2 {
+            asked.push(set(asked.len() as u32));
+        }
+        (manager.says("NRestarts") != "0").then_some(())
+    });
+    assert!(asked.len() > 10, "it was started again before its disk hung: {}", manager.log());
+    manager.wait_until("active");
+    let (code, out, err) =
+        run(crate::support::stagger().args(["pools", "p", "--coordinator", &format!("http://{address}")]));
+    assert_eq!(code, 0, "{out}{err}");
+}
+
+#[test]
+fn a_lock_server_reads_its_file_again_when_its_unit_is_reloaded() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (address, file) = (own_address(), folder.path().join("lockserver.toml"));
+    std::fs::write(&file, "").expect("a file");
+    let manager = Manager::of(LOCK_SERVER);
+    let data = folder.path().join("data");
+    manager.write(&format!("lockserver -c {} --api {address} --data {}", file.display(), data.display()), "");
+    manager.start();
+    let first = manager.pid();
+    std::fs::write(&file, "[[pool]]\nmatch = \"app\"\nslots = 3\n").expect("a file");
+    manager.systemd.must(&["reload", LOCK_SERVER]);
+    wait_for("its file holds", SOON, || {
+        let (_, out, _) = run(crate::support::stagger().args(["pools", "--coordinator", &format!("http://{address}")]));
+        out.contains("lockserver.toml:3").then_some(())
+    });
+    manager.wait_until("active");
+    assert_eq!(manager.pid(), first);
 }
 
 #[test]

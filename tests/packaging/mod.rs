@@ -6,6 +6,7 @@ mod life;
 mod rights;
 mod shut_in;
 
+use stagger::config::lock_server;
 use stagger::config::{self, Config, Surroundings};
 use std::path::{Path, PathBuf};
 
@@ -42,6 +43,20 @@ fn the_file_that_is_installed_restarts_nothing_until_it_is_filled_in() {
     let config = parsed(&filled_in);
     let names: Vec<&str> = config.services.keys().map(|name| name.as_str()).collect();
     assert_eq!(names, ["php-fpm"]);
+}
+
+#[test]
+fn the_lock_servers_file_that_is_installed_says_nothing_until_it_is_filled_in() {
+    let text = read("packaging/lockserver.toml");
+    let read = |text: &str| lock_server::parse(text, Path::new("/etc/stagger/lockserver.toml"));
+    let said = read(&text).unwrap_or_else(|error| panic!("{error}"));
+    assert!(said.api.is_none() && said.data.is_none() && said.defaults.is_empty());
+    let is_prose = |line: &&str| !line.starts_with("# ");
+    let filled_in: String =
+        text.lines().filter(is_prose).map(|line| line.trim_start_matches('#').to_owned() + "\n").collect();
+    let said = read(&filled_in).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((said.defaults.pools.len(), said.defaults.services.len()), (2, 1));
+    assert!(said.api.is_some() && said.poolcounter.is_some());
 }
 
 #[test]

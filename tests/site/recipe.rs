@@ -1,6 +1,7 @@
 //! The nginx of the manual: it sends elsewhere what a host with a flag does not take, whatever the request does.
 
 use super::front::nginx;
+use crate::support::http::http;
 use crate::support::{Running, SOON, own_address, wait_for};
 use std::path::Path;
 
@@ -41,7 +42,7 @@ async fn an_nginx_as_in_the_manual_sends_every_request_to_a_host_without_a_flag(
     let folder = tempfile::tempdir().expect("a folder");
     let (_nginx, address) = start(folder.path());
     wait_for("nginx listens", SOON, || std::net::TcpStream::connect(&address).ok().map(drop));
-    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let client = http().build().expect("a client");
     for flagged in ["h0.out", "h1.out"] {
         let flag = folder.path().join(flagged);
         std::fs::write(&flag, "").expect("written");

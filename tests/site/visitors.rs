@@ -2,6 +2,7 @@
 //! count every answer that is not as it should be, and how many asked while a host was out.
 
 use super::front::Front;
+use crate::support::http::http;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -74,7 +75,7 @@ pub(super) fn visited(front: &Front, work: impl FnOnce(&Visits)) -> Counted {
         let visitors = scope.spawn(|| {
             runtime.block_on(async {
                 // Whatever fails is told, and tried by nobody a second time.
-                let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client");
+                let client = http().timeout(PATIENCE).build().expect("a client");
                 let each = (0..VISITORS).map(|_| async {
                     while !visits.is_over.load(Ordering::Relaxed) {
                         if let Err(failure) = visits.one(&client, &url).await {

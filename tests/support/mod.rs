@@ -5,6 +5,7 @@
 mod balancer;
 mod fleet;
 pub(crate) mod haproxy;
+pub(crate) mod http;
 mod keeper;
 mod php_fpm;
 mod server;

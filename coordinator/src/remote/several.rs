@@ -4,6 +4,7 @@
 //! said which domain it is a door to, and that must be the same for all.
 
 use super::connections::Connections;
+use super::credentials::Credentials;
 use super::{Reply, Request, is_success};
 use crate::error::{Error, Result};
 use crate::refusal::{Problem, kind};
@@ -43,11 +44,11 @@ struct Known {
 }
 
 impl Several {
-    /// Those of `http://HOST:PORT,HOST:PORT…[/DOMAIN]`; `None` when the URL names but one.
+    /// Those of `http://HOST:PORT,HOST:PORT…[/DOMAIN]`, or of the same with `https://`; `None` when the URL names but one.
     ///
     /// # Errors
     /// One of them cannot be: `NotApplied`, and a retry cannot help.
-    pub(super) fn new(url: &str) -> Result<Option<Several>> {
+    pub(super) fn new(url: &str, credentials: &Credentials) -> Result<Option<Several>> {
         let Some((scheme, rest)) = url.split_once("://") else { return Ok(None) };
         let (hosts, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
         if !hosts.contains(',') {
@@ -55,7 +56,7 @@ impl Several {
         }
         let servers: Vec<_> = hosts
             .split(',')
-            .map(|host| Connections::new(&format!("{scheme}://{host}{path}")))
+            .map(|host| Connections::new(&format!("{scheme}://{host}{path}"), credentials))
             .collect::<Result<_>>()?;
         let unfit = |why: String| Err(Error::NotApplied { retry: false, why });
         if servers.len() > SERVERS_MAX {
@@ -226,17 +227,21 @@ fn unable(reply: &Reply) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn new(url: &str) -> Result<Option<Several>> {
+        Several::new(url, &Credentials::default())
+    }
+
     #[test]
     fn several_are_named_by_one_url() {
-        let several = Several::new("http://a:1,b:2/web/").expect("a URL").expect("several");
+        let several = new("http://a:1,b:2/web/").expect("a URL").expect("several");
         assert_eq!(several.name(), "http://a:1,b:2/web");
         let names: Vec<_> = several.0.servers.iter().map(Connections::name).collect();
         assert_eq!(names, ["http://a:1/web", "http://b:2/web"]);
-        assert!(Several::new("http://a:1/x").expect("a URL").is_none());
-        for wrong in ["http://a:1,,b:2", "https://a:1,b:2", "http://a:1,b:2/x/y", "http://a:1,b:2,a:1"] {
-            assert!(Several::new(wrong).is_err(), "{wrong}");
+        assert!(new("http://a:1/x").expect("a URL").is_none());
+        for wrong in ["http://a:1,,b:2", "ftp://a:1,b:2", "http://a:1,b:2/x/y", "http://a:1,b:2,a:1"] {
+            assert!(new(wrong).is_err(), "{wrong}");
         }
         let many = (0..=SERVERS_MAX).map(|host| format!("h{host}:1")).collect::<Vec<_>>().join(",");
-        assert!(Several::new(&format!("http://{many}")).is_err());
+        assert!(new(&format!("http://{many}")).is_err());
     }
 }

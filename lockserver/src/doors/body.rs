@@ -1,6 +1,7 @@
 //! Reading requests: bodies within their bounds, names checked where they enter, refusals in the one shape.
 
 use super::Failure;
+use crate::access::Asker;
 use crate::domain::Domain;
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -12,12 +13,21 @@ use model::names::{NameError, RolloutName};
 use model::read::Selection;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use std::convert::Infallible;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 fn malformed(value: impl Into<String>) -> Failure {
     Failure::new(kind::MALFORMED, value)
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asker {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Asker, Infallible> {
+        Ok(parts.extensions.get::<Asker>().cloned().unwrap_or_default())
+    }
 }
 
 /// The body of a request: a JSON object, or nothing, which is an empty one.
@@ -127,15 +137,15 @@ impl Names {
     }
 }
 
-/// Which part of a list is asked for.
+/// What the query says: which part of a list is asked for, unless said otherwise.
 #[derive(Debug)]
-pub(crate) struct Selected(pub(crate) Selection);
+pub(crate) struct Selected<T = Selection>(pub(crate) T);
 
-impl<S: Send + Sync> FromRequestParts<S> for Selected {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Selected<T> {
     type Rejection = Failure;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Selected, Failure> {
-        let query = Query::<Selection>::from_request_parts(parts, state).await;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Selected<T>, Failure> {
+        let query = Query::<T>::from_request_parts(parts, state).await;
         query
             .map(|Query(select)| Selected(select))
             .map_err(|cause| malformed(format!("the query cannot be read: {cause}")))

@@ -7,7 +7,7 @@ use super::{Answered, Failure, Shared};
 use crate::domain::{Domain, Fault};
 use crate::ring::{Told, covers, word};
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::IntoResponse;
 use coordinator::refusal::kind;
 use coordinator::wire::{EVENT_RESET, HOLD_MS_MAX, LAST_EVENT_ID};
@@ -73,7 +73,7 @@ pub(crate) struct Telling {
 pub(crate) async fn events(
     State(domain): Shared,
     Selected(select): Selected,
-    Query(telling): Query<Telling>,
+    Selected(telling): Selected<Telling>,
     headers: HeaderMap,
 ) -> Answered {
     let last = headers.get(LAST_EVENT_ID).map(|value| value.to_str().unwrap_or_default());

@@ -48,7 +48,7 @@ impl Leases for Arc<Domain> {
     }
 
     fn settle(&self, settle: Settle) -> BoxFuture<'_, Result<Settled, Failure>> {
-        Box::pin(async move { calls::settle(self, &settle).await.map_err(Fault::into) })
+        Box::pin(async move { calls::settle(self, settle, None).await.map_err(Fault::into) })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::body::{Names, Payload};
 use super::{Answered, Failure, Shared, people, respond};
+use crate::access::Asker;
 use crate::calls;
 use crate::domain::Fault;
 use axum::Json;
@@ -23,12 +24,12 @@ pub(crate) async fn ask(State(domain): Shared, payload: Payload) -> Answered {
 }
 
 /// `PUT /v1/members/{host}`
-pub(crate) async fn join(State(domain): Shared, names: Names, payload: Payload) -> Answered {
+pub(crate) async fn join(State(domain): Shared, asker: Asker, names: Names, payload: Payload) -> Answered {
     let host: Host = names.get(0)?;
     let payload =
         payload.named("host", host.as_str())?.or("services", json!({})).or("version", "").or("sightings", json!([]));
     let body: JoinBody = payload.or("patience_ms", 0).read()?;
-    respond(&calls::join(&domain, body).await?)
+    respond(&calls::join(&domain, body, asker.from).await?)
 }
 
 /// `POST /v1/leases/{holder}/begin`
@@ -52,13 +53,13 @@ pub(crate) async fn renew(State(domain): Shared, names: Names, payload: Payload)
 }
 
 /// `DELETE /v1/leases/{holder}`: its own holder settles it, by its claim; a person releases it, with a reason.
-pub(crate) async fn end(state: Shared, names: Names, payload: Payload) -> Answered {
+pub(crate) async fn end(state: Shared, asker: Asker, names: Names, payload: Payload) -> Answered {
     if !payload.has("claim") {
-        return people::release(state, names, payload).await;
+        return people::release(state, asker, names, payload).await;
     }
     let holder: Holder = names.get(0)?;
     let settle: Settle = payload.named("holder", holder.as_str())?.read()?;
-    respond(&calls::settle(&state.0, &settle).await?)
+    respond(&calls::settle(&state.0, settle, asker.from).await?)
 }
 
 /// `POST /v1/quiet`

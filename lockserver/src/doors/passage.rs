@@ -2,6 +2,7 @@
 
 use super::body::{Selected, whole};
 use super::{Answered, Failure, Shared, respond};
+use crate::access::Asker;
 use crate::domain::Fault;
 use axum::Json;
 use axum::extract::{Request, State};
@@ -16,17 +17,19 @@ pub(crate) async fn look(State(domain): Shared) -> Answered {
     let view = domain.read_shut(|state, now| PassageView {
         passage: state.passage().map(|passage| Passage { place: without_login(&passage.place), ..passage.clone() }),
         records: state.luggage().count() as u64,
+        fresh: state.is_fresh(),
         time: now.time,
     });
     Ok(Json(view.await?).into_response())
 }
 
 /// `POST /v1/move`
-pub(crate) async fn step(State(domain): Shared, request: Request) -> Answered {
+pub(crate) async fn step(State(domain): Shared, asker: Asker, request: Request) -> Answered {
     let body = whole(request.into_body(), domain.body_wait, MOVE_BYTES_MAX).await?;
     let unread = |cause| Failure::new(kind::MALFORMED, format!("the body is no step of a move: {cause}"));
     let step: Move = serde_json::from_slice(&body).map_err(unread)?;
-    match domain.submit(&Asked::Move(step)).await? {
+    let step = Move { by: asker.signature(step.by), ..step };
+    match domain.submit(&Asked::Move(step).coming_from(asker.from)).await? {
         Reply::Did(done) => respond(&done),
         _ => Err(Fault::Bug.into()),
     }

@@ -4,7 +4,7 @@
 
 /// What a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Command<'a> {
+pub enum Command<'a> {
     /// `ACQ4ME` or `ACQ4ANY`: a slot of a key.
     Acquire {
         /// Whether the work may be done by anyone.
@@ -22,19 +22,19 @@ pub(super) enum Command<'a> {
 
 /// Which slot is wanted, under the caller's own conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Wanted<'a> {
+pub struct Wanted<'a> {
     /// The key: anything without spaces.
-    pub(super) key: &'a [u8],
+    pub key: &'a [u8],
     /// How many may hold the key; at least 1.
-    pub(super) workers: u32,
+    pub workers: u32,
     /// How many may hold it or wait for it; at least 1.
-    pub(super) max_queue: u32,
+    pub max_queue: u32,
     /// How long to wait, in seconds; 0 is not at all.
-    pub(super) timeout_s: u32,
+    pub timeout_s: u32,
 }
 
 /// Reads a line.
-pub(super) fn parse(line: &[u8]) -> Command<'_> {
+pub fn parse(line: &[u8]) -> Command<'_> {
     if let Some(rest) = line.strip_prefix(b"ACQ4ME ") {
         Command::Acquire { anyone: false, wanted: wanted(rest) }
     } else if let Some(rest) = line.strip_prefix(b"ACQ4ANY ") {

@@ -185,7 +185,7 @@ impl Keeping {
                 // Nothing is held open any more; the door is about to close too.
                 Ok(Answer::Queued(_)) if *self.domain.stopping.borrow() => return std::future::pending().await,
                 Ok(Answer::Queued(_)) => calls::ask(&self.domain, self.ask.clone(), HOLD_MS_MAX).await,
-                Err(Fault::Shut(Shut::Moving { .. })) => {
+                Err(Fault::Shut(Shut::Moving { .. }) | Fault::Silent { .. }) => {
                     tokio::time::sleep(RETRY).await;
                     calls::ask(&self.domain, self.ask.clone(), HOLD_MS_MAX).await
                 }
@@ -227,7 +227,9 @@ impl Keeping {
     async fn settle(&self, ending: Ending) {
         let (holder, claim) = (self.ask.holder.clone(), self.ask.claim.clone());
         let settle = Settle { holder, claim, ending, rollout: None, report: None };
-        while let Err(Fault::Shut(Shut::Moving { .. })) = calls::settle(&self.domain, &settle).await {
+        while let Err(Fault::Shut(Shut::Moving { .. }) | Fault::Silent { .. }) =
+            calls::settle(&self.domain, settle.clone(), None).await
+        {
             tokio::time::sleep(RETRY).await;
         }
     }

@@ -3,11 +3,11 @@
 //! Owns the bound of a line. Knows no command.
 
 /// Longest line, its end included, in bytes: as much as poolcounterd's buffer holds.
-pub(super) const LINE_BYTES_MAX: usize = 1024;
+pub const LINE_BYTES_MAX: usize = 1024;
 
 /// What bytes begin with.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Cut<'a> {
+pub enum Cut<'a> {
     /// A whole line.
     Line {
         /// What of it counts: without its end, one carriage return before that, and whatever stands behind a NUL.
@@ -22,7 +22,7 @@ pub(super) enum Cut<'a> {
 }
 
 /// Cuts the first line off.
-pub(super) fn cut(bytes: &[u8]) -> Cut<'_> {
+pub fn cut(bytes: &[u8]) -> Cut<'_> {
     let within = bytes.get(..LINE_BYTES_MAX).unwrap_or(bytes);
     match within.iter().position(|byte| *byte == b'\n') {
         Some(end) => Cut::Line { text: text(&bytes[..end]), bytes: end + 1 },

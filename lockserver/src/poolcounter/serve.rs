@@ -10,6 +10,7 @@ use super::keys::Keys;
 use super::leases::Leases;
 use super::line::{Cut, cut};
 use super::socket::{self, Read, Socket};
+use crate::access::Access;
 use crate::clock::Stopwatch;
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
@@ -54,6 +55,7 @@ pub(super) struct Shop {
     listener: TcpListener,
     inbox: Arc<Inbox>,
     leases: Leases,
+    access: Arc<Access>,
     keys: Keys,
     /// The connections by their numbers.
     sockets: Vec<Option<Socket>>,
@@ -73,6 +75,7 @@ impl Shop {
     pub(super) fn new(
         listener: TcpListener,
         leases: Leases,
+        access: Arc<Access>,
         inbox: Arc<Inbox>,
         connections_max: usize,
     ) -> io::Result<Shop> {
@@ -85,6 +88,7 @@ impl Shop {
             listener,
             inbox,
             leases,
+            access,
             keys: Keys::default(),
             sockets: Vec::new(),
             connections: 0,
@@ -198,7 +202,7 @@ impl Shop {
     fn let_in(&mut self) {
         for _ in 0..ACCEPTS_MAX {
             let cause = match rustix::net::accept_with(&self.listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-                Ok(fd) if self.connections < self.connections_max => match self.welcome(fd) {
+                Ok(fd) if self.connections < self.connections_max && self.may_come_in(&fd) => match self.welcome(fd) {
                     Ok(()) => continue,
                     Err(cause) => cause,
                 },
@@ -216,6 +220,11 @@ impl Shop {
             self.accept_at = Some(self.now + ACCEPT_PAUSE_US);
             return;
         }
+    }
+
+    /// Whether a client comes from where clients may come from.
+    fn may_come_in(&self, fd: &OwnedFd) -> bool {
+        self.access.admits_poolcounter(|| socket::peer_of(fd).map(|peer| peer.ip()))
     }
 
     fn welcome(&mut self, fd: OwnedFd) -> rustix::io::Result<()> {

@@ -50,6 +50,11 @@ pub(super) struct Socket {
     pub(super) is_touched: bool,
 }
 
+/// Where the other end of a connection is; nowhere when it has gone already.
+pub(super) fn peer_of(fd: &OwnedFd) -> Option<SocketAddr> {
+    rustix::net::getpeername(fd).ok().flatten().and_then(|peer| peer.try_into().ok())
+}
+
 impl Socket {
     pub(super) fn new(fd: OwnedFd) -> Socket {
         Socket { fd, unread: Vec::new(), unsent: Vec::new(), interest: EventFlags::IN, is_touched: false }
@@ -57,7 +62,7 @@ impl Socket {
 
     /// Where the other end is.
     pub(super) fn peer(&self) -> Option<SocketAddr> {
-        rustix::net::getpeername(&self.fd).ok().flatten().and_then(|peer| peer.try_into().ok())
+        peer_of(&self.fd)
     }
 
     /// Reads once, as much as there is room for.

@@ -3,6 +3,7 @@
 //! Owns one task per call, and the answers on their way out. The door answers each as if it had come over a connection.
 
 use super::outbox::{self, Batch, Lane, Outbox, Outgoing, Senders};
+use crate::access::Asker;
 use crate::domain::Domain;
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -186,6 +187,7 @@ async fn ask_door(router: Router, posted: &Posted) -> Result<Answered, String> {
         .method(posted.method.as_str())
         .uri(&posted.path)
         .header(header::CONTENT_TYPE, "application/json")
+        .extension(Asker { from: posted.from.clone(), token: None })
         .body(body)
         .map_err(|cause| format!("the call is no request: {cause}"))?;
     let response = match router.oneshot(request).await {

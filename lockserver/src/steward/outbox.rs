@@ -10,6 +10,8 @@ use tokio::time::{Instant, sleep_until};
 
 /// Most answers that are sent at once.
 pub(super) const ANSWERS_MAX: usize = 50;
+/// So many places of each batch are left for news: who listens must hear that it is still there, however much else there is to say.
+const NEWS_MIN: usize = 5;
 /// After a full batch with news in it, news rest for so many times as long as that took. Whoever is told something asks for something: were all told
 /// at once, the store would be busy with a thousand asks while the grants of the first hundred wait behind them.
 const NEWS_REST: u32 = 3;
@@ -92,6 +94,10 @@ impl Outbox {
     pub(super) async fn next(&mut self) -> Batch {
         let mut answers = Vec::with_capacity(ANSWERS_MAX);
         let mut has_news = false;
+        // Looked at first: where there is always something else to send, nobody waits for the rest to end.
+        if matches!(self.rest, Rest::Until(end) if end <= Instant::now()) {
+            self.rest = Rest::Over;
+        }
         loop {
             let rest = self.rest;
             tokio::select! {
@@ -109,7 +115,8 @@ impl Outbox {
             }
             break;
         }
-        while answers.len() < ANSWERS_MAX
+        let places = if self.rest == Rest::Over { ANSWERS_MAX - NEWS_MIN } else { ANSWERS_MAX };
+        while answers.len() < places
             && let Ok(more) = self.grants.try_recv().or_else(|_| self.others.try_recv())
         {
             answers.push(more);
@@ -119,6 +126,11 @@ impl Outbox {
             && let Ok(more) = self.news.try_recv()
         {
             has_news = true;
+            answers.push(more);
+        }
+        while answers.len() < ANSWERS_MAX
+            && let Ok(more) = self.grants.try_recv().or_else(|_| self.others.try_recv())
+        {
             answers.push(more);
         }
         let is_full_of_news = has_news && answers.len() == ANSWERS_MAX;
@@ -192,6 +204,25 @@ mod tests {
         outbox.sent(Duration::ZERO);
         let last = outbox.next().await;
         assert_eq!((last.answers.len(), last.is_full_of_news), (20, false));
+    }
+
+    #[tokio::test]
+    async fn news_come_through_however_much_else_there_is() {
+        let (senders, mut outbox) = outbox();
+        (0..100).for_each(|number| senders.hand_in(Lane::News, outgoing(number)));
+        assert!(outbox.next().await.is_full_of_news);
+        outbox.sent(Duration::ZERO);
+        let mut news = 0;
+        for _ in 0..10 {
+            (0..100).for_each(|_| senders.hand_in(Lane::Others, outgoing(1_000)));
+            let batch = outbox.next().await;
+            assert_eq!(batch.answers.len(), ANSWERS_MAX);
+            news += numbers(&batch).iter().filter(|number| **number < 1_000).count();
+            if batch.is_full_of_news {
+                outbox.sent(Duration::ZERO);
+            }
+        }
+        assert_eq!(news, 50, "five of each batch");
     }
 
     #[tokio::test]

@@ -8,7 +8,6 @@ use crate::store::Loaded;
 use coordinator::store::{Record, Sitting, StoreError, Write};
 use model::change::Key;
 use model::names::Id;
-use model::settings::{PoolRules, Setting};
 use model::state::{State, Stored};
 use model::{Now, Time};
 use std::sync::Arc;
@@ -57,8 +56,10 @@ pub(super) fn read(rows: Vec<Record>) -> Result<Read, StoreError> {
         }
     }
     match (format, time) {
-        _ if is_new => Ok(Read { loaded: Loaded { state, time: Time(0) }, name, is_whole }),
-        (Some(FORMAT), Some(time)) => Ok(Read { loaded: Loaded { state, time: Time(time) }, name, is_whole }),
+        _ if is_new => Ok(Read { loaded: Loaded { state, time: Time(0), silent: Duration::ZERO }, name, is_whole }),
+        (Some(FORMAT), Some(time)) => {
+            Ok(Read { loaded: Loaded { state, time: Time(time), silent: Duration::ZERO }, name, is_whole })
+        }
         (Some(FORMAT), None) => Err(StoreError::Unfit(format!("the records have no clock: {META_TIME} is missing"))),
         (found, _) => {
             let found = found.map_or_else(|| "none".to_owned(), |found| found.to_string());
@@ -123,19 +124,6 @@ pub(super) fn go_on(loaded: &mut Loaded) -> Result<Vec<Write>, String> {
     Ok(rows)
 }
 
-/// The longest time to live that any lease may have that was granted under these rules.
-pub(super) fn longest_ttl(state: &State) -> Duration {
-    let ttls = state.records().into_iter().filter_map(|record| match record {
-        Stored::Lease(lease) => Some(lease.ttl_ms),
-        Stored::Setting(from) => match from.setting {
-            Setting::Ttl(ms) => Some(ms),
-            _ => None,
-        },
-        _ => None,
-    });
-    Duration::from_millis(ttls.chain([PoolRules::default().ttl_ms]).max().unwrap_or_default())
-}
-
 /// Writes the records of a sitting steward; for the committer's thread, which waits for the store.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -166,8 +154,6 @@ impl Keep for Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::settings::Override;
-    use model::time::Wall;
 
     fn row(key: &str, value: &str) -> Record {
         (key.to_owned(), value.as_bytes().to_vec())
@@ -212,22 +198,5 @@ mod tests {
         let mut next = read(again).expect("a state").loaded;
         let twice = kept(go_on(&mut next).expect("rows"));
         assert_eq!(floor(&twice), r#"{"token_floor":2000005}"#);
-    }
-
-    #[test]
-    fn a_silence_is_as_long_as_the_longest_time_to_live() {
-        assert_eq!(longest_ttl(&State::default()), Duration::from_millis(PoolRules::default().ttl_ms));
-        let mut state = State::default();
-        let from = Override {
-            scope: "pool/p".parse().expect("a scope"),
-            setting: Setting::Ttl(90_000),
-            by: "x".to_owned(),
-            reason: "r".to_owned(),
-            at: Wall(0),
-            until: None,
-            before: None,
-        };
-        state.put(Stored::Setting(from));
-        assert_eq!(longest_ttl(&state), Duration::from_secs(90));
     }
 }

@@ -224,7 +224,7 @@ impl Drop for Server {
 
 pub(crate) fn on(platter: &Arc<Platter>) -> Options {
     let place = Place::Backend(Box::new(Drive(Arc::clone(platter))));
-    Options { place, connections_max: 2000, client_wait: lockserver::CLIENT_WAIT, poolcounter: None }
+    Options { place, connections_max: 2000, ..Options::folder("") }
 }
 
 /// What comes, within the patience of a test.

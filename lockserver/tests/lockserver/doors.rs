@@ -38,6 +38,7 @@ async fn wrong_requests_are_refused_in_one_shape_and_the_server_goes_on() {
     refused(s, "GET", "/v1/rollouts/php/x", "", 400, "malformed").await;
     refused(s, "GET", "/v1/leases?scope=nonsense", "", 400, "malformed").await;
     refused(s, "GET", "/v1/leases?limit=-1", "", 400, "malformed").await;
+    refused(s, "GET", "/v1/events?hold_ms=soon", "", 400, "malformed").await;
     refused(s, "GET", "/v1/why/nonsense", "", 400, "malformed").await;
     refused(s, "PATCH", "/v1/settings/pool/app", "{\"by\":\"me\",\"reason\":\"r\"}", 400, "malformed").await;
     refused(
@@ -100,7 +101,12 @@ async fn connections_beyond_the_bound_are_told_so() {
     let server = Server::start(options).await;
     let mut open = Vec::new();
     for _ in 0..3 {
-        open.push(tokio::net::TcpStream::connect(&server.address).await.expect("a connection"));
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut stream = tokio::net::TcpStream::connect(&server.address).await.expect("a connection");
+        // Each watches, and so makes no room for others.
+        stream.write_all(b"GET /v1/events HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("sent");
+        stream.read_exact(&mut [0; 64]).await.expect("an answer that goes on");
+        open.push(stream);
     }
     let answer = server.raw(b"").await;
     let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");

@@ -1,5 +1,6 @@
 //! The lock server over HTTP, from outside: one binary, a file per subject.
 
+mod access;
 mod common;
 mod doors;
 mod events;
@@ -10,5 +11,6 @@ mod passage;
 mod poolcounter;
 mod relay;
 mod round_trip;
+mod slow;
 mod steward;
 mod store;

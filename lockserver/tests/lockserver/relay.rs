@@ -39,7 +39,9 @@ impl Door {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            relay::run(listener, mailbox, &domain, shutdown).await;
+            relay::run(listener, mailbox, &domain, &lockserver::access::Settings::default(), shutdown)
+                .await
+                .expect("no fault");
         });
         Door { address, stop: Some(stop), tasks: [attending, serving] }
     }

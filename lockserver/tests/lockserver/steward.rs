@@ -161,6 +161,7 @@ async fn a_holder_that_died_before_it_heard_of_its_grant_holds_up_nobody_for_lon
         method: "POST".into(),
         path: "/v1/leases".into(),
         hold_ms: 15_000,
+        from: None,
         body: serde_json::to_value(body).expect("JSON"),
     };
     let posted = serde_json::to_vec(&posted).expect("JSON");

@@ -1,4 +1,5 @@
-//! What a person changes. Each change has a random name: sent again, it happens once and answers the same.
+//! What a person changes. Each change has a random name: sent again, it happens once and answers the same. Another change under
+//! that name is refused.
 
 use crate::apply::announce::announce;
 use crate::apply::begin::move_target;
@@ -17,7 +18,8 @@ use std::time::Duration;
 
 pub(crate) fn admin(draft: &mut Draft<'_>, admin: &Admin) -> Done {
     if let Some(before) = draft.view.operation(&admin.operation) {
-        return before.answer.clone();
+        let is_other = before.act.as_ref().is_some_and(|act| *act != admin.act);
+        return if is_other { Done::Replayed { operation: admin.operation.clone() } } else { before.answer.clone() };
     }
     let answer = match invalid(admin) {
         Some(refused) => refused,
@@ -26,6 +28,7 @@ pub(crate) fn admin(draft: &mut Draft<'_>, admin: &Admin) -> Done {
     if matches!(answer, Done::Announced { .. } | Done::Did { .. }) {
         draft.push(Change::OperationDone(Operation {
             id: admin.operation.clone(),
+            act: Some(admin.act.clone()),
             answer: answer.clone(),
             at: draft.now.time,
         }));
@@ -327,5 +330,6 @@ pub(crate) fn take_back(draft: &mut Draft<'_>, was: &Override) -> String {
 fn value(draft: &Draft<'_>, scope: &Scope, kind: SettingKind) -> String {
     let view = draft.view;
     let from = view.setting(scope, kind).or_else(|| view.setting(&Scope::All, kind));
-    from.map_or_else(|| kind.default(), |from| from.setting).to_string()
+    let setting = from.map(|from| from.setting).or_else(|| view.said_of(scope, kind).map(|from| from.setting));
+    setting.unwrap_or_else(|| kind.default()).to_string()
 }

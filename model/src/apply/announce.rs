@@ -1,6 +1,7 @@
 //! Announces a deploy: freezes its targets, and takes the place of the one before.
 
 use crate::apply::join::has_among;
+use crate::apply::restored::generations_below;
 use crate::apply::{Draft, bounds};
 use crate::change::Change;
 use crate::history::EntryKind;
@@ -31,7 +32,7 @@ pub(crate) fn announce(draft: &mut Draft<'_>, admin: &Admin, announce: &Announce
     if let Some(full) = bounds::rollout(view) {
         return Done::Refused { why: full.why, hint: full.hint };
     }
-    let generation = view.generation(&announce.service) + 1;
+    let generation = view.generation(&announce.service).max(generations_below(view.token_floor())) + 1;
     let name = RolloutName { service: announce.service.clone(), generation };
     if let Some(newest) = view.newest(&announce.service) {
         let state = newest.state(down_owing(view, &newest.name, now.time));

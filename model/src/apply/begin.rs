@@ -1,7 +1,7 @@
 //! The last word before a restart act: lease, pause, the rollout's state and its failure budget, in one decision.
 
 use crate::apply::grant::plain;
-use crate::apply::{Draft, pause_of};
+use crate::apply::{Draft, ITSELF, pause_of};
 use crate::change::Change;
 use crate::history::EntryKind;
 use crate::lease::{LeaseState, Purpose};
@@ -141,7 +141,7 @@ pub(crate) fn move_target(
     if !was_done && rollout.state(0) == RolloutState::Done {
         let tally = rollout.tally;
         let text = format!("{name}: {} ok, {} failed", tally.ok + tally.skipped, tally.failed);
-        draft.note("stagger", EntryKind::Done, vec![Scope::Rollout(name.clone())], text);
+        draft.note(ITSELF, EntryKind::Done, vec![Scope::Rollout(name.clone())], text);
     }
     Some(rollout)
 }

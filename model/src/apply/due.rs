@@ -4,7 +4,7 @@
 use crate::apply::begin::move_target;
 use crate::apply::bounds::{ROLLOUTS_PAST_MAX, TARGETS_PAST_MAX};
 use crate::apply::settle::{filled_by_failures, free, halt_if_spent, place_again};
-use crate::apply::{Draft, Nudges, scopes_of};
+use crate::apply::{Draft, ITSELF, Nudges, scopes_of};
 use crate::change::{Change, Key};
 use crate::history::{ENTRIES_MAX, EntryKind};
 use crate::lease::{Failure, Lease, LeaseState, Purpose, Ticket};
@@ -48,12 +48,7 @@ pub(crate) fn next(view: &View<'_>, now: Now) -> Option<Due> {
 
 fn pause(draft: &mut Draft<'_>, pause: &Pause) {
     draft.push(Change::Resumed(pause.scope.clone()));
-    draft.note(
-        "stagger",
-        EntryKind::Resumed,
-        vec![pause.scope.clone()],
-        format!("the pause of {} is over", pause.scope),
-    );
+    draft.note(ITSELF, EntryKind::Resumed, vec![pause.scope.clone()], format!("the pause of {} is over", pause.scope));
     draft.turn(&pause.scope);
 }
 
@@ -62,7 +57,7 @@ fn setting(draft: &mut Draft<'_>, from: &Override) {
     let back = crate::apply::admin::take_back(draft, from);
     let text = format!("{scope} {}: {} → {back}, its time is over", kind.word(), from.setting);
     crate::apply::admin::nudge(draft, &scope, kind);
-    draft.note("stagger", EntryKind::Set, vec![scope], text);
+    draft.note(ITSELF, EntryKind::Set, vec![scope], text);
 }
 
 fn rollout(draft: &mut Draft<'_>, rollout: &Rollout) {
@@ -70,7 +65,7 @@ fn rollout(draft: &mut Draft<'_>, rollout: &Rollout) {
     if left > 0 {
         let scopes = vec![Scope::Rollout(name.clone())];
         draft.note(
-            "stagger",
+            ITSELF,
             EntryKind::Expired,
             scopes,
             format!("{name}: its time is over, and {} it", count(left, "host owes", "hosts owe")),
@@ -93,7 +88,7 @@ fn lease(draft: &mut Draft<'_>, lease: Lease) {
 fn lost(draft: &mut Draft<'_>, mut lease: Lease) {
     let step = lease.step.map(|step| format!(" at {step}")).unwrap_or_default();
     let text = format!("{} stopped renewing{step}, for {}", lease.holder, lease.purpose);
-    draft.note("stagger", EntryKind::Lost, scopes_of(&lease), text);
+    draft.note(ITSELF, EntryKind::Lost, scopes_of(&lease), text);
     draft.nudge_beside(lease.pools.keys());
     lease.state = LeaseState::Lost;
     lease.since = draft.now;
@@ -104,7 +99,7 @@ fn lost(draft: &mut Draft<'_>, mut lease: Lease) {
 fn lost_after_begin(draft: &mut Draft<'_>, mut lease: Lease) {
     let host = lease.holder.as_host();
     let cause = "stopped renewing after its restart had begun".to_owned();
-    draft.note("stagger", EntryKind::Failed, scopes_of(&lease), format!("{host} {cause}"));
+    draft.note(ITSELF, EntryKind::Failed, scopes_of(&lease), format!("{host} {cause}"));
     if let Some(service) = lease.purpose.service().cloned() {
         let failure = Failure { step: lease.step, cause: cause.clone(), stuck: false, at: draft.now.wall };
         lease.failed.insert(service.clone(), failure);
@@ -127,7 +122,7 @@ fn lost_after_begin(draft: &mut Draft<'_>, mut lease: Lease) {
 /// A lost one's time is over: it no longer counts, but for the failures that it still holds the slot for.
 fn freed(draft: &mut Draft<'_>, lease: Lease) {
     let text = format!("{} did not come back: its lease no longer counts", lease.holder);
-    draft.note("stagger", EntryKind::Freed, scopes_of(&lease), text);
+    draft.note(ITSELF, EntryKind::Freed, scopes_of(&lease), text);
     free(draft, lease);
 }
 
@@ -135,7 +130,7 @@ fn freed(draft: &mut Draft<'_>, lease: Lease) {
 /// and it is where it was in the queue.
 pub(crate) fn withdraw(draft: &mut Draft<'_>, mut lease: Lease) {
     let text = format!("{} never answered its grant, for {}: it is taken back", lease.holder, lease.purpose);
-    draft.note("stagger", EntryKind::Withdrawn, scopes_of(&lease), text);
+    draft.note(ITSELF, EntryKind::Withdrawn, scopes_of(&lease), text);
     lease.unconfirmed = false;
     let ticket = place_again(draft, &lease, Duration::ZERO);
     free(draft, lease);

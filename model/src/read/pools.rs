@@ -43,6 +43,7 @@ impl State {
             pool: pool.clone(),
             slots: view.slots(pool),
             rules: self.pool_rules(pool),
+            from_file: self.defaults.of_pool(pool).to_vec(),
             overrides: self.override_rows(pool, now),
             token: view.token(pool),
             held: count(LeaseState::Held),

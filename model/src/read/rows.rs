@@ -1,5 +1,6 @@
 //! The rows that can be looked at; they are also what travels over HTTP. Never decides anything.
 
+use crate::defaults::FromFile;
 use crate::lease::{Lease, LeaseState, Purpose};
 use crate::member::{Presence, Sighting};
 use crate::names::{Holder, Host, Pool, RolloutName, Scope, Service, Token};
@@ -59,6 +60,9 @@ pub struct PoolRow {
     pub slots: u32,
     /// What holds for it.
     pub rules: PoolRules,
+    /// What the lock server's file says of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub from_file: Vec<FromFile>,
     /// What was set for it, and for all where that holds for it.
     pub overrides: Vec<OverrideRow>,
     /// The highest token granted.

@@ -120,6 +120,11 @@ pub enum Done {
         /// What to do.
         hint: String,
     },
+    /// Not done: something else was done under this operation's name.
+    Replayed {
+        /// The name.
+        operation: Id,
+    },
     /// Not done: no host would restart for it, now or when it is back.
     ForNobody {
         /// What no host has.
@@ -140,6 +145,11 @@ pub enum Done {
         /// What it deploys.
         message: String,
     },
+}
+
+/// What [`Done::Replayed`] says, for people.
+pub fn replayed(operation: &Id) -> String {
+    format!("the operation {operation} was another change before; each change has a random name of its own")
 }
 
 /// What [`Done::ForNobody`] says, for people.

@@ -3,6 +3,7 @@
 //! Derived: the state keeps it whenever a record is put in or taken out, and no store holds it. Decides nothing.
 
 use crate::change::Key;
+use crate::defaults::Defaults;
 use crate::lease::{Lease, Ticket};
 use crate::member::{Member, Pause};
 use crate::names::{Holder, Host, Pool, Scope, Service};
@@ -212,6 +213,16 @@ impl Index {
         if let Some(at) = at {
             self.due.remove(&(at, key));
         }
+    }
+
+    pub(super) fn add_defaults(&mut self, defaults: &Defaults) {
+        defaults.named_pools().iter().for_each(|pool| self.pools.add(pool));
+        defaults.services.keys().for_each(|service| self.services.add(service));
+    }
+
+    pub(super) fn drop_defaults(&mut self, defaults: &Defaults) {
+        defaults.named_pools().iter().for_each(|pool| self.pools.drop(pool));
+        defaults.services.keys().for_each(|service| self.services.drop(service));
     }
 
     pub(super) fn add_setting(&mut self, from: &Override) {

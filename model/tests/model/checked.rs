@@ -29,7 +29,7 @@ fn world() -> World {
 
 fn entry(_: &World, number: u64) -> Stored {
     let (by, text) = ("x".into(), String::new());
-    Stored::Entry(Entry { number, at: Wall(0), by, kind: EntryKind::Set, scopes: Vec::new(), text })
+    Stored::Entry(Entry { number, at: Wall(0), by, from: None, kind: EntryKind::Set, scopes: Vec::new(), text })
 }
 
 fn pause(_: &World, number: u64) -> Stored {

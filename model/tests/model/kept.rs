@@ -26,6 +26,7 @@ fn the_history_is_bounded_and_the_oldest_go_first() {
         number,
         at: Wall(0),
         by: "x".into(),
+        from: None,
         kind: EntryKind::Set,
         scopes: Vec::new(),
         text: String::new(),
@@ -55,7 +56,7 @@ fn operations_are_bounded_in_number_and_age() {
     for number in 0..1003u64 {
         let id = name(&format!("op{number}"));
         let answer = Done::Did { what: "it".into() };
-        state.put(Stored::Operation(Operation { id, answer, at: Time(900_000 + number) }));
+        state.put(Stored::Operation(Operation { id, act: None, answer, at: Time(900_000 + number) }));
     }
     let (state, changes) = ticked(state);
     assert_eq!(changes, 3);

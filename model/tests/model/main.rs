@@ -4,6 +4,7 @@ mod borders;
 mod bounds;
 mod checked;
 mod confirmed;
+mod defaults;
 mod due;
 mod kept;
 mod leases;

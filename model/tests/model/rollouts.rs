@@ -890,3 +890,38 @@ fn a_host_that_failed_already_keeps_its_report_when_it_is_released() {
     assert_eq!(report(&world), before);
     assert_eq!(world.tally(&rollout).failed, 1);
 }
+
+#[test]
+fn an_operation_that_comes_again_as_another_change_is_refused_and_changes_nothing() {
+    let mut world = fleet(1, 1);
+    let pause = |scope: &str| Act::Pause { scope: name(scope), reason: "r".into(), for_ms: 60_000 };
+    let done = world.operate(name("o1"), pause("pool/p"));
+    assert!(matches!(done, Done::Did { .. }), "{done:?}");
+    assert_eq!(world.operate(name("o1"), pause("pool/p")), done, "the very same is answered as before");
+    let replayed = Done::Replayed { operation: name("o1") };
+    for other in [pause("all"), Act::Resume { scope: name("pool/p") }] {
+        let admin = model::request::Admin { operation: name("o1"), by: "mallory".into(), act: other };
+        let decision = world.decide(&Request::Admin(admin));
+        assert_eq!((decision.reply, decision.changes), (model::Reply::Did(replayed.clone()), Vec::new()));
+    }
+    // What an older version kept says nothing of what was asked: it is answered as before.
+    let kept = r#"{"id": "o2", "answer": {"did": {"what": "done"}}, "at": 1}"#;
+    let kept: model::change::Operation = serde_json::from_str(kept).expect("an operation");
+    world.state.put(model::state::Stored::Operation(kept));
+    assert_eq!(world.operate(name("o2"), pause("all")), Done::Did { what: "done".into() });
+}
+
+#[test]
+fn the_history_says_from_where_and_what_follows_by_itself_comes_from_nowhere() {
+    let mut world = fleet(1, 1);
+    let act = Act::Pause { scope: name("pool/p"), reason: "r".into(), for_ms: 1_000 };
+    let admin = Request::Admin(model::request::Admin { operation: name("o1"), by: "ann@ops1".into(), act });
+    world.decide(&admin.coming_from(Some("10.0.0.7".into())));
+    world.later(2_000);
+    world.decide(&Request::Tick.coming_from(Some("10.0.0.8".into())));
+    let rows = world.state.read_history(&Default::default()).rows;
+    let told: Vec<_> = rows.iter().rev().take(2).map(|entry| (entry.by.as_str(), entry.from.as_deref())).collect();
+    assert_eq!(told, [("stagger", None), ("ann@ops1", Some("10.0.0.7"))]);
+    let old = r#"{"number": 1, "at": 0, "by": "x", "kind": "set", "scopes": [], "text": "t"}"#;
+    assert_eq!(serde_json::from_str::<model::history::Entry>(old).expect("an entry of before").from, None);
+}

@@ -2,6 +2,7 @@
 
 use crate::world::{World, ask, failed, name, rollout_of};
 use model::change::{Change, Key};
+use model::defaults::{Defaults, FromFile, PoolDefaults};
 use model::names::Scope;
 use model::request::{Act, Ending, Request};
 use model::settings::{Setting, SettingKind, Slots};
@@ -53,7 +54,14 @@ fn everything() -> World {
         time: model::Time(1),
         earlier: vec![name("m0")],
     };
-    world.state.replay(&[Change::PassageMoved(passage)]);
+    let from_file = |setting| FromFile { setting, place: "lockserver.toml:9".into() };
+    let table = |matches: &str| PoolDefaults {
+        matches: matches.parse().expect("a pattern"),
+        settings: vec![from_file(Setting::Ttl(45_000))],
+    };
+    let services = [(name("other"), vec![from_file(Setting::Strict(true))])].into();
+    let defaults = Defaults { pools: vec![table("named"), table("rack.*")], services };
+    world.state.replay(&[Change::PassageMoved(passage), Change::DefaultsLoaded(defaults)]);
     world
 }
 
@@ -71,6 +79,7 @@ fn every_record_goes_through_a_store_unchanged() {
     }
     assert_eq!(loaded, world.state);
     let expected = [
+        "defaults",
         "entry",
         "generation",
         "lease",
@@ -109,6 +118,7 @@ fn keys_are_readable_paths() {
         "member/a",
         "pause/host/z",
         "setting/pool/p/slots",
+        "defaults",
         "generation/php",
         "rollout/php@1",
         "target/php@1/a",
@@ -130,6 +140,7 @@ fn key_of(state: &State) -> Key {
         Stored::Member(member) => Change::MemberJoined(*member).key(),
         Stored::Pause(pause) => Change::Paused(pause).key(),
         Stored::Setting(from) => Change::Configured(from).key(),
+        Stored::Defaults(defaults) => Change::DefaultsLoaded(defaults).key(),
         Stored::Generation { service, generation } => Change::GenerationUsed { service, generation }.key(),
         Stored::Rollout(rollout) => Change::RolloutMoved(*rollout).key(),
         Stored::Target(target) => Change::TargetMoved(*target).key(),

@@ -67,6 +67,12 @@ async fn get(url: &HttpUrl, client: &Client, within: Duration) -> Result<(u16, O
     }
 }
 
+/// Reads the state of a host from the body of an answer, whichever form that has.
+pub(super) fn read(body: &str) -> Result<State, String> {
+    let (answer, headers) = (serde_json::from_str(body).unwrap_or_default(), std::collections::BTreeMap::new());
+    state(&Observation::Http { status: 200, headers, body: body.to_owned(), answer, complaint: String::new() })
+}
+
 /// Reads the state of a host.
 fn state(said: &Observation) -> Result<State, String> {
     let nonsense = || format!("not a state of PyBal: {}", said.figures());

@@ -101,10 +101,13 @@ pub(crate) fn pool(row: &PoolRow) -> String {
     lines.join("\n")
 }
 
-/// Whether somebody set it, and for what; how is told below.
+/// Whether somebody set it, and for what, which is told below; else the line of the lock server's file that says it.
 fn source(row: &PoolRow, setting: Setting) -> String {
-    let from = row.overrides.iter().find(|from| from.set.setting.kind() == setting.kind());
-    from.map_or_else(|| "default".to_owned(), |from| format!("set for {}", from.set.scope))
+    if let Some(from) = row.overrides.iter().find(|from| from.set.setting.kind() == setting.kind()) {
+        return format!("set for {}", from.set.scope);
+    }
+    let from = row.from_file.iter().find(|from| from.setting.kind() == setting.kind());
+    from.map_or_else(|| "default".to_owned(), |from| clean(&from.place))
 }
 
 /// Who set something, when and why; for how much longer it holds, and what then does.
@@ -129,6 +132,7 @@ mod tests {
     use super::super::samples::{AT, pause as sample_pause, pool as sample};
     use super::*;
     use model::Time;
+    use model::defaults::FromFile;
     use model::settings::Slots;
 
     #[test]
@@ -161,6 +165,8 @@ host/mw1 is paused by ann@ops1 5m ago, 1h55m more: switch is being replaced; end
             until,
             before,
         };
+        row.from_file = vec![FromFile { setting: Setting::MaxQueue(50), place: "lockserver.toml:9".to_owned() }];
+        row.rules.max_queue = 50;
         let before = set("pool/app", Setting::Wait(300_000), None, None);
         let left_ms = Some(119_000);
         row.overrides = vec![
@@ -175,7 +181,7 @@ host/mw1 is paused by ann@ops1 5m ago, 1h55m more: switch is being replaced; end
         let expected = "\
 app: 1/2 out, 0 waiting, 20 members, token 9127
   slots       10% of 20, which makes 2   default
-  max_queue   10000   default
+  max_queue   50   lockserver.toml:9
   wait        10m   set for pool/app
   ttl         30s   set for all
   lost_after  never   default

@@ -99,6 +99,7 @@ pub(crate) fn pool(name: &str, held: u32, failed: u32, slots: u32) -> PoolRow {
         pool: name.parse().expect("a pool"),
         slots,
         rules: PoolRules::default(),
+        from_file: Vec::new(),
         overrides: Vec::new(),
         token: 9127,
         held,

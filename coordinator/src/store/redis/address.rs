@@ -140,7 +140,8 @@ fn place(text: &str, port: u16) -> Result<Place, StoreError> {
         None if rest.is_empty() => port,
         None => return Err(wrong()),
     };
-    if host.is_empty() {
+    let is_of_host = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
+    if host.is_empty() || !host.chars().all(is_of_host) {
         return Err(wrong());
     }
     Ok((host.to_owned(), port))
@@ -181,6 +182,8 @@ mod tests {
             ("redis://", "is no HOST:PORT"),
             ("redis://h:x", "is no HOST:PORT"),
             ("redis://[::1", "is no HOST:PORT"),
+            ("redis://a b", "is no HOST:PORT"),
+            ("redis://a\0", "is no HOST:PORT"),
             ("redis://a,b", "redis+sentinel:// alone"),
             ("redis+sentinel://a", "no name of a master"),
             ("redis+cluster://a", "Redis Cluster"),
