@@ -397,8 +397,8 @@ mod tests {
             ("tls = { cert = \"/c\" }\n", "/etc/stagger/lockserver.toml:1:", "key"),
             (
                 "allow = [\"10.0.0.1\", \"10.0.0.0/33\"]\n",
-                "/etc/stagger/lockserver.toml:1:22",
-                "a network is written as",
+                "/etc/stagger/lockserver.toml:1:9",
+                "\"10.0.0.0/33\": a network is written as",
             ),
             ("allow = { web = [] }\n", "/etc/stagger/lockserver.toml:1:", "expected `api` or `poolcounter`"),
             ("allow = 7\n", "/etc/stagger/lockserver.toml:1:", "a list of networks"),

@@ -60,7 +60,7 @@ struct Network(IpNet);
 impl<'de> Deserialize<'de> for Network {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Network, D::Error> {
         let text = String::deserialize(deserializer)?;
-        network(&text).map(Network).ok_or_else(|| D::Error::custom(NETWORK))
+        network(&text).map(Network).ok_or_else(|| D::Error::custom(format!("{text:?}: {NETWORK}")))
     }
 }
 
