@@ -165,7 +165,7 @@ mod tests {
         for wrong in [
             r#"{"token": "/t"}"#,
             r#"{"tls": {"cert": "/c"}}"#,
-            r#"{"allow": ["10.0.0.0"]}"#,
+            r#"{"allow": ["10.0.0"]}"#,
             r#"{"allow": {"page": []}}"#,
             r#"{"limits": {"requests": -1}}"#,
         ] {
